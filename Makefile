@@ -1,0 +1,42 @@
+# Everything lives in .venv/; nothing outside the checkout is touched. Needs Python 3.10 to 3.12
+# with its headers and a C++ compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg pip cmake 2>/dev/null)
+
+.PHONY: demo test check format install clean
+.DEFAULT_GOAL := install
+
+demo: install  ## a bag of camera images through the node: poses, depth, a fused cloud, a picture
+	$(BIN)/infinitevggt demo --out demo
+
+test: install  ## every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.requirements  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.requirements
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(VENV)/.installed
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if not (3, 10) <= v <= (3, 12) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.requirements: requirements/build.txt requirements/core.txt requirements/ros.txt requirements/dev.txt | $(VENV)/bin/python
+	$(PIP) install --progress-bar off $(foreach file,$^,-r $(file))
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.requirements setup.py setup.cfg pyproject.toml package.xml CMakeLists.txt $(SOURCES)
+	$(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build install log demo *.egg-info

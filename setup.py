@@ -1,0 +1,126 @@
+"""Entry point of `pip install .`; colcon never runs it (the build type is ament_cmake).
+
+pip has no CMake step of its own, so build_ext runs the CMakeLists.txt that colcon uses and puts
+what it installed where the ROS wheels of PyPI put theirs: shared libraries in <env>/lib, package
+share in <env>/share, generated Python next to ours. Python packages of a ROS installation that
+PyPI lacks come from the overlay in pip/, each only where no sourced ROS 2 has the real one.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Distribution, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+NAME = "infinitevggt_ros"
+HERE = Path(__file__).resolve().parent
+CMAKE_SOURCES = ["CMakeLists.txt", "package.xml", "setup.cfg", "cmake", "msg", "launch", "config"]
+CMAKE_SOURCES += [NAME, "infinitevggt_core", "pip"]
+OVERLAY_INTERFACES = ["tf2_msgs"]
+OVERLAY_PYTHON = ["cv_bridge", "sensor_msgs_py", "tf2_ros"]
+
+
+def requirements(name: str) -> list[str]:
+    lines = (HERE / "requirements" / f"{name}.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def sourced_prefixes() -> list[str]:
+    """Prefixes of a sourced ROS 2; this Python's own environment is not one."""
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [p for p in prefixes if p and Path(p).resolve() != Path(sys.prefix).resolve()]
+
+
+def missing(packages: list[str]) -> list[str]:
+    """Those of `packages` that no sourced ROS 2 has."""
+    index = "share/ament_index/resource_index/packages"
+    return [p for p in packages if not any(Path(x, index, p).exists() for x in sourced_prefixes())]
+
+
+def ros_prefixes() -> list[str]:
+    """Directories under which ROS packages are installed, the build environment's first."""
+    found = [str(Path(p).parents[2]) for p in sys.path if p.endswith("-packages")]
+    found += [*sourced_prefixes(), sys.prefix]
+    return [p for p in dict.fromkeys(found) if Path(p, "share/ament_index").is_dir()]
+
+
+class BuildInterfaces(build_ext):
+    def run(self) -> None:
+        if self.inplace or self.editable_mode:
+            raise SystemExit(
+                "an editable install cannot hold the shared libraries of the messages: "
+                "run `pip install .` once, then put this directory on PYTHONPATH"
+            )
+        prefixes = ros_prefixes()
+        if not prefixes:
+            raise SystemExit("no ROS 2 packages found: use pip with build isolation, or colcon")
+        build = Path(self.build_temp).resolve() / "ros"
+        stage = build / "stage"
+        # a CMake cache would remember the paths of a build environment that is gone
+        shutil.rmtree(build, ignore_errors=True)
+        # a copy, because CMake refuses to export include directories below its source directory,
+        # and numpy's are there when the environment is <checkout>/.venv
+        source = build / NAME
+        for name in CMAKE_SOURCES:
+            copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
+            source.mkdir(parents=True, exist_ok=True)
+            copy(HERE / name, source / name)
+        cmake_install(source, build / "main", stage, prefixes)
+        for name in missing(OVERLAY_INTERFACES):
+            cmake_install(source / "pip" / name, build / name, stage, prefixes)
+
+        # Python: the generated packages (<package>/msg and the typesupport modules)
+        for package in stage.glob("lib/python3*/*-packages/*/msg"):
+            shutil.copytree(
+                package.parent,
+                Path(self.build_lib, package.parent.name),
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("__pycache__", "*.c"),
+            )
+
+        # what `ros2 run` and launch_ros look for, lib/<package>/<executable>: the ones CMake made
+        # name an interpreter that may be gone, the console scripts of pip do not
+        for path in (stage / "lib" / NAME).iterdir():
+            path.write_text(f'#!/bin/sh\nexec "$(dirname "$0")/../../bin/{path.name}" "$@"\n')
+
+        data: dict[str, list[str]] = {}
+        for path in [*stage.glob("lib/*.so"), *stage.glob(f"lib/{NAME}/*"), *stage.glob("share/**/*")]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                folder = str(path.parent.relative_to(stage))
+                data.setdefault(folder, []).append(os.path.relpath(path, HERE))
+        self.distribution.data_files = sorted(data.items())
+
+
+def cmake_install(source: Path, build: Path, stage: Path, prefixes: list[str]) -> None:
+    env = dict(os.environ, AMENT_PREFIX_PATH=os.pathsep.join(prefixes))
+    configure = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), "-DBUILD_TESTING=OFF"]
+    configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={stage}"]
+    configure += [f"-DCMAKE_PREFIX_PATH={';'.join(prefixes)}", f"-DPython3_EXECUTABLE={sys.executable}"]
+    subprocess.check_call(configure, env=env)
+    subprocess.check_call(["cmake", "--build", str(build), "--target", "install"], env=env)
+
+
+class WithBinaries(Distribution):
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+overlay = missing(OVERLAY_PYTHON)
+setup(
+    distclass=WithBinaries,
+    cmdclass={"build_ext": BuildInterfaces},
+    packages=[
+        *find_packages(include=[f"{NAME}*", "infinitevggt_core*"]),
+        *overlay,
+    ],
+    package_dir={name: f"pip/{name}" for name in overlay},
+    # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon build,
+    # where rclpy is not a Python distribution
+    setup_requires=requirements("build"),
+    install_requires=[*requirements("core"), *requirements("ros")],
+    data_files=[("share/" + NAME, ["package.xml"])],
+    zip_safe=False,
+)
