@@ -1,0 +1,192 @@
+"""The settings of the core: frozen, checked when they are made, each default written once, here.
+
+A field's `metadata` carries what a user interface shows: `text`, `unit`, `low`, `high`, `choices`.
+The ROS node declares its parameters by walking these fields.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+DINOV2_WIDTHS = {
+    "dinov2_vits14_reg": 384,
+    "dinov2_vitb14_reg": 768,
+    "dinov2_vitl14_reg": 1024,
+    "dinov2_vitg2_reg": 1536,
+}
+UNLIMITED = 1_000_000_000_000
+"""Upper end of token counts: a budget this large is never reached."""
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with its description, unit, inclusive range and choices."""
+    metadata = {"text": text, "unit": unit, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+def check_options(settings: Any) -> None:
+    """Raise ValueError naming the first field outside its range or choices."""
+    for name, spec in settings.__dataclass_fields__.items():
+        value, limits = getattr(settings, name), spec.metadata
+        if limits.get("choices") and value not in limits["choices"]:
+            raise ValueError(f"{name} must be one of {', '.join(limits['choices'])}; got {value!r}")
+        low, high = limits.get("low"), limits.get("high")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ValueError(f"{name} must lie in [{low}, {high}]; got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes of the network (model_spec.md sections 2 to 7). The defaults are the published model."""
+
+    img_size: int = 518
+    patch_size: int = 14
+    embed_dim: int = 1024
+    depth: int = 24
+    num_heads: int = 16
+    patch_embed: str = "dinov2_vitl14_reg"
+    camera_trunk_depth: int = 4
+    camera_num_heads: int = 16
+    dpt_features: int = 256
+    dpt_out_channels: tuple[int, ...] = (256, 512, 1024, 1024)
+    dpt_layers: tuple[int, ...] = (4, 11, 17, 23)
+    track: bool = False
+    track_features: int = 128
+    track_hidden: int = 384
+
+    def __post_init__(self) -> None:
+        for name in ("dpt_out_channels", "dpt_layers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._require(self.img_size % self.patch_size == 0, "img_size must be a multiple of patch_size")
+        self._require(
+            self.embed_dim % self.num_heads == 0 and self.embed_dim // self.num_heads % 4 == 0,
+            "embed_dim / num_heads must be a multiple of 4 (2-D rotary embedding)",
+        )
+        self._require(
+            2 * self.embed_dim % self.camera_num_heads == 0,
+            "2 * embed_dim must be a multiple of camera_num_heads",
+        )
+        self._require(
+            "conv" in self.patch_embed or DINOV2_WIDTHS.get(self.patch_embed) == self.embed_dim,
+            f"patch_embed must be 'conv' or the DINOv2 of width embed_dim, one of {DINOV2_WIDTHS}",
+        )
+        self._require(
+            len(self.dpt_layers) == len(self.dpt_out_channels) == 4
+            and all(0 <= layer < self.depth for layer in self.dpt_layers),
+            "dpt_layers and dpt_out_channels need four entries, layers below depth",
+        )
+        self._require(
+            all(channels % 4 == 0 for channels in (*self.dpt_out_channels, self.dpt_features // 2)),
+            "dpt_out_channels and dpt_features / 2 must be multiples of 4 (positional maps)",
+        )
+
+    def _require(self, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"{rule}; got {self}")
+
+    @classmethod
+    def tiny(cls) -> "ModelConfig":
+        """The small network that runs live on two CPU cores."""
+        return cls(
+            img_size=154,
+            embed_dim=192,
+            depth=6,
+            num_heads=6,
+            patch_embed="conv",
+            camera_trunk_depth=2,
+            camera_num_heads=6,
+            dpt_features=64,
+            dpt_out_channels=(48, 96, 192, 192),
+            dpt_layers=(1, 3, 4, 5),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """What a stream remembers. Changes between two frames through `StreamSession.configure`."""
+
+    policy: str = option(
+        "diversity",
+        "what to keep: everything, the anchors and the latest frames, or the anchors and the keys "
+        "least like the mean key (InfiniteVGGT)",
+        choices=("diversity", "window", "full"),
+    )
+    total_budget: int = option(
+        600_000,
+        "policy diversity: tokens kept, summed over the global layers",
+        unit="tokens",
+        low=1,
+        high=UNLIMITED,
+    )
+    anchor_frames: int = option(
+        1, "first frames of the stream, never evicted", unit="frames", low=0, high=1000
+    )
+    window: int = option(
+        5, "policy window: latest frames kept besides the anchors", unit="frames", low=1, high=10_000
+    )
+    camera_memory: str = option(
+        "per_iteration",
+        "camera head: one memory per refinement (equals the batch causal forward), or one that the "
+        "refinements share (released InfiniteVGGT)",
+        choices=("per_iteration", "shared"),
+    )
+    camera_frames: int = option(
+        256,
+        "policy diversity: latest frames the camera head remembers besides the anchors",
+        unit="frames",
+        low=1,
+        high=100_000,
+    )
+    dtype: str = option(
+        "auto",
+        "storage of keys and values; auto: the precision of the network",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def smallest_budget(self, layers: int, tokens_per_frame: int) -> int:
+        """Least `total_budget` in tokens: the anchors and one more frame in every global layer."""
+        return layers * (self.anchor_frames + 1) * tokens_per_frame
+
+    def check_budget(self, layers: int, tokens_per_frame: int) -> None:
+        """Raise ValueError naming the smallest budget that works, if this one does not."""
+        smallest = self.smallest_budget(layers, tokens_per_frame)
+        if self.policy == "diversity" and self.total_budget < smallest:
+            raise ValueError(
+                f"total_budget {self.total_budget} tokens cannot hold {self.anchor_frames} anchor "
+                f"frame(s) and one more in each of {layers} layers at {tokens_per_frame} tokens a "
+                f"frame: the smallest that works is {smallest}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class MapConfig:
+    """The fused point map. Lengths are in the stream's own unit (no metric scale is known)."""
+
+    voxel_size: float = option(
+        0.02, "points closer than this are averaged into one", unit="stream unit", low=1e-4, high=10.0
+    )
+    max_points: int = option(
+        1_000_000, "most points kept; the longest unseen go first", unit="points", low=1, high=20_000_000
+    )
+    min_confidence: float = option(
+        1.0, "depth confidence a point needs to enter the map", low=1.0, high=1000.0
+    )
+    keep_fraction: float = option(
+        0.7, "most confident share of each frame's points that may enter the map", low=0.01, high=1.0
+    )
+    pixel_stride: int = option(
+        2, "every n-th pixel in both directions is used", unit="px", low=1, high=64
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,0 +1,84 @@
+"""The transformer block that every part of the network is made of (model_spec.md sections 2, 3, 5)."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infinitevggt_core.attention import Attend, attend_all
+from infinitevggt_core.rope import Rotation
+
+
+class Attention(nn.Module):
+    """Multi-head attention with a fused projection. `attend` decides what the queries see."""
+
+    def __init__(self, dim: int, heads: int, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, attend: Attend, rotate: Rotation | None) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        out: Tensor = self.proj(rearrange(attend(q, k, v), "b h n d -> b n (h d)"))
+        return out
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (erf form), Linear."""
+
+    def __init__(self, dim: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, out or dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class LayerScale(nn.Module):
+    def __init__(self, dim: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on (batch, tokens, dim)."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        eps: float = 1e-5,
+        qk_norm: bool = False,
+        layer_scale: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, heads, qk_norm)
+        self.ls1 = LayerScale(dim, layer_scale)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.ls2 = LayerScale(dim, layer_scale)
+
+    def forward(
+        self, x: Tensor, attend: Attend = attend_all, rotate: Rotation | None = None
+    ) -> Tensor:
+        x = x + self.ls1(self.attn(self.norm1(x), attend, rotate))
+        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
+        return out
+
+
+def parameter_dtype(module: nn.Module) -> torch.dtype:
+    """The precision a module computes in: that of its weights."""
+    return next(module.parameters()).dtype

@@ -1,0 +1,17 @@
+"""The bounded, evicting key-value memory of a stream."""
+
+from infinitevggt_core.memory.budget import split_budget
+from infinitevggt_core.memory.policies import POLICIES, camera_policy, token_policy
+from infinitevggt_core.memory.policy import RetentionPolicy
+from infinitevggt_core.memory.rolling import RollingMemory
+from infinitevggt_core.memory.token_store import TokenStore
+
+__all__ = [
+    "POLICIES",
+    "RetentionPolicy",
+    "RollingMemory",
+    "TokenStore",
+    "camera_policy",
+    "split_budget",
+    "token_policy",
+]
