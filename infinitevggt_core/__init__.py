@@ -1,0 +1,30 @@
+"""InfiniteVGGT in plain PyTorch: streaming visual geometry with a bounded, evicting memory.
+
+model = load_checkpoint("checkpoint or hub id")
+session = StreamSession(model, MemoryConfig(policy="diversity", total_budget=600_000))
+prediction = session.push(image)  # [3, H, W] in [0, 1], one frame per call
+"""
+
+from infinitevggt_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from infinitevggt_core.config import MapConfig, MemoryConfig, ModelConfig
+from infinitevggt_core.point_map import PointCloud, PointMap
+from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.preprocess import PixelMap, preprocess
+from infinitevggt_core.session import StreamSession
+from infinitevggt_core.vggt import VGGT
+
+__all__ = [
+    "VGGT",
+    "CheckpointError",
+    "MapConfig",
+    "MemoryConfig",
+    "ModelConfig",
+    "PixelMap",
+    "PointCloud",
+    "PointMap",
+    "Prediction",
+    "StreamSession",
+    "load_checkpoint",
+    "preprocess",
+    "save_checkpoint",
+]

@@ -39,7 +39,9 @@ class Aggregator(nn.Module):
 
     def tokens_per_frame(self, height: int, width: int) -> int:
         """Tokens of one frame of height x width pixels: patches, camera token, registers."""
-        return SPECIAL_TOKENS + (height // self.config.patch_size) * (width // self.config.patch_size)
+        return SPECIAL_TOKENS + (height // self.config.patch_size) * (
+            width // self.config.patch_size
+        )
 
     def forward(
         self, images: Tensor, attend: LayerAttend, levels: Collection[int], starts: bool = True

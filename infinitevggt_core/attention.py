@@ -35,7 +35,7 @@ def batch_attention(mode: str, frames: int, window: int) -> Attend:
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         tokens = q.shape[-2] // frames
         outputs = []
-        for i, query in enumerate(q.split(tokens, dim=-2)):
+        for i, query in enumerate(torch.split(q, tokens, dim=-2)):
             visible = _frame_span(k, v, tokens, max(0, i - reach + 1), i + 1)
             outputs.append(attend_all(query, *visible))
         return torch.cat(outputs, dim=-2)

@@ -44,7 +44,7 @@ def check_options(settings: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Sizes of the network (model_spec.md sections 2 to 7). The defaults are the published model."""
+    """Sizes of the network (model_spec.md sections 2 to 7); by default, the published model's."""
 
     img_size: int = 518
     patch_size: int = 14
@@ -64,7 +64,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("dpt_out_channels", "dpt_layers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        self._require(self.img_size % self.patch_size == 0, "img_size must be a multiple of patch_size")
+        self._require(
+            self.img_size % self.patch_size == 0, "img_size must be a multiple of patch_size"
+        )
         self._require(
             self.embed_dim % self.num_heads == 0 and self.embed_dim // self.num_heads % 4 == 0,
             "embed_dim / num_heads must be a multiple of 4 (2-D rotary embedding)",
@@ -129,7 +131,11 @@ class MemoryConfig:
         1, "first frames of the stream, never evicted", unit="frames", low=0, high=1000
     )
     window: int = option(
-        5, "policy window: latest frames kept besides the anchors", unit="frames", low=1, high=10_000
+        5,
+        "policy window: latest frames kept besides the anchors",
+        unit="frames",
+        low=1,
+        high=10_000,
     )
     camera_memory: str = option(
         "per_iteration",
@@ -173,16 +179,27 @@ class MapConfig:
     """The fused point map. Lengths are in the stream's own unit (no metric scale is known)."""
 
     voxel_size: float = option(
-        0.02, "points closer than this are averaged into one", unit="stream unit", low=1e-4, high=10.0
+        0.02,
+        "points closer than this are averaged into one",
+        unit="stream unit",
+        low=1e-4,
+        high=10.0,
     )
     max_points: int = option(
-        1_000_000, "most points kept; the longest unseen go first", unit="points", low=1, high=20_000_000
+        1_000_000,
+        "most points kept; the longest unseen go first",
+        unit="points",
+        low=1,
+        high=20_000_000,
     )
     min_confidence: float = option(
         1.0, "depth confidence a point needs to enter the map", low=1.0, high=1000.0
     )
     keep_fraction: float = option(
-        0.7, "most confident share of each frame's points that may enter the map", low=0.01, high=1.0
+        0.7,
+        "most confident share of each frame's points that may enter the map",
+        low=0.01,
+        high=1.0,
     )
     pixel_stride: int = option(
         2, "every n-th pixel in both directions is used", unit="px", low=1, high=64

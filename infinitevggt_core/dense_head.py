@@ -109,10 +109,13 @@ class DenseHead(DptTrunk):
     def __init__(self, config: ModelConfig, output_dim: int, activation: str) -> None:
         super().__init__(config, config.dpt_features, positional=True, half=True)
         self.activation = activation
-        self.scratch.output_conv2 = nn.Sequential(
-            nn.Conv2d(config.dpt_features // 2, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, output_dim, 1),
+        self.scratch.add_module(
+            "output_conv2",
+            nn.Sequential(
+                nn.Conv2d(config.dpt_features // 2, 32, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(32, output_dim, 1),
+            ),
         )
 
     def forward(self, levels: Mapping[int, Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -132,7 +135,7 @@ class DenseHead(DptTrunk):
         """(N, output_dim, H, W), fp32, before activation."""
         x = _resize(self.fuse(levels, size), size)
         x = x + _position_map(*size, x.shape[1], size, x.device, x.dtype)
-        return cast(Tensor, self.scratch.output_conv2(x)).float()
+        return cast(Tensor, self.scratch.get_submodule("output_conv2")(x)).float()
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,6 +1,7 @@
 """Patch embedding: DINOv2 with registers, or one convolution (model_spec.md section 2)."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -50,7 +51,9 @@ class DinoV2(nn.Module):
         patches = self.patch_embed(images)
         rows, cols = (side // self.patch_size for side in images.shape[-2:])
         positions = self._positions(rows, cols).to(patches.dtype)
-        tokens = torch.cat((self.cls_token.expand(len(patches), -1, -1), patches), dim=1) + positions
+        tokens = (
+            torch.cat((self.cls_token.expand(len(patches), -1, -1), patches), dim=1) + positions
+        )
         registers = self.register_tokens.expand(len(patches), -1, -1)  # take no position
         tokens = torch.cat((tokens[:, :1], registers, tokens[:, 1:]), dim=1)
         for block in self.blocks:
@@ -62,11 +65,11 @@ class DinoV2(nn.Module):
         """(1, 1 + rows * cols, dim): the learned table, resampled to another grid."""
         if rows == cols == self.grid:
             return self.pos_embed
-        table = self.pos_embed[:, 1:].float().unflatten(1, (self.grid, self.grid))
-        resampled = F.interpolate(
-            table.permute(0, 3, 1, 2), size=(rows, cols), mode="bicubic", antialias=True
+        table = rearrange(self.pos_embed[:, 1:].float(), "n (h w) c -> n c h w", h=self.grid)
+        resampled = F.interpolate(table, size=(rows, cols), mode="bicubic", antialias=True)
+        return torch.cat(
+            (self.pos_embed[:, :1].float(), resampled.flatten(2).transpose(1, 2)), dim=1
         )
-        return torch.cat((self.pos_embed[:, :1].float(), resampled.flatten(2).transpose(1, 2)), dim=1)
 
 
 def build_patch_embed(config: ModelConfig) -> nn.Module:

@@ -97,7 +97,7 @@ def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def world_points(depth: Tensor, transform: Tensor, intrinsics: Tensor) -> Tensor:
-    """Depth (..., H, W), camera_from_world (..., 3, 4), intrinsics (..., 3, 3) -> (..., H, W, 3)."""
+    """Depth (..., H, W), camera_from_world (..., 3, 4), K (..., 3, 3) -> (..., H, W, 3)."""
     camera = unproject(depth, intrinsics) - transform[..., None, None, :, 3]
     # R^T x written as x R, point by point
     return torch.einsum("...hwi,...ij->...hwj", camera, transform[..., :3])

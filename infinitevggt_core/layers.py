@@ -1,4 +1,4 @@
-"""The transformer block that every part of the network is made of (model_spec.md sections 2, 3, 5)."""
+"""The transformer block that all parts of the network share (model_spec.md sections 2, 3, 5)."""
 
 import torch
 from einops import rearrange

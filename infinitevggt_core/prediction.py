@@ -9,7 +9,7 @@ from infinitevggt_core import geometry
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Batch first. From `StreamSession.push` as written below; from `VGGT.forward` with [B, S, ...].
+    """Batch first. From `StreamSession.push` as below; from `VGGT.forward` with [B, S, ...].
 
     Lengths are in the stream's own unit: the network knows no metric scale. The world is the camera
     of the first frame, OpenCV axes (x right, y down, z forward).

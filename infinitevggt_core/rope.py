@@ -11,14 +11,15 @@ BASE = 100.0
 
 
 class Rotation:
-    """Rotates (..., tokens, head_dim) queries and keys: first half of the head by y, second by x."""
+    """Rotates (..., tokens, head_dim) queries and keys: half of the head by y, half by x."""
 
     def __init__(self, cos: Tensor, signed_sin: Tensor) -> None:
         self.cos = cos  # (tokens, head_dim)
         self.signed_sin = signed_sin
 
     def __call__(self, x: Tensor) -> Tensor:
-        swapped = x.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)  # (axis, half, d/4)
+        halves = x.reshape(*x.shape[:-1], 2, 2, -1)  # (axis, half, head_dim / 4)
+        swapped: Tensor = halves.flip(-2).flatten(-3)
         return x * self.cos + swapped * self.signed_sin
 
     def repeat(self, frames: int) -> "Rotation":
@@ -30,7 +31,7 @@ class Rotation:
 def frame_rotation(
     rows: int, cols: int, head_dim: int, device: torch.device, dtype: torch.dtype
 ) -> Rotation:
-    """Rotation of one frame's tokens: specials at (0, 0), patch (row, col) at (row + 1, col + 1)."""
+    """Rotation of a frame's tokens: specials at (0, 0), patch (row, col) at (row + 1, col + 1)."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     patches = torch.stack((y, x), dim=-1).reshape(-1, 2) + 1
     positions = torch.cat((torch.zeros(SPECIAL_TOKENS, 2, dtype=torch.long), patches))

@@ -1,9 +1,9 @@
 """A stream: one frame in, one prediction out, and a memory that never grows past its budget.
 
-This is InfiniteVGGT (arXiv 2601.02281): the tokens of the first frames are anchors and stay (section
-3.1); a layer over its budget forgets the keys most like the mean key (3.2); the budget is split over
-the layers by how diverse their keys are (3.3). All state of a stream lives here; the model holds
-weights only, so any number of sessions can share one.
+This is InfiniteVGGT (arXiv 2601.02281): the tokens of the first frames are anchors and stay; a
+layer over its budget forgets the keys most like the mean key; the budget is split over the layers
+by how diverse their keys are. All state of a stream lives here; the model holds weights only, so
+any number of sessions can share one.
 """
 
 from dataclasses import asdict
@@ -18,6 +18,8 @@ from infinitevggt_core.config import MemoryConfig
 from infinitevggt_core.memory import RollingMemory, camera_policy, token_policy
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.vggt import VGGT
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class StreamSession:
@@ -46,8 +48,8 @@ class StreamSession:
         """The next frame of the stream.
 
         image: [3, H, W] or [B, 3, H, W], float in [0, 1], sides multiples of the patch size, the
-        shape that of the frames before. Returns [B, ...]. Raises ValueError for another image, which
-        leaves the stream as it was, and RuntimeError after a push that was interrupted half-way.
+        shape that of the frames before. Returns [B, ...]. Raises ValueError for another image,
+        which leaves the stream as it was, and RuntimeError after a push that was interrupted.
         """
         images = self._checked(image)
         frame, tokens = self.frame_index, self._tokens_per_frame(images.shape)
@@ -63,22 +65,21 @@ class StreamSession:
         pose = self.model.camera_head(levels[self.model.config.depth - 1], self._attend_camera)
         size = (images.shape[-2], images.shape[-1])
         depth, depth_confidence = self.model.depth_head(levels, size)
-        maps = [pose, depth[..., 0], depth_confidence]
-        if self.points:
-            maps += self.model.point_head(levels, size)
+        point_maps = self.model.point_head(levels, size) if self.points else ()
 
         for memory in [*self._memories, self._camera_memory]:
             memory.end_frame()
         self.frame_index += 1
         self._interrupted = False
-        return Prediction(*(each[:, 0] for each in maps))
+        maps = (pose, depth[..., 0], depth_confidence, *point_maps)
+        return Prediction(*(frames[:, 0] for frames in maps))
 
     def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """A frame's tokens meet the memory of one global layer; forgetting comes before attention,
         so that a frame may lose tokens of its own."""
         outputs = []
         for memory, query, key, value in zip(
-            self._memories, q.split(1), k.split(1), v.split(1), strict=True
+            self._memories, *(torch.split(x, 1) for x in (q, k, v)), strict=True
         ):
             memory.remember(layer, key, value)
             memory.forget(layer)
@@ -86,8 +87,8 @@ class StreamSession:
         return torch.cat(outputs)
 
     def _attend_camera(self, iteration: int, block: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """A camera token meets those of the past, as they were in the same refinement or, shared, in
-        all of them."""
+        """A camera token meets those of the past, as they were in the same refinement or, shared,
+        in all of them."""
         shared = self.memory.camera_memory == "shared"
         layer = block if shared else iteration * self.model.config.camera_trunk_depth + block
         self._camera_memory.remember(layer, k, v)
@@ -114,7 +115,7 @@ class StreamSession:
     @property
     def _storage_dtype(self) -> torch.dtype:
         name = self.memory.dtype
-        return self.model.dtype if name == "auto" else getattr(torch, name)  # type: ignore[no-any-return]
+        return self.model.dtype if name == "auto" else DTYPES[name]
 
     def _tokens_per_frame(self, shape: tuple[int, ...]) -> int:
         return self.model.aggregator.tokens_per_frame(shape[-2], shape[-1])
@@ -159,7 +160,7 @@ class StreamSession:
 
     @property
     def stored_tokens(self) -> list[int]:
-        """Tokens now kept per global layer; with several streams, the most that one of them keeps."""
+        """Tokens now kept per global layer; of several streams, by the one that keeps most."""
         if not self._memories:
             return [0] * self.model.config.depth
         return [max(lengths) for lengths in zip(*(m.lengths for m in self._memories), strict=True)]

@@ -33,9 +33,10 @@ class TrackHead(nn.Module):
     def forward(
         self, levels: Mapping[int, Tensor], size: tuple[int, int], queries: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, Q, 2), pixels (x, y) of frame 0 -> tracks (B, S, Q, 2), visibility, confidence.
+        """Tracks (B, S, Q, 2), visibility and confidence (B, S, Q).
 
-        Raises ValueError where the image is too small for the correlation pyramid.
+        queries: (B, Q, 2), pixels (x, y) of frame 0. Raises ValueError where the image is too small
+        for the correlation pyramid.
         """
         if min(size) < SMALLEST_IMAGE:
             raise ValueError(f"tracks need images of {SMALLEST_IMAGE} px or more; got {size}")
@@ -117,7 +118,7 @@ def build_pyramid(maps: Tensor) -> list[Tensor]:
     levels = [maps]
     for _ in range(PYRAMID_LEVELS - 1):
         pooled = F.avg_pool2d(levels[-1].flatten(0, 1), 2, stride=2)
-        levels.append(pooled.unflatten(0, maps.shape[:2]))
+        levels.append(pooled.view(*maps.shape[:3], *pooled.shape[2:]))
     return levels
 
 
@@ -151,7 +152,7 @@ def flow_embedding(flow: Tensor, dim: int) -> Tensor:
 
 
 def position_table(rows: int, cols: int, dim: int) -> Tensor:
-    """(1, dim, rows, cols): sin and cos of x in the first half of the channels, of y in the second."""
+    """(1, dim, rows, cols): sin and cos of x in half of the channels, of y in the other."""
     quarter = dim // 4
     omega = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     angle_x = (omega[:, None] * torch.arange(cols))[:, None, :].expand(-1, rows, -1)

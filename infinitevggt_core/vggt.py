@@ -40,7 +40,7 @@ class VGGT(nn.Module):
         return parameter_dtype(self.aggregator)
 
     def cast(self, dtype: torch.dtype) -> "VGGT":
-        """Compute in `dtype`. The camera head stays fp32: a pose needs more digits than bf16 has."""
+        """Compute in `dtype`; the camera head in fp32: a pose needs more digits than bf16 has."""
         for part in (self.aggregator, self.depth_head, self.point_head, self.track_head):
             if part is not None:
                 part.to(dtype)
@@ -70,9 +70,11 @@ class VGGT(nn.Module):
             levels[self.config.depth - 1], lambda _iteration, _block, q, k, v: attend(q, k, v)
         )
         depth, depth_confidence = self.depth_head(levels, size)
-        point_maps = self.point_head(levels, size) if points else (None, None)
+        point_map, point_confidence = self.point_head(levels, size) if points else (None, None)
         tracks = self._tracks(levels, size, query_points)
-        return Prediction(pose, depth[..., 0], depth_confidence, *point_maps, *tracks)
+        return Prediction(
+            pose, depth[..., 0], depth_confidence, point_map, point_confidence, *tracks
+        )
 
     def _tracks(
         self, levels: dict[int, Tensor], size: tuple[int, int], query_points: Tensor | None

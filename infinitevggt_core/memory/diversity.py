@@ -9,8 +9,8 @@ from infinitevggt_core.memory.policy import RetentionPolicy
 
 
 class Diversity(RetentionPolicy):
-    """Anchors, and per head the keys least like the mean key. Layers whose keys are more alike get a
-    smaller share of the budget (model_spec.md section 4)."""
+    """Anchors, and per head the keys least like the mean key. Layers whose keys are more alike get
+    a smaller share of the budget (model_spec.md section 4)."""
 
     before_attention: ClassVar[bool] = True
 
@@ -22,12 +22,13 @@ class Diversity(RetentionPolicy):
         return self.config.total_budget
 
     def redundancy(self, keys: Tensor, frames: Tensor, candidates: Tensor) -> Tensor:
-        """Cosine of each key with the mean of the normalised candidates, which is not a unit vector.
+        """Product of each normalised key with their mean over the candidates, not renormalised.
 
         The normalised keys are never written out: both products read the keys as they are.
         """
-        inverse_norm = 1 / keys.float().norm(dim=-1).clamp(min=1e-12)  # (B, H, N)
+        inverse_norm: Tensor = 1 / keys.float().norm(dim=-1).clamp(min=1e-12)  # (B, H, N)
         weights = (inverse_norm * candidates) / candidates.sum(-1, keepdim=True).clamp(min=1)
         mean = weights[..., None, :].to(keys.dtype) @ keys  # (B, H, 1, d)
         similarity = (keys @ mean.transpose(-1, -2)).squeeze(-1).float()
-        return similarity * inverse_norm
+        scores: Tensor = similarity * inverse_norm
+        return scores

@@ -1,4 +1,4 @@
-"""A memory that rolls with its stream: remember a frame, forget what is redundant, recall the rest."""
+"""A memory that rolls with its stream: remember a frame, forget the redundant, recall the rest."""
 
 from typing import Any
 

@@ -4,10 +4,10 @@ The layers lie one after another in the arena, each with free slots behind it:
 
     | layer 0 tokens | free | layer 1 tokens | free | ...
 
-Attention does not care about the order of keys, and everything here is built on that. A new frame is
-written behind its layer's tokens. Dropped tokens leave holes, which the layer's last tokens fill.
-When budgets move between layers, a layer slides by moving only as many tokens as it slides slots.
-So the traffic per frame is that of the new tokens, whatever the size of the memory.
+Attention does not care about the order of keys, and everything here is built on that. A new frame
+is written behind its layer's tokens. Dropped tokens leave holes, which the layer's last tokens
+fill. When budgets move between layers, a layer slides by moving only as many tokens as it slides
+slots. So the traffic per frame is that of the new tokens, whatever the size of the memory.
 """
 
 from typing import Any
@@ -19,8 +19,8 @@ FRAME_DTYPE = torch.int32
 
 
 class TokenStore:
-    """keys, values: (batch, heads, slots, head_dim); frames: (batch, heads, slots), the frame a token
-    came from. Heads keep tokens of their own; all heads of a layer hold equally many."""
+    """keys, values: (batch, heads, slots, head_dim); frames: (batch, heads, slots), the frame a
+    token came from. Heads keep tokens of their own; all heads of a layer hold equally many."""
 
     def __init__(self, layers: int) -> None:
         self.lengths = [0] * layers
@@ -37,12 +37,15 @@ class TokenStore:
         return 0 if self._arena is None else sum(part.nbytes for part in self._arena)
 
     def allocate(self, like: Tensor, dtype: torch.dtype, slots: int) -> None:
-        """Hold `slots` tokens shaped as `like` (batch, heads, tokens, head_dim); keep what is held."""
+        """Hold `slots` tokens like (batch, heads, tokens, head_dim) `like`; keep what is held."""
         batch, heads, _, head_dim = like.shape
-        old, self._arena = self._arena, (
-            like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
-            like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
-            like.new_zeros(batch, heads, slots, dtype=FRAME_DTYPE),
+        old, self._arena = (
+            self._arena,
+            (
+                like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
+                like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
+                like.new_zeros(batch, heads, slots, dtype=FRAME_DTYPE),
+            ),
         )
         starts = self._layout(slots)
         if old is not None:
@@ -62,15 +65,15 @@ class TokenStore:
         layers = range(len(targets))
         # those that slide left go first to last, then those that slide right last to first:
         # none meets a neighbour that has not moved out of the way
-        for layer in [l for l in layers if targets[l] < self._starts[l]]:
+        for layer in [i for i in layers if targets[i] < self._starts[i]]:
             self._slide(layer, targets[layer])
-        for layer in [l for l in reversed(layers) if targets[l] > self._starts[l]]:
+        for layer in [i for i in reversed(layers) if targets[i] > self._starts[i]]:
             self._slide(layer, targets[layer])
 
     def _layout(self, slots: int) -> list[int]:
         """First slot of each layer when the free slots are shared equally."""
         layers, free = len(self.lengths), slots - sum(self.lengths)
-        return [sum(self.lengths[:l]) + free * l // layers for l in range(layers)]
+        return [sum(self.lengths[:i]) + free * i // layers for i in range(layers)]
 
     def _slide(self, layer: int, target: int) -> None:
         start, length = self._starts[layer], self.lengths[layer]
@@ -86,7 +89,7 @@ class TokenStore:
             part[:, :, target : target + count] = part[:, :, source : source + count]
 
     def append(self, layer: int, keys: Tensor, values: Tensor, frame: int) -> None:
-        """Write a frame's (batch, heads, tokens, head_dim) keys and values behind the layer's tokens."""
+        """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens."""
         start = self._starts[layer] + self.lengths[layer]
         span = slice(start, start + keys.shape[2])
         all_keys, all_values, frames = self._parts()
@@ -94,7 +97,7 @@ class TokenStore:
         self.lengths[layer] += keys.shape[2]
 
     def read(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The layer's keys, values (batch, heads, tokens, head_dim) and frames (..., tokens): views."""
+        """Views: keys, values (batch, heads, tokens, head_dim), frames (batch, heads, tokens)."""
         span = slice(self._starts[layer], self._starts[layer] + self.lengths[layer])
         keys, values, frames = self._parts()
         return keys[:, :, span], values[:, :, span], frames[:, :, span]
@@ -106,12 +109,17 @@ class TokenStore:
         holes = indices.sort(dim=-1).values
         # of the last `count` tokens, those that stay come first: the i-th of them fills the i-th
         # hole; what pairs up after that lies behind the kept tokens and is never read
-        leaving = torch.zeros(indices.shape[:2] + (count + 1,), dtype=torch.bool, device=holes.device)
+        leaving = torch.zeros(
+            (*indices.shape[:2], count + 1), dtype=torch.bool, device=holes.device
+        )
         leaving.scatter_(2, (holes - kept).clamp(min=-1) + 1, True)
         movers = kept + leaving[:, :, 1:].to(torch.uint8).argsort(dim=-1, stable=True)
         for part in self.read(layer):
             dims = (-1,) * 3 + part.shape[3:]
-            at = [index.view(index.shape + (1,) * (part.ndim - 3)).expand(dims) for index in (holes, movers)]
+            at = [
+                index.view(index.shape + (1,) * (part.ndim - 3)).expand(dims)
+                for index in (holes, movers)
+            ]
             part.scatter_(2, at[0], part.gather(2, at[1]))
         self.lengths[layer] = kept
 
@@ -124,7 +132,9 @@ class TokenStore:
         """Everything held, without the free slots."""
         if self._arena is None:
             return {"lengths": list(self.lengths)}
-        tokens = [torch.cat(parts, dim=2) for parts in zip(*map(self.read, self._all()), strict=True)]
+        tokens = [
+            torch.cat(parts, dim=2) for parts in zip(*map(self.read, self._all()), strict=True)
+        ]
         places = {"lengths": list(self.lengths), "starts": list(self._starts)}
         return {**places, "slots": self.slots, "tokens": tokens}
 

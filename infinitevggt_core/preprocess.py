@@ -1,0 +1,126 @@
+"""From a camera's image to the network's, and back (model_spec.md section 1)."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+MODES = ("crop", "pad")
+
+
+@dataclass(frozen=True, slots=True)
+class PixelMap:
+    """How pixels (u, v) of the camera's image map to the network's: scale, then shift.
+
+    A pixel's centre has integer coordinates, as in sensor_msgs/CameraInfo.
+    """
+
+    camera_size: tuple[int, int]
+    """Height, width of the camera's image, px."""
+    model_size: tuple[int, int]
+    """Height, width of the network's image, px."""
+    scale: tuple[float, float]
+    """Network pixels per camera pixel, (u, v)."""
+    shift: tuple[int, int]
+    """Network pixels (u, v) added after scaling: negative where cropped, positive where padded."""
+
+    def _matrix(self) -> NDArray[np.float64]:
+        """3 x 3, camera pixels to network pixels."""
+        (su, sv), (du, dv) = self.scale, self.shift
+        return np.array(
+            [[su, 0, 0.5 * su - 0.5 + du], [0, sv, 0.5 * sv - 0.5 + dv], [0, 0, 1]],
+            dtype=np.float64,
+        )
+
+    def model_intrinsics(self, camera_matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """K (3 x 3) of the camera's image -> K of the network's image."""
+        return self._matrix() @ camera_matrix
+
+    def camera_intrinsics(self, model_matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """K (3 x 3) of the network's image -> K of the camera's image."""
+        return np.linalg.inv(self._matrix()) @ model_matrix
+
+    def to_camera(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (H, W) of the network's image at the camera's resolution.
+
+        Bilinear where all four neighbours are finite; NaN where the network did not look (cropped).
+        """
+        height, width = self.camera_size
+        matrix = self._matrix()[:2]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(
+            values, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        u = matrix[0, 0] * np.arange(width) + matrix[0, 2]
+        v = matrix[1, 1] * np.arange(height) + matrix[1, 2]
+        rows, cols = self.model_size
+        outside_u = (u < -0.5) | (u > cols - 0.5)
+        outside_v = (v < -0.5) | (v > rows - 0.5)
+        warped[outside_v] = np.nan
+        warped[:, outside_u] = np.nan
+        return np.asarray(warped, dtype=np.float32)
+
+
+def preprocess(
+    image: NDArray[np.uint8], size: int = 518, patch_size: int = 14, mode: str = "crop"
+) -> tuple[Tensor, PixelMap]:
+    """An 8-bit image -> float [3, H, W] in [0, 1] of the network's size, and the way back.
+
+    image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, which is laid over white. size: width of
+    the result, a multiple of patch_size. mode: "crop" (width `size`, height cut to it from the
+    middle) or "pad" (longer side `size`, white added to a square). Raises ValueError for another
+    image.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+    rgb = _as_rgb(image)
+    height, width = rgb.shape[:2]
+    new_height, new_width = _resized(height, width, size, patch_size, mode)
+    if min(new_height, new_width) < patch_size:
+        raise ValueError(f"an image of {width}x{height} px is too narrow for the network")
+    resized = Image.fromarray(rgb).resize((new_width, new_height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(resized, dtype=np.float32) / np.float32(255)
+    shift = (0, 0)
+    if mode == "pad":
+        left, top = (size - new_width) // 2, (size - new_height) // 2
+        square = np.ones((size, size, 3), dtype=np.float32)
+        square[top : top + new_height, left : left + new_width] = pixels
+        pixels, shift = square, (left, top)
+    elif new_height > size:
+        top = (new_height - size) // 2
+        pixels, shift = pixels[top : top + size], (0, -top)
+    pixel_map = PixelMap(
+        camera_size=(height, width),
+        model_size=(pixels.shape[0], pixels.shape[1]),
+        scale=(new_width / width, new_height / height),
+        shift=shift,
+    )
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), pixel_map
+
+
+def _resized(height: int, width: int, size: int, patch_size: int, mode: str) -> tuple[int, int]:
+    """Height and width before cropping or padding; the order of operations is the released one."""
+    if mode == "crop" or width >= height:
+        return round(height * (size / width) / patch_size) * patch_size, size
+    return size, round(width * (size / height) / patch_size) * patch_size
+
+
+def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise ValueError(
+            f"expected uint8 (H, W), (H, W, 3) or (H, W, 4); got {image.dtype} {image.shape}"
+        )
+    if min(image.shape[:2]) == 0:
+        raise ValueError(f"the image has no pixels: {image.shape}")
+    if channels == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    if channels == 4:
+        rgba = Image.fromarray(image)
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return image
