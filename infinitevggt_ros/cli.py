@@ -36,7 +36,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infinitevggt",
         description="Live 3D perception from plain cameras, without end.",
-        epilog="example: infinitevggt images-to-bag photos/ room.mcap && infinitevggt replay room.mcap",
+        epilog="example: infinitevggt images-to-bag photos/ room.mcap",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():

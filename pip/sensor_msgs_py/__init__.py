@@ -1,0 +1,4 @@
+"""Stand-in for the ROS package sensor_msgs_py, which PyPI lacks; only what infinitevggt_ros calls.
+
+That is the module point_cloud2.
+"""

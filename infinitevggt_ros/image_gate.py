@@ -1,0 +1,66 @@
+"""Which images may enter the stream: time goes forward, the size stays."""
+
+from dataclasses import dataclass
+
+
+class BadInputError(Exception):
+    """An image that cannot be used. `kind` is one of a few words, for throttling; the text says
+    what was wrong."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(slots=True)
+class ImageGate:
+    """Refuses zero stamps, stamps that do not advance and images of another size.
+
+    A camera that stays different for `restart_after` images in a row (it was restarted, or a bag
+    loops) is believed: the stream then restarts with it.
+    """
+
+    restart_after: int
+    _stamp_ns: int = 0
+    _size: tuple[int, int] | None = None
+    _refused_in_a_row: int = 0
+    _refused_stamp_ns: int = 0
+
+    def check(self, stamp_ns: int, size: tuple[int, int]) -> bool:
+        """Raise BadInputError, or say whether the stream must restart with this image.
+
+        size: height, width in px.
+        """
+        if stamp_ns <= 0:
+            raise BadInputError("zero stamp", "its stamp is zero")
+        problem = self._problem(stamp_ns, size)
+        if problem is None:
+            return False
+        # a run counts while its own stamps advance
+        ordered = self._refused_in_a_row == 0 or stamp_ns > self._refused_stamp_ns
+        self._refused_in_a_row = self._refused_in_a_row + 1 if ordered else 1
+        self._refused_stamp_ns = stamp_ns
+        if self._refused_in_a_row < self.restart_after:
+            raise problem
+        return True
+
+    def admit(self, stamp_ns: int, size: tuple[int, int]) -> None:
+        """Remember the image that entered."""
+        self._stamp_ns, self._size, self._refused_in_a_row = stamp_ns, size, 0
+
+    def forget(self) -> None:
+        """The stream was reset: any image may come next."""
+        self._stamp_ns, self._size, self._refused_in_a_row = 0, None, 0
+
+    def _problem(self, stamp_ns: int, size: tuple[int, int]) -> BadInputError | None:
+        if stamp_ns <= self._stamp_ns:
+            late_ms = (self._stamp_ns - stamp_ns) / 1e6
+            return BadInputError(
+                "stamp back", f"its stamp is {late_ms:.1f} ms before the last image's"
+            )
+        if self._size is not None and size != self._size:
+            (height, width), (h, w) = size, self._size
+            return BadInputError(
+                "size change", f"it has {width}x{height} px where the stream has {w}x{h}"
+            )
+        return None

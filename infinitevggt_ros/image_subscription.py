@@ -1,0 +1,92 @@
+"""Subscribes to images with the reliability their publishers offer, and says when none come."""
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from infinitevggt_ros.settings import InputSettings
+
+CHECK_PERIOD_S = 0.5
+SILENCE_S = 5.0
+DEPTH = 2
+RELIABILITIES = {
+    "reliable": ReliabilityPolicy.RELIABLE,
+    "best_effort": ReliabilityPolicy.BEST_EFFORT,
+}
+LARGE_IMAGE_ADVICE = (
+    "best-effort images over half a megabyte do not get through Fast DDS as it is set by default: "
+    "publish them reliably, or start the camera and this node with "
+    "FASTDDS_DEFAULT_PROFILES_FILE=<share/infinitevggt_ros/config/fastdds_large_images.xml>"
+)
+
+
+def image_topic(node: Node, settings: InputSettings) -> str:
+    """The topic images come on, after namespace and remapping."""
+    suffix = "/compressed" if settings.image_transport == "compressed" else ""
+    return str(node.resolve_topic_name("image")) + suffix
+
+
+class ImageSubscription:
+    """A reliable subscriber hears no best-effort publisher, and a best-effort one loses every large
+    image of a reliable publisher. So the node asks for what is offered, and looks again."""
+
+    def __init__(
+        self,
+        node: Node,
+        settings: InputSettings,
+        receive: Callable[[Image | CompressedImage], None],
+        warn: Callable[[str, str], None],
+    ) -> None:
+        self._node, self._settings, self._receive, self._warn = node, settings, receive, warn
+        self._type = CompressedImage if settings.image_transport == "compressed" else Image
+        self.topic = image_topic(node, settings)
+        self._subscription: Subscription | None = None
+        self._reliability: ReliabilityPolicy | None = None
+        self._last_image_s = time.monotonic()
+        self._check()
+        node.create_timer(CHECK_PERIOD_S, self._check)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_image_s = time.monotonic()
+        self._receive(message)
+
+    def _check(self) -> None:
+        wanted = self._wanted_reliability()
+        if wanted != self._reliability:
+            if self._subscription is not None:
+                self._node.destroy_subscription(self._subscription)
+            qos = QoSProfile(depth=DEPTH, reliability=wanted)
+            self._subscription = self._node.create_subscription(
+                self._type, self.topic, self._on_image, qos
+            )
+            self._reliability = wanted
+        if time.monotonic() - self._last_image_s > SILENCE_S:
+            self._warn("silence", self._silence())
+
+    def _wanted_reliability(self) -> ReliabilityPolicy:
+        if self._settings.image_reliability != "auto":
+            return RELIABILITIES[self._settings.image_reliability]
+        offered = self._offered()
+        if not offered:
+            return self._reliability or ReliabilityPolicy.RELIABLE
+        every = all(reliability == ReliabilityPolicy.RELIABLE for reliability in offered)
+        return ReliabilityPolicy.RELIABLE if every else ReliabilityPolicy.BEST_EFFORT
+
+    def _offered(self) -> list[ReliabilityPolicy]:
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        return [publisher.qos_profile.reliability for publisher in publishers]
+
+    def _silence(self) -> str:
+        offered = self._offered()
+        text = f"{self.topic}: no image for {SILENCE_S:.0f} s, {len(offered)} publisher(s)"
+        if not offered:
+            return f"{text}; remap `image` to your camera's topic (now {self.topic})"
+        names = ", ".join(sorted(reliability.name.lower() for reliability in offered))
+        advice = (
+            LARGE_IMAGE_ADVICE if ReliabilityPolicy.BEST_EFFORT in offered else "is it running?"
+        )
+        return f"{text} offering {names}; {advice}"

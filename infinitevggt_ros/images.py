@@ -1,0 +1,117 @@
+"""Image messages to RGB arrays, with a reason for each that cannot be converted."""
+
+import numpy as np
+from cv_bridge import CvBridge
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from infinitevggt_ros.image_gate import BadInputError
+
+CHANNEL_BYTES = {
+    "mono8": 1,
+    "mono16": 2,
+    "rgb8": 3,
+    "bgr8": 3,
+    "rgba8": 4,
+    "bgra8": 4,
+    "rgb16": 6,
+    "bgr16": 6,
+    "rgba16": 8,
+    "bgra16": 8,
+    "8UC1": 1,
+    "8UC3": 3,
+    "8UC4": 4,
+    "yuv422": 2,
+    "yuv422_yuy2": 2,
+    "uyvy": 2,
+    "yuyv": 2,
+}
+"""Bytes per pixel of the encodings that are pictures."""
+GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
+"""What OpenCV means by a type without a colour order."""
+
+
+def stamp_ns(message: Image | CompressedImage) -> int:
+    """The header's stamp in whole nanoseconds."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def rgb_from_image(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB. Raises BadInputError naming what is wrong with the message."""
+    _check_layout(message)
+    encoding = GENERIC.get(message.encoding, message.encoding)
+    if encoding != message.encoding:
+        message = Image(
+            header=message.header,
+            height=message.height,
+            width=message.width,
+            encoding=encoding,
+            is_bigendian=message.is_bigendian,
+            step=message.step,
+            data=message.data,
+        )
+    try:
+        return _as_rgb8(bridge.imgmsg_to_cv2(message, "rgb8"))
+    except BadInputError:
+        raise
+    except Exception as error:  # cv_bridge raises whatever OpenCV, numpy or a dict lookup raises
+        reason = f"cannot convert its encoding {message.encoding!r} to rgb8: {error}"
+        raise BadInputError("encoding", reason) from error
+
+
+def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB. Raises BadInputError naming what is wrong with the message."""
+    if len(message.data) == 0:
+        raise BadInputError("empty", "it has no data")
+    try:
+        decoded = bridge.compressed_imgmsg_to_cv2(message, "rgb8")
+    except Exception as error:
+        raise BadInputError(
+            "decode", f"cannot decode format {message.format!r}: {error}"
+        ) from error
+    if decoded is None:
+        raise BadInputError("decode", f"cannot decode format {message.format!r}: damaged data")
+    return _as_rgb8(decoded)
+
+
+def remark(encoding: str) -> str | None:
+    """What is worth saying about an encoding that is used all the same."""
+    if encoding.startswith("bayer"):
+        return f"encoding {encoding} is demosaiced here in the simplest way; image_proc does better"
+    if encoding.endswith("16"):
+        return f"encoding {encoding} is scaled to 8 bit; the network was trained on 8-bit pictures"
+    return None
+
+
+def _as_rgb8(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if array.ndim == 2:  # a grey JPEG stays grey whatever one asks for
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise BadInputError(
+            "encoding", f"it converts to {array.dtype} {array.shape}, not to a picture"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _check_layout(message: Image) -> None:
+    """What cv_bridge reads wrong without a word, or reports without naming it."""
+    if message.height == 0 or message.width == 0 or len(message.data) == 0:
+        raise BadInputError(
+            "empty", f"it is empty: {message.width}x{message.height} px, {len(message.data)} bytes"
+        )
+    pixel_bytes = CHANNEL_BYTES.get(message.encoding)
+    if message.encoding.startswith("bayer_"):
+        pixel_bytes = 2 if message.encoding.endswith("16") else 1
+    if pixel_bytes is None:
+        raise BadInputError("encoding", f"its encoding {message.encoding!r} is not a picture's")
+    if message.step < message.width * pixel_bytes:
+        raise BadInputError(
+            "truncated",
+            f"rows of {message.step} bytes cannot hold {message.width} px of {message.encoding}",
+        )
+    if len(message.data) < message.height * message.step:
+        raise BadInputError(
+            "truncated",
+            f"it is truncated: {len(message.data)} of {message.height * message.step} bytes",
+        )

@@ -1,0 +1,54 @@
+"""Results to messages. Stamps and frames come with the header and are copied as they are."""
+
+import numpy as np
+from cv_bridge import CvBridge
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs_py import point_cloud2
+from std_msgs.msg import Header
+
+BRIDGE = CvBridge()
+CLOUD_FIELDS = [
+    PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+    for i, name in enumerate(("x", "y", "z", "rgb", "confidence"))
+]
+
+
+def float_image(header: Header, values: NDArray[np.float32]) -> Image:
+    """sensor_msgs/Image 32FC1 (REP-118) of an (H, W) array; NaN where there is no value."""
+    return BRIDGE.cv2_to_imgmsg(np.ascontiguousarray(values), encoding="32FC1", header=header)
+
+
+def camera_info(header: Header, matrix: NDArray[np.float64], size: tuple[int, int]) -> CameraInfo:
+    """Pinhole CameraInfo without distortion, for an image of `size` (height, width)."""
+    k = [float(value) for value in np.asarray(matrix, dtype=float).reshape(9)]
+    info = CameraInfo(header=header, height=size[0], width=size[1])
+    info.distortion_model = "plumb_bob"
+    info.d = [0.0] * 5
+    info.k = k
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [*k[0:3], 0.0, *k[3:6], 0.0, *k[6:9], 0.0]
+    return info
+
+
+def cloud(
+    header: Header,
+    points: NDArray[np.float32],
+    colors: NDArray[np.float32],
+    confidences: NDArray[np.float32],
+) -> PointCloud2:
+    """PointCloud2 with x y z rgb confidence.
+
+    points: (N, 3), colors: (N, 3) RGB in [0, 1], confidences: (N,).
+    """
+    rows = np.empty((len(points), len(CLOUD_FIELDS)), dtype=np.float32)
+    rows[:, :3] = points
+    rows[:, 3] = packed_rgb(colors)
+    rows[:, 4] = confidences
+    return point_cloud2.create_cloud(header, CLOUD_FIELDS, rows)
+
+
+def packed_rgb(colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 3) RGB in [0, 1] -> (N,) float32 whose bits are 0x00RRGGBB, as RViz reads them."""
+    r, g, b = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint32).T
+    return (r << 16 | g << 8 | b).view(np.float32)

@@ -1,0 +1,125 @@
+"""The node's publishers: one call a frame."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_ros import TransformException
+
+from infinitevggt_core import PointMap
+from infinitevggt_core.geometry import unproject
+from infinitevggt_ros import messages
+from infinitevggt_ros.axes import points_in_map, pose_from_matrix
+from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.settings import OutputSettings, TfSettings
+from infinitevggt_ros.tf_tree import TfTree
+from infinitevggt_ros.trajectory import Trajectory
+
+# reliable: it serves subscribers of either kind, and large messages do not get lost
+STREAM_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+STATUS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Outputs:
+    """Publishes what somebody listens to; a pose and a status always."""
+
+    def __init__(
+        self, node: Node, tf: TfSettings, settings: OutputSettings, warn: Callable[[str, str], None]
+    ) -> None:
+        """warn(kind, text): the node's throttled warning."""
+        self.settings = settings
+        self._map_frame = tf.map_frame
+        self._tf = TfTree(node, tf)
+        self._warn = warn
+        self._trajectory = Trajectory()
+        self._odometry = node.create_publisher(Odometry, "~/odometry", STREAM_QOS)
+        self._path = node.create_publisher(Path, "~/path", LATCHED_QOS)
+        self._depth = node.create_publisher(Image, "~/depth/image", STREAM_QOS)
+        self._depth_info = node.create_publisher(CameraInfo, "~/depth/camera_info", STREAM_QOS)
+        self._confidence = node.create_publisher(Image, "~/depth/confidence", STREAM_QOS)
+        self._points = node.create_publisher(PointCloud2, "~/points", STREAM_QOS)
+        self._map = node.create_publisher(PointCloud2, "~/map", LATCHED_QOS)
+        self._status = node.create_publisher(StreamStatus, "~/status", STATUS_QOS)
+
+    @property
+    def map_is_wanted(self) -> bool:
+        return self._map.get_subscription_count() > 0
+
+    def reset(self) -> None:
+        """A new world: the path starts again."""
+        self._trajectory.clear()
+
+    def publish_frame(self, result: FrameResult) -> None:
+        """Pose, depth and this frame's cloud, all with the image's stamp."""
+        self._publish_pose(result)
+        self._publish_depth(result)
+        if self._points.get_subscription_count():
+            self._publish_points(result)
+
+    def publish_status(self, status: StreamStatus) -> None:
+        self._status.publish(status)
+
+    def publish_map(self, point_map: PointMap, stamp_of: Header) -> None:
+        """The whole fused cloud, in the map frame, as of the header's stamp."""
+        cloud = point_map.cloud()
+        header = Header(stamp=stamp_of.stamp, frame_id=self._map_frame)
+        self._map.publish(
+            messages.cloud(
+                header,
+                points_in_map(cloud.positions.numpy()),
+                cloud.colors.numpy(),
+                cloud.confidences.numpy(),
+            )
+        )
+
+    def _publish_pose(self, result: FrameResult) -> None:
+        if not np.isfinite(result.pose).all():
+            self._warn("pose", "the network gave a pose that is not finite: not published")
+            return
+        try:
+            child, map_from_child = self._tf.child_in_map(result.pose, result.header)
+        except TransformException as error:
+            self._warn("tf", f"no pose published: {error}")
+            return
+        header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
+        self._tf.publish(child, map_from_child, header)
+        pose = pose_from_matrix(map_from_child)
+        odometry = Odometry(header=header, child_frame_id=child)
+        odometry.pose.pose = pose
+        self._odometry.publish(odometry)
+        self._trajectory.add(PoseStamped(header=header, pose=pose), self.settings.path_poses)
+        if self._path.get_subscription_count():
+            self._path.publish(Path(header=header, poses=self._trajectory.poses))
+
+    def _publish_depth(self, result: FrameResult) -> None:
+        wanted = self._depth, self._depth_info, self._confidence
+        if not any(publisher.get_subscription_count() for publisher in wanted):
+            return
+        depth, confidence = result.depth, result.confidence
+        hidden = (confidence < self.settings.min_confidence) | ~np.isfinite(depth)
+        depth = np.where(hidden, np.float32(np.nan), depth)
+        self._depth.publish(messages.float_image(result.header, depth))
+        info = messages.camera_info(result.header, result.intrinsics.numpy(), result.size)
+        self._depth_info.publish(info)
+        self._confidence.publish(messages.float_image(result.header, confidence))
+
+    def _publish_points(self, result: FrameResult) -> None:
+        """In the optical frame, so that it is right whatever becomes of the pose."""
+        points = unproject(result.prediction.depth[0].cpu(), result.intrinsics).reshape(-1, 3)
+        confidence = result.prediction.depth_confidence[0].cpu().reshape(-1)
+        colors = result.image.cpu().reshape(3, -1).T
+        shown = (confidence >= self.settings.min_confidence) & torch.isfinite(points).all(-1)
+        arrays = (points[shown].numpy(), colors[shown].numpy(), confidence[shown].numpy())
+        self._points.publish(messages.cloud(result.header, *arrays))

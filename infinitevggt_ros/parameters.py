@@ -1,0 +1,118 @@
+"""ROS parameters from the settings' dataclasses, and back. No default is written here."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import Field, fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from infinitevggt_ros.settings import LIVE_GROUPS, Settings
+
+
+def parameter_fields() -> Iterator[tuple[str, str, Field[Any], Any]]:
+    """Parameter name, group, dataclass field and default value of every parameter."""
+    defaults = Settings()
+    for group in fields(Settings):
+        settings = getattr(defaults, group.name)
+        for spec in fields(settings):
+            name = spec.name if group.name == "input" else f"{group.name}.{spec.name}"
+            yield name, group.name, spec, getattr(settings, spec.name)
+
+
+def declare(node: Node) -> Settings:
+    """Declare every parameter with its descriptor; the settings as files and arguments set them."""
+    values = [
+        Parameter(name, value=node.declare_parameter(name, default, descriptor(spec, group)).value)
+        for name, group, spec, default in parameter_fields()
+    ]
+    return with_changes(Settings(), values)
+
+
+def descriptor(spec: Field[Any], group: str) -> ParameterDescriptor:
+    """Description, unit, range and choices of one parameter."""
+    limits = spec.metadata
+    result = ParameterDescriptor(description=description(spec), read_only=group not in LIVE_GROUPS)
+    if limits["choices"]:
+        result.additional_constraints = "one of: " + ", ".join(limits["choices"])
+    if limits["low"] is not None and isinstance(spec.default, float):
+        low, high = float(limits["low"]), float(limits["high"])
+        result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    elif limits["low"] is not None:
+        low, high = int(limits["low"]), int(limits["high"])
+        result.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    return result
+
+
+def description(spec: Field[Any]) -> str:
+    """What a parameter does, with its unit."""
+    unit = f" [{spec.metadata['unit']}]" if spec.metadata["unit"] else ""
+    return str(spec.metadata["text"]) + unit
+
+
+def with_changes(settings: Settings, parameters: Iterable[Parameter]) -> Settings:
+    """The settings with some parameters changed. Raises ValueError naming one that is not valid.
+
+    Parameters that are not ours (use_sim_time, qos_overrides) are passed over.
+    """
+    known = {name: (group, spec.name) for name, group, spec, _ in parameter_fields()}
+    changes: dict[str, dict[str, Any]] = {}
+    for parameter in parameters:
+        if parameter.name in known:
+            group, attribute = known[parameter.name]
+            changes.setdefault(group, {})[attribute] = parameter.value
+    groups = {group: replace(getattr(settings, group), **new) for group, new in changes.items()}
+    return replace(settings, **groups)
+
+
+def as_yaml() -> str:
+    """config/stream.yaml: every parameter, its meaning, unit and default."""
+    lines = [
+        "# Every parameter of stream_node with its default. Written by",
+        "#   python -m infinitevggt_ros.parameters > config/stream.yaml",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    group_before = "input"
+    for name, group, spec, default in parameter_fields():
+        if group != group_before:
+            live = "change while it runs" if group in LIVE_GROUPS else "read-only"
+            lines += ["", f"    # {group}.*: {live}", f"    {group}:"]
+            group_before = group
+        indent = "    " if group == "input" else "      "
+        limits = constraint(spec)
+        lines.append(f"{indent}# {description(spec)}{'; ' + limits if limits else ''}")
+        lines.append(f"{indent}{name.split('.')[-1]}: {_yaml_value(default)}")
+    return "\n".join(lines) + "\n"
+
+
+def constraint(spec: Field[Any]) -> str:
+    """Choices or range of a parameter, in words."""
+    limits = spec.metadata
+    if limits["choices"]:
+        return "one of " + ", ".join(limits["choices"])
+    if limits["low"] is not None:
+        return f"{limits['low']} to {limits['high']}"
+    return ""
+
+
+def as_markdown() -> str:
+    """The table of parameters for the README."""
+    rows = ["| parameter | default | range | while running | meaning |", "|---|---|---|---|---|"]
+    for name, group, spec, default in parameter_fields():
+        live = "yes" if group in LIVE_GROUPS else "no"
+        value = f"`{default}`" if default != "" else "empty"
+        text = description(spec).replace("|", "\\|")
+        rows.append(f"| `{name}` | {value} | {constraint(spec)} | {live} | {text} |")
+    return "\n".join(rows)
+
+
+def _yaml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+if __name__ == "__main__":
+    print(as_yaml(), end="")

@@ -1,0 +1,132 @@
+"""The node's own settings, frozen; what the memory and the map take is defined in the core."""
+
+from dataclasses import dataclass, field
+
+from infinitevggt_core import MapConfig, MemoryConfig
+from infinitevggt_core.config import check_options, option
+
+DEFAULT_CHECKPOINT = "random:tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSettings:
+    """What the node takes in."""
+
+    image_transport: str = option(
+        "raw",
+        "form of the images: `image`, a sensor_msgs/Image, or `image/compressed`, a CompressedImage",
+        choices=("raw", "compressed"),
+    )
+    image_reliability: str = option(
+        "auto",
+        "reliability asked of the image topic; auto: what its publishers offer",
+        choices=("auto", "reliable", "best_effort"),
+    )
+    intrinsics: str = option(
+        "camera_info",
+        "what unprojects depth: the calibration on `camera_info` where there is one, or always the "
+        "predicted field of view",
+        choices=("camera_info", "predicted"),
+    )
+    restart_after: int = option(
+        10,
+        "images in a row with another size, or older than those before, after which the stream "
+        "restarts with them; until then they are refused",
+        unit="images",
+        low=1,
+        high=100_000,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which network, and where it runs."""
+
+    checkpoint: str = option(
+        "",
+        "file, directory or hub id of a checkpoint (StreamVGGT, VGGT-1B, STream3R or our own); "
+        f"empty: {DEFAULT_CHECKPOINT}, random weights whose geometry means nothing",
+    )
+    device: str = option("auto", "torch device; auto: cuda if there is one, else cpu")
+    precision: str = option(
+        "auto",
+        "of the network; auto: bf16 on cuda, fp32 on the cpu. The camera head is always fp32",
+        choices=("auto", "fp32", "bf16"),
+    )
+    image_size: int = option(
+        0,
+        "width the images are resized to, a multiple of 14; 0: the size the network was made for",
+        unit="px",
+        low=0,
+        high=4096,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def source(self) -> str:
+        """The checkpoint to load."""
+        return self.checkpoint or DEFAULT_CHECKPOINT
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are random, so that the geometry means nothing."""
+        return self.source.startswith("random:")
+
+
+@dataclass(frozen=True, slots=True)
+class TfSettings:
+    """Where the stream stands in the tf tree (REP-105)."""
+
+    publish: bool = option(True, "publish the camera's pose on /tf")
+    map_frame: str = option("map", "the stream's world: x forward, z up, origin at the first image")
+    child_frame: str = option(
+        "",
+        "frame that map_frame is the parent of; empty: the root of the tree the camera hangs in, "
+        "such as odom or base_link, or the image's own frame if it has no parent",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """What the node publishes, and how often."""
+
+    min_confidence: float = option(
+        1.0, "depth of less confidence is published as NaN (1: all of it)", low=1.0, high=1000.0
+    )
+    map_period: float = option(
+        1.0, "shortest time between two publications of the map", unit="s", low=0.05, high=3600.0
+    )
+    path_poses: int = option(
+        2000,
+        "most poses in the path; a full path keeps every second one",
+        unit="poses",
+        low=2,
+        high=100_000,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every parameter of the node. A field's name is their prefix; those of input have none."""
+
+    input: InputSettings = field(default_factory=InputSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    map: MapConfig = field(default_factory=MapConfig)
+    tf: TfSettings = field(default_factory=TfSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+
+
+LIVE_GROUPS = ("memory", "map", "output")
+"""Groups that change while the node runs; the others are read-only."""
