@@ -95,7 +95,7 @@ class PointMap:
         unique, inverse = torch.unique(keys, return_inverse=True)
         total = torch.zeros(len(unique)).index_add_(0, inverse, weights)
         sums = torch.zeros(len(unique), 6).index_add_(0, inverse, values * weights[:, None])
-        best = torch.zeros(len(unique)).index_reduce_(0, inverse, weights, "amax")
+        best = torch.zeros(len(unique)).scatter_reduce_(0, inverse, weights, "amax")
         slots = self._find(unique)
         new = slots == EMPTY
         slots[new] = self._claim(unique[new])

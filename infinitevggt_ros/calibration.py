@@ -10,8 +10,8 @@ from infinitevggt_ros.image_gate import BadInputError
 def camera_matrix(info: CameraInfo, size: tuple[int, int]) -> NDArray[np.float64] | None:
     """K (3 x 3, px) of images of `size` (height, width); None where the camera says it has none.
 
-    K[0] == 0 means uncalibrated (sensor_msgs/CameraInfo). Raises BadInputError for a calibration that
-    is not of these images.
+    K[0] == 0 means uncalibrated (sensor_msgs/CameraInfo). Raises BadInputError for a calibration
+    that is not of these images.
     """
     k = np.asarray(info.k, dtype=float).reshape(3, 3)
     if k[0, 0] == 0:

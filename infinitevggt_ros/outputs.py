@@ -40,6 +40,7 @@ class Outputs:
     ) -> None:
         """warn(kind, text): the node's throttled warning."""
         self.settings = settings
+        self._context = node.context
         self._map_frame = tf.map_frame
         self._tf = TfTree(node, tf)
         self._warn = warn
@@ -52,6 +53,11 @@ class Outputs:
         self._points = node.create_publisher(PointCloud2, "~/points", STREAM_QOS)
         self._map = node.create_publisher(PointCloud2, "~/map", LATCHED_QOS)
         self._status = node.create_publisher(StreamStatus, "~/status", STATUS_QOS)
+
+    @property
+    def can_publish(self) -> bool:
+        """False once ROS is shut down."""
+        return bool(self._context.ok())
 
     @property
     def map_is_wanted(self) -> bool:

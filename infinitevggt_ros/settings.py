@@ -14,7 +14,8 @@ class InputSettings:
 
     image_transport: str = option(
         "raw",
-        "form of the images: `image`, a sensor_msgs/Image, or `image/compressed`, a CompressedImage",
+        "form of the images: raw, sensor_msgs/Image on `image`, or compressed, CompressedImage on "
+        "`image/compressed`",
         choices=("raw", "compressed"),
     )
     image_reliability: str = option(

@@ -101,6 +101,8 @@ class StreamWorker:
                     self._process(received)
                 self._publish_map_when_due()
             except Exception as error:  # one bad frame must not end the stream
+                if not self._outputs.can_publish:  # ROS was shut down under our hands
+                    return
                 self._recover(received, error)
 
     def _serve_requests(self) -> None:

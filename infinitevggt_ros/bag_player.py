@@ -1,0 +1,253 @@
+"""Playing a bag onto live topics."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import rclpy
+from rclpy.context import Context
+
+from infinitevggt_ros.bag_reader import BagReader
+from infinitevggt_ros.cdr import header_stamp_ns
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.lockstep import LockstepGate
+from infinitevggt_ros.play_options import PlayOptions
+from infinitevggt_ros.play_report import PlayReport
+from infinitevggt_ros.playback_clock import PlaybackClock
+from infinitevggt_ros.topic_publisher import TopicPublisher
+
+IMAGE_DEPTH = 10
+OTHER_DEPTH = 100
+LATE_NS = 10_000_000
+
+_SETTLE_S = 0.5  # a subscriber that is known here may need this long to know us
+_DRAIN_S = 5.0
+
+
+class BagPlayer:
+    """Plays a bag with a node of its own; rclpy (or `context`) must be initialised.
+
+    Use it as a context manager, call play() once. stop() may come from a signal handler or
+    another thread. What a user can mend is raised as `CommandError`.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        options: PlayOptions | None = None,
+        *,
+        context: Context | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
+        """`notice` gets lines such as a topic that is skipped; None prints them to stderr."""
+        self._options = options or PlayOptions()
+        self._notice = notice or partial(print, file=sys.stderr)
+        self._stopped = False
+        self._reader = BagReader(path)
+        try:
+            self._check_topics()
+            self._image_topics = self._choose_image_topics()
+        except CommandError:
+            self._reader.close()
+            raise
+        self._node = rclpy.create_node(
+            "bag_player", context=context, start_parameter_services=False
+        )
+        self._clock = PlaybackClock(
+            self._node, rate=self._options.rate, clock_hz=self._options.clock_hz
+        )
+        lockstep = self._options.lockstep
+        self._gate = LockstepGate(self._node, lockstep) if lockstep else None
+        self._publishers: dict[str, TopicPublisher] = {}
+
+    def play(self, progress: Callable[[float], None] = lambda _: None) -> PlayReport:
+        """Play to the end, or until stop(). `progress` gets the fraction played, 0 to 1."""
+        self._make_publishers()
+        self._wait_for_subscribers()
+        report = PlayReport()
+        while self._running():
+            self._play_once(report, progress)
+            if not self._options.loop:
+                break
+        report.sent = {publisher.topic: publisher.sent for publisher in self._publishers.values()}
+        report.finished = self._running()
+        report.unacknowledged = self._drain()
+        report.outcomes = dict(self._gate.outcomes) if self._gate else None
+        return report
+
+    def stop(self) -> None:
+        """Make play() return at once."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Leave the graph and close the bag."""
+        if self._gate:
+            self._gate.close()
+        self._node.destroy_node()
+        self._reader.close()
+
+    @property
+    def _start_ns(self) -> int:
+        return self._reader.start_ns + round(self._options.start_s * 1e9)
+
+    @property
+    def _end_ns(self) -> int:
+        """Stamp of the last moment played."""
+        if math.isinf(self._options.duration_s):
+            return self._reader.end_ns
+        return min(self._reader.end_ns, self._start_ns + round(self._options.duration_s * 1e9))
+
+    def _running(self) -> bool:
+        return not self._stopped and self._node.context.ok()
+
+    def _check_topics(self) -> None:
+        options = self._options
+        self._reader.require_topics([*options.topics, *options.remaps, *options.image_topics])
+        if self._start_ns > self._reader.end_ns:
+            length_s = (self._reader.end_ns - self._reader.start_ns) / 1e9
+            raise CommandError(f"{self._reader.path} is only {length_s:g} s long: start earlier")
+
+    def _choose_image_topics(self) -> list[str]:
+        if named := self._options.image_topics:
+            if left_out := [topic for topic in named if not self._is_played(topic)]:
+                raise CommandError(f"{', '.join(left_out)} is not among the topics to play")
+            return list(named)
+        found = [topic for topic in self._reader.image_topics if self._is_played(topic)]
+        if self._options.lockstep and len(found) != 1:
+            self._reader.require_image_topics()
+            raise CommandError(
+                f"{len(found)} image topics are played of {self._reader.path}, lockstep needs to "
+                f"know which the node reads: name one of {', '.join(self._reader.image_topics)}"
+            )
+        return found
+
+    def _is_played(self, topic: str) -> bool:
+        if topic == "/clock" and self._options.clock_hz:
+            return False  # ours takes its place
+        return not self._options.topics or topic in self._options.topics
+
+    def _make_publishers(self) -> None:
+        for topic, type_name in self._reader.topics.items():
+            if self._is_played(topic):
+                self._make_publisher(topic, type_name)
+        if not self._publishers:
+            raise CommandError(f"nothing to play in {self._reader.path}")
+
+    def _make_publisher(self, topic: str, type_name: str) -> None:
+        latched = topic in self._reader.latched_topics
+        depth = IMAGE_DEPTH if topic in self._image_topics else OTHER_DEPTH
+        if latched:  # who comes late gets all of them
+            depth = max(depth, self._reader.message_counts[topic])
+        live_topic = self._options.remaps.get(topic, topic)
+        try:
+            self._publishers[topic] = TopicPublisher(
+                self._node, live_topic, type_name, depth=depth, latched=latched
+            )
+        except LookupError as error:
+            package = type_name.partition("/")[0]
+            self._notice(f"skipping {topic}: {error}; install or source the package {package}")
+
+    def _wait_for_subscribers(self) -> None:
+        lockstep = self._options.lockstep
+        wait_s = lockstep.timeout_s if lockstep else self._options.wait_for_subscriber_s
+        if not wait_s:
+            return
+        if not self._is_awaited():
+            status = f" and for {lockstep.status_topic}" if lockstep else ""
+            self._notice(f"waiting for a subscriber of {self._watched_names()}{status}")
+        deadline_s = time.monotonic() + wait_s
+        while self._running() and not self._is_awaited():
+            if time.monotonic() > deadline_s:
+                self._nobody_came(wait_s)
+                return
+            self._idle()
+        settled_s = time.monotonic() + _SETTLE_S
+        while self._running() and time.monotonic() < settled_s:
+            self._idle()
+
+    def _idle(self) -> None:
+        self._clock.tick(self._start_ns)
+        time.sleep(0.02)
+
+    def _watched(self) -> list[TopicPublisher]:
+        images = [self._publishers[t] for t in self._image_topics if t in self._publishers]
+        return images or list(self._publishers.values())
+
+    def _watched_names(self) -> str:
+        return ", ".join(publisher.topic for publisher in self._watched())
+
+    def _is_awaited(self) -> bool:
+        named = all if self._options.image_topics else any
+        subscribed = named(publisher.subscriber_count > 0 for publisher in self._watched())
+        return subscribed and (self._gate is None or self._gate.has_publisher)
+
+    def _nobody_came(self, wait_s: float) -> None:
+        if self._gate is None:
+            self._notice(f"nobody subscribed to {self._watched_names()} in {wait_s:g} s; playing")
+            return
+        status_topic = self._gate.options.status_topic
+        counts = [
+            f"{publisher.subscriber_count} on {publisher.topic}" for publisher in self._watched()
+        ]
+        raise CommandError(
+            f"no node for lockstep in {wait_s:g} s: subscribers {', '.join(counts)}, "
+            f"{'a' if self._gate.has_publisher else 'no'} publisher of {status_topic}. Start the "
+            "node, or see --image-topic, --remap and --status-topic"
+        )
+
+    def _play_once(self, report: PlayReport, progress: Callable[[float], None]) -> None:
+        self._clock.set(self._start_ns)
+        self._clock.tick(self._start_ns, force=True)
+        span_ns = max(1, self._end_ns - self._start_ns)
+        for topic, stamp_ns, serialized in self._messages():
+            report.late += self._clock.wait_until(stamp_ns, self._running) > LATE_NS
+            if not self._running():
+                return
+            if topic in self._image_topics:
+                self._clock.tick(stamp_ns, force=True)
+            self._send(topic, stamp_ns, serialized)
+            progress(max(0, stamp_ns - self._start_ns) / span_ns)
+
+    def _messages(self) -> Iterator[tuple[str, int, bytes]]:
+        latched = self._reader.latched_topics & self._publishers.keys()
+        if latched and self._start_ns > self._reader.start_ns:
+            yield from self._reader.messages(latched, stop_ns=self._start_ns)
+        topics = list(self._publishers)
+        yield from self._reader.messages(topics, self._start_ns, self._end_ns + 1)
+
+    def _send(self, topic: str, stamp_ns: int, serialized: bytes) -> None:
+        send = partial(self._publishers[topic].publish, serialized, self._running)
+        if self._gate is None or topic not in self._image_topics:
+            send()
+            return
+        self._gate.deliver(
+            send,
+            header_stamp_ns(serialized),
+            self._running,
+            while_waiting=partial(self._clock.tick, stamp_ns),
+        )
+        self._clock.set(stamp_ns)
+
+    def _drain(self) -> list[str]:
+        deadline_s = time.monotonic() + _DRAIN_S
+        return [
+            publisher.topic
+            for publisher in self._publishers.values()
+            if self._running()
+            and not publisher.drain(max(0.0, deadline_s - time.monotonic()), self._running)
+        ]
+
+    def __enter__(self) -> "BagPlayer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,126 @@
+"""Play a ROS 2 bag (directory, .mcap or .db3) onto live topics, with /clock.
+
+Everything is sent reliably, /tf_static to late comers too. With --loop, /clock jumps back at every
+turn, as it does with `ros2 bag play --loop`. With --lockstep the next image is sent only after the
+node has answered the one before with a StreamStatus: nothing is dropped, however slow the node.
+"""
+
+import argparse
+import math
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import rclpy
+from rclpy.signals import SignalHandlerOptions
+from tqdm import tqdm
+
+from infinitevggt_ros.bag_player import BagPlayer
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.lockstep import LockstepOptions
+from infinitevggt_ros.play_options import PlayOptions
+from infinitevggt_ros.play_report import PlayReport
+
+EXAMPLE = "infinitevggt replay room.mcap --rate 0.5 --remap /camera/image_raw:=/image"
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED_BY_SIGNAL = 130
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    play, step = PlayOptions(), LockstepOptions()
+    add = parser.add_argument
+    add("bag", type=Path, help="rosbag2 directory, .mcap or .db3 file")
+    add("--rate", type=float, help="bag seconds per second; unset: 1, in lockstep no limit")
+    add("--loop", action="store_true", help="start again at the end, until Ctrl-C")
+    add("--start", type=float, default=play.start_s, help="seconds of the bag to skip")
+    add("--duration", type=float, default=play.duration_s, help="seconds of the bag to play")
+    add("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these")
+    add("--remap", nargs="+", default=[], metavar="FROM:=TO", help="other names for topics")
+    add("--no-clock", action="store_true", help="publish no /clock")
+    add("--clock-hz", type=float, default=play.clock_hz, help="messages on /clock per second")
+    add("--lockstep", action="store_true", help="wait for the node's status at every image")
+    add("--status-topic", default=step.status_topic, help="where the node answers in lockstep")
+    add("--image-topic", nargs="+", default=[], metavar="TOPIC", help="the images to wait for")
+    add("--timeout", type=float, default=step.timeout_s, help="seconds to wait in lockstep")
+    add(
+        "--wait-for-subscriber",
+        type=float,
+        default=play.wait_for_subscriber_s,
+        metavar="S",
+        help="seconds to wait for somebody to subscribe to the images; in lockstep --timeout rules",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    play_options = _play_options(options)
+    notice = partial(tqdm.write, file=sys.stderr)
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with (
+            BagPlayer(options.bag, play_options, notice=notice) as player,
+            _stopped_by_signals(player),
+        ):
+            report = _play(player)
+    finally:
+        rclpy.try_shutdown()
+    print(report.summary(), flush=True)
+    return 0 if report.finished else STOPPED_BY_SIGNAL
+
+
+@contextmanager
+def _stopped_by_signals(player: BagPlayer) -> Iterator[None]:
+    """Let a signal set a flag, so that none, not even a second one, hits amid a ROS call."""
+
+    def stop(*_: object) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        player.stop()
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is stop:
+                signal.signal(number, handler)
+
+
+def _play(player: BagPlayer) -> PlayReport:
+    with tqdm(total=100, disable=None, bar_format="{percentage:3.0f}%|{bar}| {elapsed}") as bar:
+
+        def show(fraction: float) -> None:
+            bar.update(100 * fraction - bar.n)
+
+        return player.play(show)
+
+
+def _play_options(options: argparse.Namespace) -> PlayOptions:
+    for name in ("start", "duration", "clock_hz", "timeout", "wait_for_subscriber"):
+        if not getattr(options, name) >= 0:
+            raise CommandError(f"--{name.replace('_', '-')} must not be below 0")
+    if options.rate is not None and not options.rate > 0:
+        raise CommandError("--rate must be above 0")
+    lockstep = LockstepOptions(status_topic=options.status_topic, timeout_s=options.timeout)
+    return PlayOptions(
+        rate=options.rate or (math.inf if options.lockstep else 1.0),
+        loop=options.loop,
+        start_s=options.start,
+        duration_s=options.duration,
+        topics=options.topics,
+        remaps=dict(map(_remap, options.remap)),
+        clock_hz=0.0 if options.no_clock else options.clock_hz,
+        image_topics=options.image_topic,
+        wait_for_subscriber_s=options.wait_for_subscriber,
+        lockstep=lockstep if options.lockstep else None,
+    )
+
+
+def _remap(text: str) -> tuple[str, str]:
+    recorded, separator, live = text.partition(":=")
+    if not (recorded and separator and live):
+        raise CommandError(f"--remap {text} is not FROM:=TO")
+    return recorded, live

@@ -1,0 +1,122 @@
+"""Images of one camera into a bag, with its camera_info when the field of view is known."""
+
+from fractions import Fraction
+from math import radians, tan
+
+import cv2
+import numpy as np
+from rosbags.typesys import Stores, get_typestore
+
+from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.image_source import SourceImage
+
+JPEG_QUALITY = 95
+
+_STORE = get_typestore(Stores.ROS2_KILTED)
+_TYPES = _STORE.types
+_IMAGE = "sensor_msgs/msg/Image"
+_COMPRESSED = "sensor_msgs/msg/CompressedImage"
+_CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+
+def frame_stamp_ns(start_ns: int, index: int, rate_hz: Fraction) -> int:
+    """Stamp (ns) of image `index`: exact, no rounding error grows along the bag."""
+    return start_ns + round(index * 10**9 / rate_hz)
+
+
+def pinhole_matrix(width: int, height: int, fov_deg: float) -> np.ndarray:
+    """K (3, 3) in pixels: horizontal field of view (degrees), square pixels, centred."""
+    focal_px = width / 2 / tan(radians(fov_deg) / 2)
+    return np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
+
+
+class ImageBag:
+    """Writes images on `topic`, compressed ones on `topic`/compressed."""
+
+    def __init__(
+        self,
+        bag: BagWriter,
+        topic: str = "/camera/image_raw",
+        *,
+        frame_id: str = "camera_optical_frame",
+        fov_deg: float | None = None,
+        compressed: bool = False,
+    ) -> None:
+        """`fov_deg`: horizontal field of view (degrees); None writes no camera_info."""
+        if fov_deg is not None and not 0 < fov_deg < 180:
+            raise CommandError(f"a field of view of {fov_deg} degrees: it is between 0 and 180")
+        self.topic = f"{topic}/compressed" if compressed else topic
+        self.info_topic = f"{topic.rpartition('/')[0]}/camera_info"
+        self._bag = bag
+        self._frame_id = frame_id
+        self._fov_deg = fov_deg
+        self._compressed = compressed
+        bag.add_topic(self.topic, _COMPRESSED if compressed else _IMAGE)
+        if fov_deg is not None:
+            bag.add_topic(self.info_topic, _CAMERA_INFO)
+
+    def write(self, image: SourceImage, stamp_ns: int) -> None:
+        """Append one image; its header's stamp and the bag's are both `stamp_ns`."""
+        header = self._header(stamp_ns)
+        if self._compressed:
+            self._append(self.topic, stamp_ns, _compressed_message(image, header), _COMPRESSED)
+        else:
+            self._append(self.topic, stamp_ns, _raw_message(image.pixels, header), _IMAGE)
+        if self._fov_deg is not None:
+            info = _camera_info(image.pixels, self._fov_deg, header)
+            self._append(self.info_topic, stamp_ns, info, _CAMERA_INFO)
+
+    def _header(self, stamp_ns: int) -> object:
+        stamp = _TYPES["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
+        return _TYPES["std_msgs/msg/Header"](stamp, self._frame_id)
+
+    def _append(self, topic: str, stamp_ns: int, message: object, type_name: str) -> None:
+        self._bag.write(topic, stamp_ns, _STORE.serialize_cdr(message, type_name))
+
+
+def _raw_message(pixels: np.ndarray, header: object) -> object:
+    if pixels.ndim == 3:
+        encoding, pixels = "rgb8", cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    else:
+        encoding = "mono16" if pixels.dtype == np.uint16 else "mono8"
+    little_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    return _TYPES[_IMAGE](
+        header=header,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=little_endian.strides[0],
+        data=little_endian.reshape(-1).view(np.uint8),
+    )
+
+
+def _compressed_message(image: SourceImage, header: object) -> object:
+    if image.encoded is not None:
+        return _TYPES[_COMPRESSED](
+            header, image.encoded_format, np.frombuffer(image.encoded, np.uint8)
+        )
+    if image.pixels.dtype == np.uint16:  # jpeg has 8 bits
+        return _TYPES[_COMPRESSED](header, "png", cv2.imencode(".png", image.pixels)[1].ravel())
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    encoded = cv2.imencode(".jpg", image.pixels, quality)[1].ravel()
+    return _TYPES[_COMPRESSED](header, "jpeg", encoded)
+
+
+def _camera_info(pixels: np.ndarray, fov_deg: float, header: object) -> object:
+    height, width = pixels.shape[:2]
+    matrix = pinhole_matrix(width, height, fov_deg)
+    return _TYPES[_CAMERA_INFO](
+        header=header,
+        height=height,
+        width=width,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([matrix, np.zeros((3, 1))]).ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=_TYPES["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )

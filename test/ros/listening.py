@@ -1,0 +1,42 @@
+"""Hearing other processes from a test."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+class Listener:
+    """A node of this process that keeps what it hears."""
+
+    def __init__(self, ros: ModuleType) -> None:
+        self.node = ros.create_node("listener")
+        self._ros = ros
+
+    def listen(self, message_type: Any, topic: str, *, latched: bool = False) -> list[Any]:
+        """A list that grows by what is published on `topic`."""
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+
+        heard: list[Any] = []
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        qos = QoSProfile(depth=10, durability=durability)
+        self.node.create_subscription(message_type, topic, heard.append, qos)
+        return heard
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline_s, "timed out"
+            self._ros.spin_once(self.node, timeout_sec=0.05)
+
+    def spin_for(self, duration_s: float) -> None:
+        deadline_s = time.monotonic() + duration_s
+        while time.monotonic() < deadline_s:
+            self._ros.spin_once(self.node, timeout_sec=0.02)
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 20) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=timeout_s)
+    assert "Traceback" not in output
+    return process.returncode, output
