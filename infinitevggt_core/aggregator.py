@@ -90,7 +90,8 @@ class Aggregator(nn.Module):
 @lru_cache(maxsize=8)
 def _image_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     shape = (3, 1, 1)
-    return (
-        torch.tensor(IMAGE_MEAN, device=device).view(shape),
-        torch.tensor(IMAGE_STD, device=device).view(shape),
-    )
+    with torch.inference_mode(False):  # remembered: training may use it after a stream has
+        return (
+            torch.tensor(IMAGE_MEAN, device=device).view(shape),
+            torch.tensor(IMAGE_STD, device=device).view(shape),
+        )

@@ -152,7 +152,8 @@ def _position_map(
     dtype: torch.dtype,
 ) -> Tensor:
     """(channels, rows, cols): sines and cosines of the pixel's place in the image, times 0.1."""
-    return (0.1 * position_features(rows, cols, channels, image_size)).to(device, dtype)
+    with torch.inference_mode(False):  # remembered: training may use it after a stream has
+        return (0.1 * position_features(rows, cols, channels, image_size)).to(device, dtype)
 
 
 def position_features(rows: int, cols: int, channels: int, image_size: tuple[int, int]) -> Tensor:

@@ -35,7 +35,8 @@ def frame_rotation(
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     patches = torch.stack((y, x), dim=-1).reshape(-1, 2) + 1
     positions = torch.cat((torch.zeros(SPECIAL_TOKENS, 2, dtype=torch.long), patches))
-    return rotation_at(positions, head_dim, device, dtype)
+    with torch.inference_mode(False):  # remembered: training may use it after a stream has
+        return rotation_at(positions, head_dim, device, dtype)
 
 
 def rotation_at(

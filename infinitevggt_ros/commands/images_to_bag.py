@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.bags.image_bag import ImageBag, frame_stamp_ns
+from infinitevggt_ros.bags.image_source import ImageDirectory, SourceImage, VideoFile, open_source
+from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.image_bag import ImageBag, frame_stamp_ns
-from infinitevggt_ros.image_source import ImageDirectory, SourceImage, VideoFile, open_source
 
 EXAMPLE = "infinitevggt images-to-bag photos/ room.mcap --rate 5 --fov 70"
 

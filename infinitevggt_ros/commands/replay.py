@@ -18,11 +18,11 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
-from infinitevggt_ros.bag_player import BagPlayer
+from infinitevggt_ros.bags.lockstep import LockstepOptions
+from infinitevggt_ros.bags.play_options import PlayOptions
+from infinitevggt_ros.bags.play_report import PlayReport
+from infinitevggt_ros.bags.player import BagPlayer
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.lockstep import LockstepOptions
-from infinitevggt_ros.play_options import PlayOptions
-from infinitevggt_ros.play_report import PlayReport
 
 EXAMPLE = "infinitevggt replay room.mcap --rate 0.5 --remap /camera/image_raw:=/image"
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from rosbags.highlevel import AnyReader
 
-from infinitevggt_ros.bag_writer import BagWriter
-from infinitevggt_ros.image_bag import ImageBag
-from infinitevggt_ros.image_source import SourceImage
-from infinitevggt_ros.message_definitions import typestore_with
+from infinitevggt_ros.bags.image_bag import ImageBag
+from infinitevggt_ros.bags.image_source import SourceImage
+from infinitevggt_ros.bags.message_definitions import typestore_with
+from infinitevggt_ros.bags.writer import BagWriter
 
 IMAGE_TOPIC = "/camera/image_raw"
 START_NS = 1_700_000_000_123_456_789

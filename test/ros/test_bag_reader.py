@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from bag_making import IMAGE_TOPIC, START_NS, write_image_bag, write_string
 
-from infinitevggt_ros.bag_reader import BagReader
-from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import CommandError
 
 

@@ -42,7 +42,7 @@ class Station:
 
     def publisher(self, topic: str, qos: Any = 10) -> Any:
         """A publisher on a topic of TOPICS, once the recorder has been discovered."""
-        from infinitevggt_ros.message_types import message_class
+        from infinitevggt_ros.bags.message_types import message_class
 
         publisher = self.sender.create_publisher(message_class(TOPICS[topic]), topic, qos)
         self.spin_until(lambda: publisher.get_subscription_count() > 0)
@@ -83,7 +83,7 @@ def image(stamp: int) -> Any:
 def test_images_transforms_and_status_come_back_under_their_own_stamps(
     tmp_path: Path, station: Station
 ) -> None:
-    from infinitevggt_ros.bag_recorder import BagRecorder
+    from infinitevggt_ros.bags.recorder import BagRecorder
     from infinitevggt_ros.msg import StreamStatus
 
     names = ("/image", "/tf", "/status")
@@ -118,7 +118,7 @@ def test_a_message_without_a_header_is_filed_under_the_nodes_time(
 ) -> None:
     from std_msgs.msg import String
 
-    from infinitevggt_ros.bag_recorder import BagRecorder
+    from infinitevggt_ros.bags.recorder import BagRecorder
 
     recorder = BagRecorder(station.receiver, {"/text": String}, tmp_path / "a.mcap")
     before_ns = station.receiver.get_clock().now().nanoseconds
@@ -136,8 +136,8 @@ def test_static_transforms_sent_before_the_recording_are_in_it(
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from tf2_msgs.msg import TFMessage
 
-    from infinitevggt_ros.bag_reader import BagReader
-    from infinitevggt_ros.bag_recorder import BagRecorder
+    from infinitevggt_ros.bags.reader import BagReader
+    from infinitevggt_ros.bags.recorder import BagRecorder
 
     latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = station.sender.create_publisher(TFMessage, "/tf_static", latched)
@@ -157,7 +157,7 @@ def test_a_writer_that_fails_is_reported_and_leaves_the_executor_alive(
 ) -> None:
     from std_msgs.msg import String
 
-    from infinitevggt_ros.bag_recorder import BagRecorder
+    from infinitevggt_ros.bags.recorder import BagRecorder
 
     recorder = BagRecorder(station.receiver, {"/text": String}, tmp_path / "a.mcap")
 
@@ -179,7 +179,7 @@ def test_a_writer_that_fails_is_reported_and_leaves_the_executor_alive(
 
 
 def test_a_type_that_is_not_installed_is_refused_by_name(tmp_path: Path, station: Station) -> None:
-    from infinitevggt_ros.bag_recorder import BagRecorder
+    from infinitevggt_ros.bags.recorder import BagRecorder
 
     with pytest.raises(CommandError, match="cannot record /thing: message type nowhere_msgs/msg"):
         BagRecorder(station.receiver, {"/thing": "nowhere_msgs/msg/Thing"}, tmp_path / "a.mcap")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from bag_making import IMAGE_TOPIC, noise, read_bag, stamp_ns
 
-from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.bags.image_bag import frame_stamp_ns
+from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.cli import main
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.image_bag import frame_stamp_ns
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 from bag_making import IMAGE_TOPIC, START_NS, noise, stamp_ns, write_image_bag, write_string
 from listening import Listener, finish
 
-from infinitevggt_ros.bag_player import BagPlayer
-from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.bags.image_bag import ImageBag
+from infinitevggt_ros.bags.image_source import SourceImage
+from infinitevggt_ros.bags.lockstep import LockstepOptions
+from infinitevggt_ros.bags.play_options import PlayOptions
+from infinitevggt_ros.bags.player import BagPlayer
+from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.cli import main
-from infinitevggt_ros.image_bag import ImageBag
-from infinitevggt_ros.image_source import SourceImage
-from infinitevggt_ros.lockstep import LockstepOptions
-from infinitevggt_ros.play_options import PlayOptions
 
 pytestmark = pytest.mark.ros
 

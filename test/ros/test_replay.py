@@ -22,13 +22,13 @@ from listening import Listener, finish
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
-from infinitevggt_ros.bag_player import BagPlayer
-from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.bags.image_bag import ImageBag
+from infinitevggt_ros.bags.image_source import SourceImage
+from infinitevggt_ros.bags.message_definitions import typestore_with
+from infinitevggt_ros.bags.play_options import PlayOptions
+from infinitevggt_ros.bags.player import BagPlayer
+from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.cli import main
-from infinitevggt_ros.image_bag import ImageBag
-from infinitevggt_ros.image_source import SourceImage
-from infinitevggt_ros.message_definitions import typestore_with
-from infinitevggt_ros.play_options import PlayOptions
 
 pytestmark = pytest.mark.ros
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from infinitevggt_ros.lockstep import LockstepOptions
+from infinitevggt_ros.bags.lockstep import LockstepOptions
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from infinitevggt_ros.message_types import message_class
+from infinitevggt_ros.bags.message_types import message_class
 
 # Messages above this go in fragments, which Fast DDS has acknowledged within milliseconds; smaller
 # ones are acknowledged with the next heartbeat, seconds later, and rarely get lost.

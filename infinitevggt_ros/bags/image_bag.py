@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
-from infinitevggt_ros.bag_writer import BagWriter
+from infinitevggt_ros.bags.image_source import SourceImage
+from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.image_source import SourceImage
 
 JPEG_QUALITY = 95
 

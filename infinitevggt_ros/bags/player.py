@@ -11,14 +11,14 @@ from types import TracebackType
 import rclpy
 from rclpy.context import Context
 
-from infinitevggt_ros.bag_reader import BagReader
-from infinitevggt_ros.cdr import header_stamp_ns
+from infinitevggt_ros.bags.cdr import header_stamp_ns
+from infinitevggt_ros.bags.lockstep import LockstepGate
+from infinitevggt_ros.bags.play_options import PlayOptions
+from infinitevggt_ros.bags.play_report import PlayReport
+from infinitevggt_ros.bags.playback_clock import PlaybackClock
+from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.topic_publisher import TopicPublisher
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.lockstep import LockstepGate
-from infinitevggt_ros.play_options import PlayOptions
-from infinitevggt_ros.play_report import PlayReport
-from infinitevggt_ros.playback_clock import PlaybackClock
-from infinitevggt_ros.topic_publisher import TopicPublisher
 
 IMAGE_DEPTH = 10
 OTHER_DEPTH = 100

@@ -1,0 +1,34 @@
+"""Fixtures of the core's tests; plain helpers are in core_samples.py."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
+
+from core_samples import small_frames, small_model
+
+from infinitevggt_core import VGGT
+
+
+@pytest.fixture(autouse=True)
+def repeatable() -> Iterator[None]:
+    """Every test draws the same random numbers, whichever ran before it."""
+    torch.manual_seed(0)
+    yield
+
+
+@pytest.fixture(scope="session")
+def model() -> VGGT:
+    """A small network that tests share; none may change it."""
+    return small_model()
+
+
+@pytest.fixture(scope="session")
+def frames() -> Tensor:
+    """[16, 3, H, W]."""
+    return small_frames(16)

@@ -1,0 +1,151 @@
+"""Small networks, frames and comparisons for the tests of the core."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from weights import fill_with_stand_in_weights, stand_in_frames
+
+from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, Prediction, StreamSession
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+CORE = Path(__file__).parents[2] / "infinitevggt_core"
+
+EXACT = 1e-5
+"""Two ways to compute the same in fp32: the order of sums is all that differs."""
+
+SMALL = ModelConfig(
+    img_size=42,
+    embed_dim=32,
+    depth=4,
+    num_heads=2,
+    patch_embed="conv",
+    camera_trunk_depth=1,
+    camera_num_heads=2,
+    dpt_features=8,
+    dpt_out_channels=(8, 8, 8, 8),
+    dpt_layers=(0, 1, 2, 3),
+)
+"""A few milliseconds a frame."""
+HEIGHT, WIDTH = 28, 42
+TOKENS = 5 + 2 * 3
+"""Tokens of a HEIGHT x WIDTH frame."""
+SMALLEST = 2 * TOKENS * SMALL.depth
+"""The smallest budget with one anchor frame."""
+EVICTING = MemoryConfig(policy="diversity", total_budget=SMALLEST + 37, camera_frames=3)
+WINDOW = MemoryConfig(policy="window", window=3)
+FULL = MemoryConfig(policy="full")
+MEMORIES = {"diversity": EVICTING, "window": WINDOW, "full": FULL}
+
+
+def small_model(seed: int = 0, config: ModelConfig = SMALL) -> VGGT:
+    """A network of small size with weights that give varied outputs."""
+    model = VGGT(config).eval().requires_grad_(False)
+    fill_with_stand_in_weights(model, seed)
+    return model
+
+
+def small_frames(count: int, seed: int = 0) -> Tensor:
+    """[count, 3, HEIGHT, WIDTH], a drifting texture."""
+    return stand_in_frames(count, HEIGHT, WIDTH, seed)
+
+
+def push_all(session: StreamSession, frames: Tensor) -> list[Prediction]:
+    return [session.push(frame) for frame in frames]
+
+
+def clip_of(predictions: list[Prediction]) -> Prediction:
+    """Predictions of single frames as one of a clip, [B, S, ...]."""
+    present = [name for name in Prediction.__slots__ if getattr(predictions[0], name) is not None]
+    return Prediction(
+        **{name: torch.stack([getattr(p, name) for p in predictions], dim=1) for name in present}
+    )
+
+
+def assert_close(got: Tensor, want: Tensor, tolerance: float, what: str = "") -> None:
+    """Fail with the largest and the mean difference."""
+    got, want = torch.as_tensor(got).double(), torch.as_tensor(want).double()
+    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, not {tuple(want.shape)}"
+    difference = (got - want).abs()
+    assert got.isfinite().all(), f"{what}: not finite"
+    assert not (difference > tolerance).any(), (
+        f"{what}: off by {difference.max():.3g} at most, {difference.mean():.3g} in the mean; "
+        f"allowed {tolerance:g}"
+    )
+
+
+def assert_predictions_close(got: Prediction, want: Prediction, tolerance: float = EXACT) -> None:
+    """Every field of `want` that is not None."""
+    for name in Prediction.__slots__:
+        if getattr(want, name) is not None:
+            assert_close(getattr(got, name), getattr(want, name), tolerance, name)
+
+
+def assert_same(got: list[Prediction], want: list[Prediction]) -> None:
+    """Bit for bit."""
+    for index, (a, b) in enumerate(zip(got, want, strict=True)):
+        for name in Prediction.__slots__:
+            one, other = getattr(a, name), getattr(b, name)
+            both_none = one is None and other is None
+            assert both_none or torch.equal(one, other), f"{name} of frame {index} differs"
+
+
+@dataclass(frozen=True)
+class ReferenceCase:
+    """Outputs of a released implementation, and what made them."""
+
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]
+
+    @property
+    def model(self) -> VGGT:
+        values = dict(self.meta["config"])
+        seed = values.pop("seed")
+        return small_model(seed, ModelConfig(**values))
+
+    @property
+    def frames(self) -> Tensor:
+        """[S, 3, H, W]."""
+        height, width = self.meta["frame_size"]
+        return stand_in_frames(self.meta["frames"], height, width, seed=self.meta["frame_seed"])
+
+
+def reference_case(name: str) -> ReferenceCase:
+    with np.load(REFERENCE / f"{name}.npz") as data:
+        arrays = {key: data[key] for key in data}
+    return ReferenceCase(arrays, json.loads(str(arrays.pop("meta"))))
+
+
+def deterministic_values(count: int, rank: int) -> np.ndarray:
+    """u(i, rank) of model_spec.md section 12 for i < count, float64 in [0, 1)."""
+    i = np.arange(count, dtype=np.float64)
+    return np.modf(np.abs(np.sin(12.9898 * (i + 1) + 78.233 * (rank + 1))) * 43758.5453)[0]
+
+
+def fill_deterministically(module: nn.Module) -> None:
+    """The deterministic fill of model_spec.md section 12."""
+    state = module.state_dict()
+    for rank, name in enumerate(sorted(state)):
+        tensor = state[name]
+        z = 2 * deterministic_values(tensor.numel(), rank) - 1
+        leaf = name.rsplit(".", 1)[-1]
+        if name.endswith("gamma"):
+            values = 0.3 * z
+        elif tensor.ndim >= 2 and leaf in ("weight", "in_proj_weight"):
+            values = z * np.sqrt(3 * tensor.shape[0] / tensor.numel())
+        elif tensor.ndim == 1 and leaf == "weight":
+            values = 1 + 0.3 * z
+        else:
+            values = 0.5 * z
+        tensor.copy_(torch.from_numpy(values.astype(np.float32)).view(tensor.shape))
+
+
+def deterministic_frames(count: int, height: int, width: int) -> Tensor:
+    """[1, count, 3, height, width] of model_spec.md section 12."""
+    size = 3 * height * width
+    frames = np.stack([deterministic_values(size, 100 + t) for t in range(count)])
+    return torch.from_numpy(frames.astype(np.float32)).view(1, count, 3, height, width)

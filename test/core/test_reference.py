@@ -1,0 +1,84 @@
+"""The released implementations and ours give the same numbers (test/reference)."""
+
+import pytest
+import torch
+from core_samples import REFERENCE, ReferenceCase, assert_close, clip_of, reference_case
+
+from infinitevggt_core import MemoryConfig, Prediction, StreamSession
+
+TOLERANCE = 1e-4
+SCORE_TOLERANCE = 1e-5
+TRACK_TOLERANCE_PX = 0.05
+"""Random-weight tracks amplify rounding."""
+VISIBILITY_TOLERANCE = 0.01
+
+STREAMED = [
+    "infinitevggt_unbounded",
+    "infinitevggt_evicting",
+    "infinitevggt_evicting_dinov2",
+    "infinitevggt_dinov2_518x518",
+]
+BATCHES = {
+    "vggt_batch": "full",
+    "vggt_batch_tracks": "full",
+    "stream3r_full": "full",
+    "streamvggt_batch_causal": "causal",
+    "stream3r_window_batch": "window",
+}
+SESSIONS = {"stream3r_causal_session": "full", "stream3r_window_session": "window"}
+
+
+def check(case: ReferenceCase, got: Prediction) -> None:
+    """Compare a clip [1, S, ...] with the reference, dense maps at the pixels that were saved."""
+    step = case.meta["saved_pixel_stride"]
+    want = {name: torch.from_numpy(array) for name, array in case.arrays.items()}
+    dense = {
+        "depth": got.depth[..., None],
+        "depth_conf": got.depth_confidence,
+        "points": got.points,
+        "points_conf": got.points_confidence,
+    }
+    for name, maps in dense.items():
+        assert_close(maps[0, :, ::step, ::step], want[name], TOLERANCE, name)
+    poses = got.pose_encoding[0, :, : want["pose_enc"].shape[-1]]  # VGGT saves 7 of 9
+    assert_close(poses, want["pose_enc"], TOLERANCE, "pose_enc")
+    if "track" in want:
+        assert_close(got.tracks[0], want["track"], TRACK_TOLERANCE_PX, "track")
+        assert_close(got.track_visibility[0], want["vis"], VISIBILITY_TOLERANCE, "vis")
+        assert_close(got.track_confidence[0], want["track_conf"], VISIBILITY_TOLERANCE, "conf")
+
+
+def test_every_reference_vector_is_compared() -> None:
+    assert {path.stem for path in REFERENCE.glob("*.npz")} == {*STREAMED, *BATCHES, *SESSIONS}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_clip_equals_the_released_batch_forward(name: str) -> None:
+    case = reference_case(name)
+    queries = case.meta["run"].get("query")
+    query_points = None if queries is None else torch.tensor(queries)
+    with torch.no_grad():
+        got = case.model(case.frames[None], BATCHES[name], query_points=query_points)
+    check(case, got)
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_equals_the_released_stream3r_session(name: str) -> None:
+    case = reference_case(name)
+    session = StreamSession(case.model, MemoryConfig(policy=SESSIONS[name]), points=True)
+    check(case, clip_of([session.push(frame) for frame in case.frames]))
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_session_equals_the_released_infinitevggt(name: str) -> None:
+    case = reference_case(name)
+    budget = case.meta["run"]["total_budget"]
+    memory = MemoryConfig(policy="diversity", total_budget=budget, camera_memory="shared")
+    session = StreamSession(case.model, memory, points=True)
+    predictions = []
+    for index, frame in enumerate(case.frames):
+        predictions.append(session.push(frame))
+        assert session.stored_tokens == case.arrays["kept_tokens"][index].tolist()
+        scores = torch.from_numpy(case.arrays["layer_scores"][index])
+        assert_close(torch.tensor(session.layer_scores[0]), scores, SCORE_TOLERANCE, "scores")
+    check(case, clip_of(predictions))
