@@ -27,6 +27,8 @@ def batch_attention(mode: str, frames: int, window: int) -> Attend:
     """
     if mode not in MODES:
         raise ValueError(f"attention must be one of {', '.join(MODES)}; got {mode!r}")
+    if mode == "window" and window < 1:
+        raise ValueError(f"window must be 1 frame or more, the current one included; got {window}")
     if mode == "full" or frames == 1:
         return attend_all
     reach = frames if mode == "causal" else window

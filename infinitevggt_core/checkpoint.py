@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from infinitevggt_core.config import DINOV2_WIDTHS, ModelConfig
 from infinitevggt_core.vggt import VGGT
+from infinitevggt_core.whole_file import whole_file
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 KNOWN_NAMES = ("model.safetensors", "model.pt", "model.pth", "checkpoints.pth")
@@ -67,16 +67,10 @@ def save_checkpoint(
     model: VGGT, path: str | os.PathLike[str], dtype: torch.dtype | None = None
 ) -> None:
     """Write weights and config to one .safetensors file, whole or not at all."""
-    path = Path(path)
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     metadata = {CONFIG_KEY: json.dumps(asdict(model.config)), "format": "pt"}
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        partial = Path(file.name)
-    try:
+    with whole_file(path) as partial:
         save_file(state, partial, metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def config_from_state(state: Mapping[str, Tensor]) -> ModelConfig:

@@ -1,11 +1,11 @@
 """Point clouds as binary PLY files."""
 
 import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from infinitevggt_core.whole_file import whole_file
 
 VERTEX = np.dtype(
     [(name, "<f4") for name in ("x", "y", "z")]
@@ -31,16 +31,5 @@ def write_ply(
     properties = [f"property {PLY_TYPES[VERTEX[name].str]} {name}" for name in VERTEX.names or ()]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}"]
     text = "\n".join([*header, *properties, "end_header"]) + "\n"
-    write_whole(Path(path), text.encode("ascii") + vertices.tobytes())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either complete or not there."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        partial = Path(file.name)
-        try:
-            file.write(content)
-            file.close()
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode("ascii") + vertices.tobytes())

@@ -78,7 +78,9 @@ def render(camera_from_world: Array, matrix: Array, height: int, width: int) -> 
     return RoomFrame(_paint(points, normal_axis, solid), depth, camera_from_world)
 
 
-def _slabs(eye: Array, directions: Array, box: tuple[tuple[float, ...], ...]) -> tuple[Array, Array]:
+def _slabs(
+    eye: Array, directions: Array, box: tuple[tuple[float, ...], ...]
+) -> tuple[Array, Array]:
     """Distances at which rays pass each pair of a box's planes, nearer and farther, (..., 3)."""
     low, high = ((np.asarray(corner) - eye) / directions for corner in box)
     return np.minimum(low, high), np.maximum(low, high)
@@ -100,15 +102,19 @@ def _enter(
     return np.where(hit, entry, np.inf), near.argmax(-1)
 
 
-def _paint(points: Array, normal_axis: NDArray[np.int64], solid: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _paint(
+    points: Array, normal_axis: NDArray[np.int64], solid: NDArray[np.int64]
+) -> NDArray[np.uint8]:
     """(H, W, 3): tiles and grain in a colour per surface, shaded by its direction."""
     x, y, z = np.moveaxis(points, -1, 0)
     surface = solid * 3 + normal_axis + 20 * (normal_axis == 2) * (z > 1.3)
     across = np.where(normal_axis == 0, y, x)
     along = np.where(normal_axis == 2, y, z)
     tile = (np.floor(across / 0.35) + np.floor(along / 0.35)) % 2
-    grain = np.sin(31 * across + 17 * np.sin(5 * along)) * np.sin(23 * along + 11 * np.sin(7 * across))
+    grain = np.sin(31 * across + 17 * np.sin(5 * along)) * np.sin(
+        23 * along + 11 * np.sin(7 * across)
+    )
     light = np.choose(normal_axis, (0.75, 0.9, 1.0)) * (0.8 + 0.2 * tile + 0.12 * grain)
     hue = np.stack([np.sin(2.4 * surface + phase) for phase in (0.4, 2.5, 4.6)], axis=-1)
-    color = (0.55 + 0.3 * hue) * light[..., None]
+    color = (0.55 + 0.17 * hue) * light[..., None]
     return np.asarray(np.clip(color, 0, 1) * 255 + 0.5, dtype=np.uint8)

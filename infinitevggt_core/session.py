@@ -129,6 +129,8 @@ class StreamSession:
                 f"this stream takes images {self._image_shape}, got {tuple(images.shape)}: "
                 "reset() it or open another session"
             )
+        if not images.isfinite().all():  # one such pixel would stay in the anchors for good
+            raise ValueError("the image holds values that are not finite")
         return images.to(self.model.device)
 
     def _refuse_if_interrupted(self) -> None:
@@ -187,6 +189,7 @@ class StreamSession:
         """
         self._refuse_if_interrupted()
         return {
+            "model": asdict(self.model.config),
             "memory": asdict(self.memory),
             "frame_index": self.frame_index,
             "image_shape": self._image_shape,
@@ -195,12 +198,11 @@ class StreamSession:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a snapshot of a session with the same model."""
-        depth = {len(memory["scores"]) for memory in state["memories"]}
-        if depth - {self.model.config.depth}:
+        """Take over a snapshot of a session with the same model. Raises ValueError, and changes
+        nothing, if it is of a network of other sizes."""
+        if state["model"] != asdict(self.model.config):
             raise ValueError(
-                f"the snapshot is of a network with {depth.pop()} global layers; "
-                f"this one has {self.model.config.depth}"
+                f"the snapshot is of another network: {state['model']}; this is {self.model.config}"
             )
         self.memory = MemoryConfig(**state["memory"])
         self.reset()

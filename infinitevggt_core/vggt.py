@@ -92,7 +92,7 @@ class VGGT(nn.Module):
         """Raise ValueError unless images are float (..., 3, H, W), sides multiples of the patch."""
         patch = self.config.patch_size
         fits = images.ndim == dims and images.shape[-3] == 3 and images.is_floating_point()
-        if not fits or min(images.shape[-2:]) < patch or any(s % patch for s in images.shape[-2:]):
+        if not fits or images.numel() == 0 or any(s % patch for s in images.shape[-2:]):
             names = "(B, S, 3, H, W)" if dims == 5 else "(B, 3, H, W)"
             raise ValueError(
                 f"expected float images {names} with H and W multiples of {patch}; "

@@ -1,5 +1,7 @@
 """Image messages to RGB arrays, with a reason for each that cannot be converted."""
 
+from typing import Any
+
 import numpy as np
 from cv_bridge import CvBridge
 from numpy.typing import NDArray
@@ -31,8 +33,8 @@ GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 """What OpenCV means by a type without a colour order."""
 
 
-def stamp_ns(message: Image | CompressedImage) -> int:
-    """The header's stamp in whole nanoseconds."""
+def stamp_ns(message: Any) -> int:
+    """The stamp of a message with a header, in whole nanoseconds."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 

@@ -48,6 +48,13 @@ def cloud(
     return point_cloud2.create_cloud(header, CLOUD_FIELDS, rows)
 
 
+def unpacked_rgb(packed: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The inverse of `packed_rgb`."""
+    bits = np.ascontiguousarray(packed).view(np.uint32)
+    channels = [(bits >> shift & 255).astype(np.float32) / 255 for shift in (16, 8, 0)]
+    return np.stack(channels, axis=-1)
+
+
 def packed_rgb(colors: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, 3) RGB in [0, 1] -> (N,) float32 whose bits are 0x00RRGGBB, as RViz reads them."""
     r, g, b = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint32).T

@@ -13,6 +13,7 @@ class Diversity(RetentionPolicy):
     a smaller share of the budget (model_spec.md section 4)."""
 
     before_attention: ClassVar[bool] = True
+    scores_layers: ClassVar[bool] = True
 
     def limits(self, scores: list[float], tokens_per_frame: int) -> list[int]:
         floor = (self.config.anchor_frames + 1) * tokens_per_frame

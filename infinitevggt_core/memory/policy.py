@@ -17,6 +17,8 @@ class RetentionPolicy(ABC):
 
     before_attention: ClassVar[bool]
     """True: a frame attends what is left after forgetting, its own tokens among them (paper)."""
+    scores_layers: ClassVar[bool] = False
+    """True: the mean redundancy says how alike the keys of a layer are."""
 
     def __init__(self, config: MemoryConfig) -> None:
         self.config = config

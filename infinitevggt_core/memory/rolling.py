@@ -22,7 +22,8 @@ class RollingMemory:
         self.policy = policy
         self.dtype = dtype
         self.scores = [0.0] * layers
-        """Mean redundancy of each layer when it last forgot; 0 before that."""
+        """Mean redundancy of each layer when it last forgot by a policy that scores layers; 0
+        before that."""
         self._store = TokenStore(layers)
         self._limits: list[int] = []
         self._new_scores: dict[int, Tensor] = {}
@@ -90,7 +91,8 @@ class RollingMemory:
         keys, _, frames = self._store.read(layer)
         indices, score = self.policy.choose(keys, frames, surplus)
         self._store.drop(layer, indices)
-        self._new_scores[layer] = score
+        if self.policy.scores_layers:
+            self._new_scores[layer] = score
 
     def _fit_storage(self) -> None:
         """Room for one more frame: grow towards the budget, never past it, or shrink after it."""
@@ -106,7 +108,9 @@ class RollingMemory:
         most = max(needed, UNLIMITED if capacity is None else capacity + layers * tokens)
         if needed <= self._store.slots <= most:
             return self._store.slots
-        return min(most, GROWTH * needed)
+        roomy = GROWTH * needed
+        # less than one growth before the bound, go to it: the next copy of all would come so soon
+        return roomy if GROWTH * roomy <= most else most
 
     def state_dict(self) -> dict[str, Any]:
         """Everything `load_state_dict` needs to go on as if never stopped."""

@@ -39,14 +39,13 @@ class TokenStore:
     def allocate(self, like: Tensor, dtype: torch.dtype, slots: int) -> None:
         """Hold `slots` tokens like (batch, heads, tokens, head_dim) `like`; keep what is held."""
         batch, heads, _, head_dim = like.shape
-        old, self._arena = (
-            self._arena,
-            (
+        old = self._arena
+        with torch.inference_mode(False):  # a stream may go on in and out of inference mode
+            self._arena = (
                 like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
                 like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
                 like.new_zeros(batch, heads, slots, dtype=FRAME_DTYPE),
-            ),
-        )
+            )
         starts = self._layout(slots)
         if old is not None:
             for layer, length in enumerate(self.lengths):

@@ -16,10 +16,18 @@ from infinitevggt_core import VGGT
 
 
 @pytest.fixture(autouse=True)
-def repeatable() -> Iterator[None]:
+def repeatable() -> None:
     """Every test draws the same random numbers, whichever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Networks this small are no faster on two cores, and much slower where those are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

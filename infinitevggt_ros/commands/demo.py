@@ -1,0 +1,79 @@
+"""Replay a bag of camera images through stream_node, over real DDS, each in a process of its own,
+and record what the node publishes.
+
+Leaves in the output directory: the bag of images (made from a synthetic room, if none is given),
+result.mcap, trajectory.tum, map.ply and overview.png.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from infinitevggt_ros.commands import CommandError
+
+EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
+FRAME_SIZE = (240, 320)
+RATE_HZ = 10
+FIELD_OF_VIEW_DEG = 70.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="directory for the results")
+    parser.add_argument(
+        "--bag", type=Path, help="bag of camera images; none: film a synthetic room"
+    )
+    parser.add_argument("--frames", type=int, default=60, help="images to film in the room")
+    parser.add_argument("--checkpoint", default="", help="model.checkpoint of the node")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="any parameter of the node, such as memory.total_budget:=20000; may be repeated",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.frames < 1:
+        raise CommandError("--frames must be 1 or more")
+    for parameter in options.param:
+        if ":=" not in parameter:
+            raise CommandError(f"--param {parameter} is not NAME:=VALUE")
+    options.out.mkdir(parents=True, exist_ok=True)
+    bag = options.bag or film_room(options.out / "room.mcap", options.frames)
+    isolate()
+    from infinitevggt_ros.demo import DemoRun
+    from infinitevggt_ros.demo_report import write_report
+
+    parameters = [f"model.checkpoint:={options.checkpoint}"] * bool(options.checkpoint)
+    recording = options.out / "result.mcap"
+    demo = DemoRun(bag, recording, [*parameters, *options.param])
+    demo.run()
+    print(write_report(bag, demo.image_topic, recording, options.out), flush=True)
+    return 0
+
+
+def film_room(path: Path, frames: int) -> Path:
+    """A bag of images and camera_info of the synthetic room."""
+    from fractions import Fraction
+
+    from tqdm import tqdm
+
+    from infinitevggt_core.room import walk
+    from infinitevggt_ros.bags.image_bag import ImageBag, frame_stamp_ns
+    from infinitevggt_ros.bags.image_source import SourceImage
+    from infinitevggt_ros.bags.writer import BagWriter
+
+    with BagWriter(path, overwrite=True) as writer:
+        bag = ImageBag(writer, fov_deg=FIELD_OF_VIEW_DEG)
+        film = walk(frames, *FRAME_SIZE, FIELD_OF_VIEW_DEG)
+        for i, frame in enumerate(tqdm(film, desc="filming a room", total=frames, unit="image")):
+            stamp_ns = frame_stamp_ns(10**9, i, Fraction(RATE_HZ))
+            bag.write(SourceImage(i, frame.image[..., ::-1]), stamp_ns)
+    return path
+
+
+def isolate() -> None:
+    """Keep the demo's topics apart from those of a robot nearby."""
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

@@ -1,0 +1,69 @@
+"""One picture of a run: the map from above with the trajectory, an image and its depth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from infinitevggt_core.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.demo_report import Recording
+
+MOST_POINTS = 200_000
+SHOWN_SHARE = 98.0
+"""Per cent of the points that the map's axes must hold: a few stray ones do not set the scale."""
+
+
+def draw_overview(path: Path, image: NDArray[np.uint8], result: "Recording", note: str) -> None:
+    """Write the picture. note: a warning that must not be missed, or empty."""
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1))
+    _draw_map(figure.add_subplot(grid[:, 0]), result)
+    shown = figure.add_subplot(grid[0, 1])
+    shown.imshow(image)
+    shown.set_title(f"image at {result.depth_stamp_ns / 1e9:.3f} s")
+    depth_axes = figure.add_subplot(grid[1, 1])
+    low, high = np.nanpercentile(result.depth, (2, 98))
+    drawn = depth_axes.imshow(result.depth, cmap="turbo_r", vmin=low, vmax=high)
+    depth_axes.set_title("its depth (stream unit)")
+    figure.colorbar(drawn, ax=depth_axes, shrink=0.9)
+    for axes in (shown, depth_axes):
+        axes.set_axis_off()
+    last = result.statuses[-1]
+    title = (
+        f"{last.frames_processed} frames, {len(result.points)} points, "
+        f"{sum(last.stored_tokens)} tokens kept ({last.policy})"
+    )
+    color = "crimson" if note else "black"
+    figure.suptitle(f"{note}\n{title}" if note else title, fontsize=13, color=color)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def _draw_map(axes: Axes, result: "Recording") -> None:
+    """From above, x (forward) upwards and y (left) to the left, as a robot's map is read."""
+    order = np.argsort(result.points[:, 2])  # what is higher hides what is lower
+    step = max(1, len(order) // MOST_POINTS)
+    points, colors = result.points[order[::step]], result.colors[order[::step]]
+    axes.scatter(points[:, 1], points[:, 0], c=colors, s=1.0, linewidths=0)
+    path = result.positions
+    axes.plot(path[:, 1], path[:, 0], color="crimson", linewidth=2, label="camera")
+    axes.plot(path[0, 1], path[0, 0], "o", color="crimson", markersize=9, label="start")
+    everything = np.concatenate((points[:, :2], path[:, :2]))
+    margin = (100 - SHOWN_SHARE) / 2
+    low, high = np.percentile(everything, (margin, 100 - margin), axis=0)
+    low, high = np.minimum(low, path[:, :2].min(0)), np.maximum(high, path[:, :2].max(0))
+    center, half = (low + high) / 2, 0.55 * max(*(high - low), 1e-3)
+    axes.set_xlim(center[1] + half, center[1] - half)
+    axes.set_ylim(center[0] - half, center[0] + half)
+    axes.set_aspect("equal", adjustable="box")
+    axes.set_xlabel("y, left (stream unit)")
+    axes.set_ylabel("x, forward (stream unit)")
+    axes.set_title("fused map from above, and the camera's way")
+    axes.legend(loc="upper right")

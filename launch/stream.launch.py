@@ -1,0 +1,77 @@
+"""The stream node on a camera or on a bag, with RViz if wanted: `ros2 launch infinitevggt_ros
+stream.launch.py -s` lists the arguments. What the node computes is set in `params_file` only."""
+
+from pathlib import Path
+
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    Shutdown,
+)
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import ExecutableInPackage
+
+from launch import LaunchContext, LaunchDescription
+
+PACKAGE = "infinitevggt_ros"
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+LOADING_S = "600"  # a bag waits this long for the node, which may have a checkpoint to download
+ARGUMENTS = {
+    "params_file": (str(CONFIG / "stream.yaml"), "YAML file with the node's parameters"),
+    "namespace": ("", "namespace of the node and its topics; /tf and absolute topics stay as is"),
+    "use_sim_time": ("false", "follow /clock; true wherever a bag is played"),
+    "image": ("/camera/image_raw", "image topic; for compressed images without /compressed"),
+    "camera_info": ("/camera/camera_info", "calibration topic of the same camera"),
+    "bag": ("", "bag to play; everything ends with it; empty: live, until Ctrl-C"),
+    "rviz": ("false", "also start RViz"),
+}
+# topics in stream.rviz: a relative name on the right is one of the namespace
+RVIZ_TOPICS = [
+    (f"/infinitevggt/{name}", f"infinitevggt/{name}")
+    for name in ("path", "odometry", "map", "points", "depth/image")
+]
+
+
+def generate_launch_description() -> LaunchDescription:
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=processes)])
+
+
+def processes(context: LaunchContext) -> list[Action]:
+    """What to start, now that the arguments have values."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if not Path(value["params_file"]).is_file():  # launch_ros warns, and goes on without it
+        raise FileNotFoundError(f"params_file: there is no file {value['params_file']!r}")
+    is_bag = bool(value["bag"])
+    use_sim_time = is_bag or ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    ended = Shutdown()
+    common = {"namespace": value["namespace"], "output": "screen", "emulate_tty": True}
+    node = Node(
+        package=PACKAGE,
+        executable="stream_node",
+        parameters=[value["params_file"], {"use_sim_time": use_sim_time}],
+        remappings=[(name, value[name]) for name in ("image", "camera_info")],
+        on_exit=ended if is_bag else None,
+        **common,
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(CONFIG / "stream.rviz")],
+        parameters=[{"use_sim_time": use_sim_time}],
+        remappings=[*RVIZ_TOPICS, ("/camera/image_raw", value["image"])],
+        condition=IfCondition(value["rviz"]),
+        **common,
+    )
+    command = [ExecutableInPackage("infinitevggt", PACKAGE), "replay", value["bag"]]
+    command += ["--wait-for-subscriber", LOADING_S]
+    replay = ExecuteProcess(cmd=command, output="screen", on_exit=ended)
+    return [node, rviz, replay] if is_bag else [node, rviz]

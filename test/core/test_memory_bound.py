@@ -1,0 +1,180 @@
+"""Nothing a stream holds grows with its length."""
+
+import gc
+import tracemalloc
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from core_samples import (
+    EVICTING,
+    FULL,
+    HEIGHT,
+    SMALL,
+    SMALLEST,
+    TOKENS,
+    WIDTH,
+    WINDOW,
+    small_model,
+)
+
+from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
+from infinitevggt_core.camera_head import ITERATIONS
+from infinitevggt_core.memory import POLICIES, RollingMemory, camera_policy, split_budget
+
+SMALLER = replace(SMALL, depth=2, dpt_layers=(0, 0, 1, 1))
+
+BOUNDED = {
+    "diversity": EVICTING,
+    "diversity, shared camera memory": replace(EVICTING, camera_memory="shared"),
+    "window": WINDOW,
+    "no anchors": replace(EVICTING, anchor_frames=0),
+}
+EARLY, LATE = 200, 600
+PYTHON_BYTES = 2048
+"""tracemalloc's own noise between two looks; a leak of one object a frame is 40 times as much."""
+
+
+def push_noise(session: StreamSession, count: int, generator: torch.Generator) -> None:
+    for _ in range(count):
+        session.push(torch.rand(3, HEIGHT, WIDTH, generator=generator))
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_every_policy_is_either_bounded_here_or_says_that_it_is_not() -> None:
+    bounded = {memory.policy for memory in BOUNDED.values()}
+    unbounded = {
+        name
+        for name, policy in POLICIES.items()
+        if policy(MemoryConfig(policy=name)).capacity(SMALL.depth, TOKENS) is None
+    }
+    assert bounded | unbounded == set(POLICIES)
+    assert unbounded == {"full"}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_bytes_and_objects_stay_as_they_are(name: str, generator: torch.Generator) -> None:
+    session = StreamSession(small_model(config=SMALLER), BOUNDED[name])
+    push_noise(session, EARLY, generator)
+    held, tokens = session.memory_bytes, sum(session.stored_tokens)
+    gc.collect()
+    objects = len(gc.get_objects())
+    tracemalloc.start()
+    push_noise(session, 10, generator)
+    before = tracemalloc.get_traced_memory()[0]
+    push_noise(session, 40, generator)
+    gc.collect()
+    python_growth = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    push_noise(session, LATE - EARLY - 50, generator)
+    gc.collect()
+
+    assert session.memory_bytes == held
+    assert abs(sum(session.stored_tokens) - tokens) < SMALLER.depth  # shares are cut to whole tokens
+    assert python_growth < PYTHON_BYTES
+    assert len(gc.get_objects()) - objects < 100
+
+
+def test_the_camera_memory_of_the_default_settings_is_full_by_frame_200() -> None:
+    """It is the one cache whose bound does not depend on the image size."""
+    config = MemoryConfig()
+    memory = RollingMemory(2, camera_policy(config), torch.float32)
+    token = torch.zeros(1, 1, 1, 4)
+    held = []
+    for frame in range(LATE):
+        memory.begin_frame(frame, 1)
+        for layer in range(2):
+            memory.remember(layer, token, token)
+            memory.recall(layer)
+        memory.end_frame()
+        held.append(memory.nbytes)
+    assert held[EARLY] == held[-1]
+    assert memory.lengths == [config.anchor_frames + config.camera_frames] * 2
+
+
+@pytest.mark.parametrize("camera_memory", ["per_iteration", "shared"])
+def test_the_camera_memory_is_bounded(
+    model: VGGT, camera_memory: str, generator: torch.Generator
+) -> None:
+    memory = replace(EVICTING, camera_memory=camera_memory, camera_frames=4)
+    session = StreamSession(model, memory)
+    push_noise(session, 12, generator)
+    kept = session._camera_memory.frames(0)
+    per_frame = ITERATIONS if camera_memory == "shared" else 1
+    assert kept.flatten().unique().tolist() == [0, 8, 9, 10, 11]
+    assert kept.shape[-1] == 5 * per_frame
+
+
+def test_storage_grows_towards_a_huge_budget_and_is_not_allocated_at_once(
+    model: VGGT, generator: torch.Generator
+) -> None:
+    session = StreamSession(model, MemoryConfig(total_budget=10**9))
+    per_frame = SMALL.depth * TOKENS * (2 * SMALL.embed_dim * 4 + SMALL.num_heads * 4)
+    for pushed in range(1, 30):
+        push_noise(session, 1, generator)
+        tokens_alone = session.memory_bytes - session._camera_memory.nbytes
+        assert tokens_alone <= 2 * (pushed + 1) * per_frame
+    assert session.stored_tokens == [29 * TOKENS] * SMALL.depth
+
+
+def test_storage_never_passes_the_budget_and_one_frame(
+    model: VGGT, generator: torch.Generator
+) -> None:
+    session = StreamSession(model, EVICTING)
+    per_token = 2 * SMALL.embed_dim * 4 + SMALL.num_heads * 4
+    for _ in range(30):
+        push_noise(session, 1, generator)
+        tokens_alone = session.memory_bytes - session._camera_memory.nbytes
+        assert tokens_alone <= (EVICTING.total_budget + SMALL.depth * TOKENS) * per_token
+
+
+@pytest.mark.parametrize("before", [replace(EVICTING, total_budget=20 * SMALLEST), FULL])
+def test_memory_shrinks_with_the_budget(
+    model: VGGT, before: MemoryConfig, generator: torch.Generator
+) -> None:
+    session = StreamSession(model, before)
+    push_noise(session, 30, generator)
+    held = session.memory_bytes
+    session.configure(EVICTING)
+    push_noise(session, 1, generator)
+    assert session.memory_bytes < held / 3
+    fresh = StreamSession(model, EVICTING)
+    push_noise(fresh, 31, generator)
+    assert session.memory_bytes <= fresh.memory_bytes
+
+
+def test_layer_budgets_keep_to_their_bounds(model: VGGT, generator: torch.Generator) -> None:
+    memory = replace(EVICTING, total_budget=SMALLEST + 5)
+    session = StreamSession(model, memory)
+    floor = (1 + memory.anchor_frames) * TOKENS
+    for _ in range(40):
+        budgets = split_budget(memory.total_budget, (session.layer_scores or [[0.0] * 4])[0], floor)
+        assert min(budgets) >= floor
+        assert sum(budgets) <= memory.total_budget
+        push_noise(session, 1, generator)
+        assert all(
+            n <= budget for n, budget in zip(session.stored_tokens, budgets, strict=True)
+        )
+
+
+def test_the_pushed_image_and_the_prediction_are_not_kept(
+    model: VGGT, generator: torch.Generator
+) -> None:
+    session = StreamSession(model, EVICTING)
+    push_noise(session, 20, generator)
+    image = torch.rand(3, HEIGHT, WIDTH, generator=generator)
+    prediction = session.push(image)
+    alive = [weakref.ref(thing) for thing in (image, prediction.depth, prediction.pose_encoding)]
+    del image, prediction
+    gc.collect()
+    assert [thing() for thing in alive] == [None] * 3
+
+
+def test_the_defaults_fit_the_published_model() -> None:
+    published = ModelConfig()
+    MemoryConfig().check_budget(published.depth, 5 + 28 * 37)
