@@ -1,5 +1,6 @@
 """Image messages to RGB arrays, with a reason for each that cannot be converted."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -106,10 +107,14 @@ def _check_layout(message: Image) -> None:
     if message.encoding.startswith("bayer_"):
         pixel_bytes = 2 if message.encoding.endswith("16") else 1
     if pixel_bytes is None:
-        raise BadInputError("encoding", f"its encoding {message.encoding!r} is not a picture's")
+        if re.fullmatch(r"\d+[USF]C\d+", message.encoding):
+            raise BadInputError(
+                "no picture", f"its encoding {message.encoding!r} is not a picture's"
+            )
+        raise BadInputError("encoding", f"its encoding {message.encoding!r} is not known")
     if message.step < message.width * pixel_bytes:
         raise BadInputError(
-            "truncated",
+            "step",
             f"rows of {message.step} bytes cannot hold {message.width} px of {message.encoding}",
         )
     if len(message.data) < message.height * message.step:

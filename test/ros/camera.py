@@ -1,0 +1,105 @@
+"""A camera driver for tests: image messages of any kind, sent from this process."""
+
+import struct
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Time
+from listening import Listener
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from infinitevggt_core.room import intrinsics, walk
+from infinitevggt_ros.msg import StreamStatus
+
+STATUS = "/infinitevggt/status"
+OPTICAL_FRAME = "camera_optical_frame"
+FOV_DEG = 70.0
+
+
+def film(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:
+    """RGB images of the synthetic room."""
+    return [frame.image for frame in walk(count, height, width, FOV_DEG)]
+
+
+def header(stamp_ns: int, frame_id: str = OPTICAL_FRAME) -> Header:
+    sec, nanosec = divmod(stamp_ns, 10**9)
+    return Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
+
+
+def image_message(
+    pixels: NDArray[Any], stamp_ns: int, encoding: str = "rgb8", frame_id: str = OPTICAL_FRAME
+) -> Image:
+    """sensor_msgs/Image with the array's bytes, whatever the encoding claims."""
+    message = Image(header=header(stamp_ns, frame_id), encoding=encoding)
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.strides[0]
+    data = array("B")
+    data.frombytes(pixels.tobytes())
+    message.data = data
+    return message
+
+
+def jpeg_message(pixels: NDArray[np.uint8], stamp_ns: int) -> CompressedImage:
+    encoded = cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
+    message = CompressedImage(header=header(stamp_ns), format="rgb8; jpeg compressed bgr8")
+    message.data = array("B", encoded)
+    return message
+
+
+def info_message(height: int, width: int, stamp_ns: int) -> CameraInfo:
+    message = CameraInfo(header=header(stamp_ns), height=height, width=width)
+    message.k = [float(value) for value in intrinsics(height, width, FOV_DEG).ravel()]
+    return message
+
+
+class Camera:
+    """Publishes images and waits for the node's word on each."""
+
+    def __init__(
+        self, listener: Listener, message_type: Any = Image, topic: str = "/image"
+    ) -> None:
+        self.listener = listener
+        self.publisher = listener.node.create_publisher(message_type, topic, 10)
+        self.statuses: list[StreamStatus] = listener.listen(StreamStatus, STATUS)
+
+    def wait_for_node(self, timeout_s: float = 60) -> None:
+        """Until the node listens, and is heard."""
+        self.listener.spin_until(
+            lambda: self.publisher.get_subscription_count() > 0
+            and self.listener.node.count_publishers(STATUS) > 0,
+            timeout_s,
+        )
+        self.listener.spin_for(0.3)  # the first message after discovery may get lost
+
+    def send(self, message: Any, timeout_s: float = 60) -> StreamStatus:
+        """The node's status on this very message."""
+        before = len(self.statuses)
+        self.publisher.publish(message)
+
+        def answered() -> bool:
+            return any(s.header.stamp == message.header.stamp for s in self.statuses[before:])
+
+        self.listener.spin_until(answered, timeout_s)
+        return self.statuses[-1]
+
+    def send_film(
+        self, images: list[NDArray[np.uint8]], start_ns: int = 10**9, step_ns: int = 10**8
+    ) -> StreamStatus:
+        """The node's status on the last of them."""
+        for i, pixels in enumerate(images):
+            status = self.send(image_message(pixels, start_ns + i * step_ns))
+        return status
+
+
+def rgb_values(packed: float) -> tuple[int, int, int]:
+    """Red, green, blue of a PointCloud2 rgb field."""
+    blue, green, red, _ = struct.pack("<f", packed)
+    return red, green, blue
+
+
+Spawn = Callable[..., Any]
