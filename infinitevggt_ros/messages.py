@@ -20,8 +20,12 @@ def float_image(header: Header, values: NDArray[np.float32]) -> Image:
 
 
 def camera_info(header: Header, matrix: NDArray[np.float64], size: tuple[int, int]) -> CameraInfo:
-    """Pinhole CameraInfo without distortion, for an image of `size` (height, width)."""
-    k = [float(value) for value in np.asarray(matrix, dtype=float).reshape(9)]
+    """Pinhole CameraInfo without distortion, for an image of `size` (height, width).
+
+    A matrix that is not finite is published as 0: uncalibrated.
+    """
+    known = bool(np.isfinite(matrix).all())
+    k = [float(value) if known else 0.0 for value in np.asarray(matrix, dtype=float).reshape(9)]
     info = CameraInfo(header=header, height=size[0], width=size[1])
     info.distortion_model = "plumb_bob"
     info.d = [0.0] * 5

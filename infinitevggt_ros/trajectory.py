@@ -4,25 +4,30 @@ from geometry_msgs.msg import PoseStamped
 
 
 class Trajectory:
-    """From the first pose to the latest, evenly thinned, never more than `most` poses."""
+    """From the first pose to the latest, evenly thinned."""
 
     def __init__(self) -> None:
-        self.poses: list[PoseStamped] = []
-        self._stride = 1
-        self._skipped = 0
-
-    def add(self, pose: PoseStamped, most: int) -> None:
-        """Add the latest pose; of older ones only every stride-th stays."""
-        if self._skipped:  # the last one was there only for being the latest
-            self.poses.pop()
-        self.poses.append(pose)
-        self._skipped = (self._skipped + 1) % self._stride
-        while len(self.poses) > most:
-            latest = self.poses[-1]
-            self.poses = self.poses[:-1:2]
-            self.poses.append(latest)
-            self._stride *= 2
-            self._skipped = 1
+        self.clear()
 
     def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]
+        """Start again."""
+        self._kept: list[PoseStamped] = []  # every stride-th
+        self._latest: list[PoseStamped] = []
+        self._stride, self._added = 1, 0
+
+    @property
+    def poses(self) -> list[PoseStamped]:
+        """Oldest first."""
+        return self._kept + self._latest
+
+    def add(self, pose: PoseStamped, most: int) -> None:
+        """Add the latest pose; never keep more than `most`, which is 2 or above."""
+        is_kept = self._added % self._stride == 0
+        if is_kept:
+            self._kept.append(pose)
+        self._latest = [] if is_kept else [pose]
+        self._added += 1
+        while len(self.poses) > most:
+            self._kept = self._kept[::2]
+            self._stride *= 2
+            self._latest = [] if self._kept[-1] is pose else [pose]

@@ -1,0 +1,168 @@
+"""Messages, axes and the path, with answers known by hand."""
+
+import numpy as np
+import pytest
+from camera import header, image_message, rgb_values
+from cv_bridge import CvBridge
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CameraInfo
+
+from infinitevggt_ros import messages
+from infinitevggt_ros.axes import (
+    map_from_optical,
+    matrix_from_transform,
+    points_in_map,
+    transform_from_matrix,
+)
+from infinitevggt_ros.calibration import camera_matrix
+from infinitevggt_ros.image_gate import BadInputError
+from infinitevggt_ros.images import remark, rgb_from_image, stamp_ns
+from infinitevggt_ros.mailbox import Mailbox
+from infinitevggt_ros.trajectory import Trajectory
+
+IDENTITY = np.eye(4)[:3]
+
+
+def test_the_first_camera_looks_along_the_maps_x_with_z_up() -> None:
+    pose = map_from_optical(IDENTITY)
+    forward, right, down = pose[:3, 2], pose[:3, 0], pose[:3, 1]
+    np.testing.assert_allclose(forward, (1, 0, 0))
+    np.testing.assert_allclose(right, (0, -1, 0))
+    np.testing.assert_allclose(down, (0, 0, -1))
+    assert np.linalg.det(pose[:3, :3]) == pytest.approx(1)
+
+
+def test_a_camera_that_moves_forward_and_right_moves_along_x_and_minus_y() -> None:
+    # camera_from_world: a camera at (right 2, down 0, forward 5) sees the world shifted by minus it
+    moved = np.concatenate((np.eye(3), [[-2.0], [0.0], [-5.0]]), axis=1)
+    np.testing.assert_allclose(map_from_optical(moved)[:3, 3], (5, -2, 0))
+
+
+def test_points_and_poses_use_the_same_map() -> None:
+    point = np.array([[0.3, -1.0, 4.0]], np.float32)  # right, up, forward of the first camera
+    np.testing.assert_allclose(points_in_map(point), [[4.0, -0.3, 1.0]], rtol=1e-6)
+    pose = map_from_optical(IDENTITY)
+    np.testing.assert_allclose(pose[:3, :3] @ point[0], points_in_map(point)[0], rtol=1e-6)
+
+
+def test_transforms_survive_the_way_to_a_message_and_back() -> None:
+    pose = map_from_optical(np.concatenate((np.eye(3), [[1.0], [2.0], [3.0]]), axis=1))
+    np.testing.assert_allclose(matrix_from_transform(transform_from_matrix(pose)), pose, atol=1e-12)
+
+
+def test_stamps_are_whole_nanoseconds() -> None:
+    ns = 1_700_000_000_123_456_789
+    assert stamp_ns(image_message(np.zeros((2, 2, 3), np.uint8), ns)) == ns
+
+
+def test_a_cloud_holds_colour_as_rviz_reads_it() -> None:
+    cloud = messages.cloud(
+        header(1),
+        np.array([[1, 2, 3]], np.float32),
+        np.array([[1.0, 0.5, 0.0]], np.float32),
+        np.array([7.0], np.float32),
+    )
+    values = np.frombuffer(bytes(cloud.data), "<f4")
+    np.testing.assert_array_equal(values[[0, 1, 2, 4]], (1, 2, 3, 7))
+    assert rgb_values(values[3]) == (255, 128, 0)
+    assert (cloud.height, cloud.width, cloud.point_step) == (1, 1, 20)
+
+
+def test_colours_survive_packing() -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (500, 3)).astype(np.float32) / 255
+    np.testing.assert_array_equal(messages.unpacked_rgb(messages.packed_rgb(colors)), colors)
+
+
+def test_an_empty_cloud_is_a_cloud() -> None:
+    none = np.empty((0, 3), np.float32)
+    cloud = messages.cloud(header(1), none, none, np.empty(0, np.float32))
+    assert cloud.width * cloud.height == 0
+
+
+def test_depth_keeps_its_nans_and_its_bits() -> None:
+    depth = np.array([[1.5, np.nan], [0.25, 3e4]], np.float32)
+    image = messages.float_image(header(5), depth)
+    assert (image.encoding, image.height, image.width, image.step) == ("32FC1", 2, 2, 8)
+    np.testing.assert_array_equal(np.frombuffer(bytes(image.data), "<f4").reshape(2, 2), depth)
+
+
+def test_camera_info_of_an_unknown_camera_says_uncalibrated() -> None:
+    info = messages.camera_info(header(1), np.full((3, 3), np.nan), (4, 6))
+    assert list(info.k) == [0.0] * 9
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pixel", "rgb"),
+    [
+        ("rgb8", (10, 20, 30), (10, 20, 30)),
+        ("bgr8", (10, 20, 30), (30, 20, 10)),
+        ("8UC3", (10, 20, 30), (30, 20, 10)),
+        ("rgba8", (10, 20, 30, 99), (10, 20, 30)),
+        ("bgra8", (10, 20, 30, 99), (30, 20, 10)),
+        ("mono8", (77,), (77, 77, 77)),
+    ],
+)
+def test_colours_arrive_as_rgb(
+    encoding: str, pixel: tuple[int, ...], rgb: tuple[int, int, int]
+) -> None:
+    pixels = np.empty((4, 6, len(pixel)), np.uint8)
+    pixels[:] = pixel
+    converted = rgb_from_image(image_message(pixels.squeeze(), 1, encoding), CvBridge())
+    np.testing.assert_array_equal(converted, np.broadcast_to(rgb, (4, 6, 3)))
+
+
+def test_row_padding_is_not_seen() -> None:
+    padded = np.zeros((4, 10, 3), np.uint8)
+    padded[:, :6] = 200
+    message = image_message(padded, 1)
+    message.width = 6
+    np.testing.assert_array_equal(rgb_from_image(message, CvBridge()), padded[:, :6])
+
+
+def test_sixteen_bit_and_bayer_pictures_are_remarked_on() -> None:
+    assert "demosaiced" in str(remark("bayer_grbg8"))
+    assert "8 bit" in str(remark("mono16"))
+    assert remark("rgb8") is None
+
+
+def calibrated(**changes: object) -> CameraInfo:
+    info = CameraInfo(height=4, width=6)
+    info.k = [5.0, 0.0, 3.0, 0.0, 5.0, 2.0, 0.0, 0.0, 1.0]
+    for name, value in changes.items():
+        setattr(info, name, value)
+    return info
+
+
+def test_a_calibration_is_used_when_it_is_of_these_images() -> None:
+    matrix = camera_matrix(calibrated(), (4, 6))
+    assert matrix is not None
+    np.testing.assert_array_equal(matrix, [[5, 0, 3], [0, 5, 2], [0, 0, 1]])
+    assert camera_matrix(calibrated(k=[0.0] * 9), (4, 6)) is None
+    with pytest.raises(BadInputError, match="6x4 px, the images have 12x8 px"):
+        camera_matrix(calibrated(), (8, 12))
+    with pytest.raises(BadInputError, match="no camera matrix"):
+        camera_matrix(calibrated(k=[np.nan] * 9), (4, 6))
+
+
+@pytest.mark.parametrize("most", [2, 3, 7, 100])
+def test_a_path_is_bounded_and_keeps_its_first_and_latest_pose(most: int) -> None:
+    path = Trajectory()
+    for i in range(1, 1001):
+        pose = PoseStamped()
+        pose.pose.position.x = float(i)
+        path.add(pose, most)
+        xs = [p.pose.position.x for p in path.poses]
+        assert len(xs) <= most
+        assert (xs[0], xs[-1]) == (1.0, float(i))
+        assert xs == sorted(set(xs))
+    assert len(xs) >= min(2, most // 2)
+    gaps = np.diff(xs[:-1])
+    assert len(set(gaps)) <= 1, "evenly thinned"
+
+
+def test_the_mailbox_keeps_the_newest_and_counts_the_replaced() -> None:
+    box: Mailbox[int] = Mailbox()
+    assert [box.put(i) for i in (1, 2, 3)] == [None, 1, 2]
+    assert box.take(0) == 3
+    assert box.take(0) is None
+    assert (box.received, box.replaced) == (3, 2)

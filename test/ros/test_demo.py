@@ -1,0 +1,114 @@
+"""The whole chain: images to bag, replay, node, recorder, files; each in a process of its own."""
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from bag_making import read_bag, stamp_ns
+from real_photos import REAL, SEQUENCES, needs_photos
+
+pytestmark = pytest.mark.ros
+CLI = [sys.executable, "-m", "infinitevggt_ros.cli"]
+
+
+def infinitevggt(*arguments: object, timeout_s: float = 120) -> str:
+    """Standard output of a command that must succeed."""
+    result = subprocess.run(
+        [*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stdout
+
+
+def read_ply(path: Path) -> tuple[int, bytes]:
+    """Number of vertices and the bytes after the header."""
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    [count] = [line.split()[-1] for line in header.splitlines() if line.startswith(b"element")]
+    return int(count), body
+
+
+def check_results(out: Path, frames: int) -> None:
+    """Every file is whole, and they agree with each other."""
+    messages: dict[str, list[object]] = {}
+    for topic, _, message in read_bag(out / "result.mcap"):
+        messages.setdefault(topic.removeprefix("/infinitevggt/"), []).append(message)
+    for topic in ("odometry", "depth/image", "depth/confidence", "status", "/tf"):
+        assert len(messages[topic]) == frames, topic
+    poses = np.loadtxt(out / "trajectory.tum", ndmin=2)
+    assert poses.shape == (frames, 8)
+    np.testing.assert_allclose(np.linalg.norm(poses[:, 4:], axis=1), 1, atol=1e-6)
+    stamps = [stamp_ns(message) for message in messages["odometry"]]
+    written = [line.split()[0] for line in (out / "trajectory.tum").read_text().splitlines()[1:]]
+    assert [f"{ns // 10**9}.{ns % 10**9:09d}" for ns in stamps] == written
+    count, body = read_ply(out / "map.ply")
+    assert count == messages["map"][-1].width > 100
+    assert len(body) == count * struct.calcsize("<3f3Bf")
+    picture = cv2.imread(str(out / "overview.png"))
+    assert min(picture.shape[:2]) > 600
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000, "the picture shows something"
+
+
+def test_the_demo_films_a_room_and_leaves_every_result(tmp_path: Path) -> None:
+    said = infinitevggt("demo", "--out", tmp_path / "demo", "--frames", 12)
+    check_results(tmp_path / "demo", 12)
+    assert "RANDOM WEIGHTS" in said
+    assert "12 images used, 0 refused, 0 dropped" in said
+
+
+def test_the_demo_takes_compressed_bags(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(photos / f"{i}.jpg"), image)
+    infinitevggt("images-to-bag", photos, tmp_path / "bag.mcap", "--compressed")
+    infinitevggt("demo", "--out", tmp_path / "demo", "--bag", tmp_path / "bag.mcap")
+    check_results(tmp_path / "demo", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--bag", "/nowhere.mcap"), "does not exist"),
+        (("--frames", "0"), "--frames"),
+        (("--param", "x"), "NAME:=VALUE"),
+        (("--frames", "1", "--checkpoint", "/nowhere.pt"), "no such file"),
+    ],
+)
+def test_the_demo_explains_mistakes(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    command = [*CLI, "demo", "--out", str(tmp_path), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@needs_photos
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_real_photos_run_through_the_tiny_network(tmp_path: Path, name: str) -> None:
+    infinitevggt("images-to-bag", REAL / name, tmp_path / "real.mcap", "--fov", 60)
+    infinitevggt("demo", "--out", tmp_path / "demo", "--bag", tmp_path / "real.mcap")
+    check_results(tmp_path / "demo", SEQUENCES[name])
+
+
+@needs_photos
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("name", "frames"), [("static_room", 3), ("dynamic_car", 2)])
+def test_real_photos_run_through_the_full_size_network(
+    tmp_path: Path, name: str, frames: int
+) -> None:
+    """The published sizes, 1.26 G parameters, with random weights; about 15 s a frame on a CPU."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for photo in sorted((REAL / name).iterdir())[:frames]:
+        (photos / photo.name).symlink_to(photo)
+    infinitevggt("images-to-bag", photos, tmp_path / "real.mcap", "--fov", 60)
+    arguments = ("--bag", tmp_path / "real.mcap", "--checkpoint", "random:full")
+    infinitevggt("demo", "--out", tmp_path / "demo", *arguments, timeout_s=580)
+    check_results(tmp_path / "demo", frames)

@@ -1,0 +1,61 @@
+"""Every default has one home, and everything written elsewhere agrees with it."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from rclpy.parameter import Parameter
+
+from infinitevggt_core import MapConfig, MemoryConfig
+from infinitevggt_ros import parameters
+from infinitevggt_ros.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config" / "stream.yaml"
+
+
+def test_stream_yaml_is_what_the_dataclasses_say() -> None:
+    assert CONFIG.read_text() == parameters.as_yaml()
+
+
+def test_stream_yaml_parses_to_the_defaults() -> None:
+    flat = {}
+    for key, value in yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].items():
+        nested = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{key}.{name}" if name else key: item for name, item in nested.items()}
+    defaults = {name: default for name, _, _, default in parameters.parameter_fields()}
+    assert flat == defaults
+    assert all(type(flat[name]) is type(defaults[name]) for name in flat)
+
+
+def test_the_readme_has_the_table_of_parameters() -> None:
+    assert parameters.as_markdown() in (ROOT / "README.md").read_text()
+
+
+def test_memory_and_map_parameters_are_the_cores_fields() -> None:
+    names = {name for name, *_ in parameters.parameter_fields()}
+    assert {f"memory.{field.name}" for field in fields(MemoryConfig)} <= names
+    assert {f"map.{field.name}" for field in fields(MapConfig)} <= names
+
+
+def test_every_parameter_is_described() -> None:
+    for name, _, spec, default in parameters.parameter_fields():
+        assert parameters.description(spec), name
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            assert spec.metadata["low"] is not None, f"{name} has no range"
+
+
+def test_changes_reach_their_group_and_leave_the_rest() -> None:
+    changes = [
+        Parameter("memory.window", value=7),
+        Parameter("image_transport", value="compressed"),
+    ]
+    changed = parameters.with_changes(Settings(), [*changes, Parameter("use_sim_time", value=True)])
+    assert (changed.memory.window, changed.input.image_transport) == (7, "compressed")
+    assert changed.map == Settings().map
+
+
+def test_a_value_out_of_range_is_named() -> None:
+    with pytest.raises(ValueError, match="window must lie in"):
+        parameters.with_changes(Settings(), [Parameter("memory.window", value=0)])
