@@ -30,8 +30,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if not (3, 10) <= v <= (3, 12) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.requirements: requirements/build.txt requirements/core.txt requirements/ros.txt requirements/dev.txt | $(VENV)/bin/python
-	$(PIP) install --progress-bar off $(foreach file,$^,-r $(file))
+$(VENV)/.requirements: $(wildcard requirements/*.txt) | $(VENV)/bin/python
+	$(PIP) install $(foreach file,$^,-r $(file))
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.requirements setup.py setup.cfg pyproject.toml package.xml CMakeLists.txt $(SOURCES)

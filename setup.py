@@ -87,7 +87,11 @@ class BuildInterfaces(build_ext):
             path.write_text(f'#!/bin/sh\nexec "$(dirname "$0")/../../bin/{path.name}" "$@"\n')
 
         data: dict[str, list[str]] = {}
-        for path in [*stage.glob("lib/*.so"), *stage.glob(f"lib/{NAME}/*"), *stage.glob("share/**/*")]:
+        for path in [
+            *stage.glob("lib/*.so"),
+            *stage.glob(f"lib/{NAME}/*"),
+            *stage.glob("share/**/*"),
+        ]:
             if path.is_file() and "__pycache__" not in path.parts:
                 folder = str(path.parent.relative_to(stage))
                 data.setdefault(folder, []).append(os.path.relpath(path, HERE))
@@ -98,7 +102,10 @@ def cmake_install(source: Path, build: Path, stage: Path, prefixes: list[str]) -
     env = dict(os.environ, AMENT_PREFIX_PATH=os.pathsep.join(prefixes))
     configure = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), "-DBUILD_TESTING=OFF"]
     configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={stage}"]
-    configure += [f"-DCMAKE_PREFIX_PATH={';'.join(prefixes)}", f"-DPython3_EXECUTABLE={sys.executable}"]
+    configure += [
+        f"-DCMAKE_PREFIX_PATH={';'.join(prefixes)}",
+        f"-DPython3_EXECUTABLE={sys.executable}",
+    ]
     subprocess.check_call(configure, env=env)
     subprocess.check_call(["cmake", "--build", str(build), "--target", "install"], env=env)
 
@@ -109,6 +116,7 @@ class WithBinaries(Distribution):
 
 
 overlay = missing(OVERLAY_PYTHON)
+libraries, ros = requirements("rosdep"), requirements("ros")
 setup(
     distclass=WithBinaries,
     cmdclass={"build_ext": BuildInterfaces},
@@ -119,8 +127,9 @@ setup(
     package_dir={name: f"pip/{name}" for name in overlay},
     # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon build,
     # where rclpy is not a Python distribution
-    setup_requires=requirements("build"),
-    install_requires=[*requirements("core"), *requirements("ros")],
+    setup_requires=[*requirements("build"), *(r for r in libraries if r.startswith("numpy"))],
+    # a sourced ROS 2 has its own rclpy, numpy and OpenCV, and breaks on others
+    install_requires=requirements("pip") + ([] if sourced_prefixes() else libraries + ros),
     data_files=[("share/" + NAME, ["package.xml"])],
     zip_safe=False,
 )

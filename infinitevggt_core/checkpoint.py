@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -50,10 +51,11 @@ def load_checkpoint(
         with torch.device("meta"):
             model = VGGT(config)
     except (ValueError, KeyError, IndexError) as error:
-        raise CheckpointError(f"{path}: {_key_report(_published_keys(), state)}") from error
+        report = _key_report(_published_keys(), state)
+        raise CheckpointError(f"{path}: {report}; its sizes cannot be told: {error}") from error
     _check_keys(path, model, state)
     model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
-    return model.to(device).eval().requires_grad_(False)
+    return model.to(device).eval()
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> VGGT:
@@ -67,6 +69,8 @@ def save_checkpoint(
     model: VGGT, path: str | os.PathLike[str], dtype: torch.dtype | None = None
 ) -> None:
     """Write weights and config to one .safetensors file, whole or not at all."""
+    if Path(path).suffix != ".safetensors":  # load_checkpoint goes by the name
+        raise ValueError(f"checkpoints are saved as .safetensors: {path}")
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     metadata = {CONFIG_KEY: json.dumps(asdict(model.config)), "format": "pt"}
     with whole_file(path) as partial:
@@ -173,7 +177,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
             with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
                 text = (file.metadata() or {}).get(CONFIG_KEY)
             return load_file(path), _config_from_json(path, text) if text else None
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        mapped = zipfile.is_zipfile(path)  # the format of torch before 1.6 is not
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except Exception as error:  # a foreign file makes the readers raise whatever they please

@@ -38,7 +38,7 @@ def check_options(settings: Any) -> None:
         if limits.get("choices") and value not in limits["choices"]:
             raise ValueError(f"{name} must be one of {', '.join(limits['choices'])}; got {value!r}")
         low, high = limits.get("low"), limits.get("high")
-        if (low is not None and value < low) or (high is not None and value > high):
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
             raise ValueError(f"{name} must lie in [{low}, {high}]; got {value}")
 
 

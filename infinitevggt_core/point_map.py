@@ -79,15 +79,16 @@ class PointMap:
         positions = points[::step, ::step].reshape(-1, 3).cpu().float()
         rgb = colors[:, ::step, ::step].reshape(3, -1).T.cpu().float()
         weights = confidences[::step, ::step].reshape(-1).cpu().float()
-        least = torch.quantile(weights, 1 - self.config.keep_fraction)
-        least = least.clamp(min=self.config.min_confidence)
+        values = torch.cat((positions, rgb), dim=1)
         voxels = (positions / self.config.voxel_size).floor()
-        usable = (weights >= least) & positions.isfinite().all(-1) & weights.isfinite()
+        usable = values.isfinite().all(-1) & weights.isfinite()
         usable &= (voxels.abs() < 1 << KEY_BITS - 1).all(-1)
         self._time += 1
         if usable.any():
-            values = torch.cat((positions, rgb), dim=1)[usable]
-            self._fuse(_pack(voxels[usable].long()), values, weights[usable])
+            least = torch.quantile(weights[usable], 1 - self.config.keep_fraction)
+            usable &= weights >= least.clamp(min=self.config.min_confidence)
+        if usable.any():
+            self._fuse(_pack(voxels[usable].long()), values[usable], weights[usable])
         return int(usable.sum())
 
     def _fuse(self, keys: Tensor, values: Tensor, weights: Tensor) -> None:
@@ -108,7 +109,7 @@ class PointMap:
         self._confidences[slots] = best.maximum(self._confidences[slots])
         self._seen[slots] = self._time
         if self._count > self.config.max_points:
-            self._forget(self._count - int(KEPT_SHARE * self.config.max_points))
+            self._forget(self._count - max(1, int(KEPT_SHARE * self.config.max_points)))
 
     def _find(self, keys: Tensor) -> Tensor:
         """The slot of each key, EMPTY where it has none."""

@@ -49,20 +49,25 @@ class PixelMap:
 
         Bilinear where all four neighbours are finite; NaN where the network did not look (cropped).
         """
-        height, width = self.camera_size
-        matrix = self._matrix()[:2]
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(
-            values, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        u = matrix[0, 0] * np.arange(width) + matrix[0, 2]
-        v = matrix[1, 1] * np.arange(height) + matrix[1, 2]
-        rows, cols = self.model_size
-        outside_u = (u < -0.5) | (u > cols - 0.5)
-        outside_v = (v < -0.5) | (v > rows - 0.5)
-        warped[outside_v] = np.nan
-        warped[:, outside_u] = np.nan
-        return np.asarray(warped, dtype=np.float32)
+        (height, width), (su, sv), (left, top) = self.camera_size, self.scale, self.shift
+        rows, cols = round(height * sv), round(width * su)  # before cropping and padding
+        first_row, first_col = max(top, 0), max(left, 0)
+        seen = values[first_row : first_row + rows, first_col : first_col + cols]
+        above, before = max(-top, 0), max(-left, 0)
+        below, after = rows - above - seen.shape[0], cols - before - seen.shape[1]
+        # the edge goes on into what was cropped, so that the interpolation stays as it is up to it
+        whole = cv2.copyMakeBorder(seen, above, below, before, after, cv2.BORDER_REPLICATE)
+        resized = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
+        camera = np.asarray(resized, dtype=np.float32)
+        camera[_outside(height, sv, above, rows - below)] = np.nan
+        camera[:, _outside(width, su, before, cols - after)] = np.nan
+        return camera
+
+
+def _outside(pixels: int, scale: float, first: int, stop: int) -> NDArray[np.bool_]:
+    """Which camera pixels of a side lie outside pixels first..stop-1 of the resized image."""
+    place = (np.arange(pixels) + 0.5) * scale - 0.5
+    return np.asarray((place < first - 0.5) | (place > stop - 0.5))
 
 
 def preprocess(
@@ -73,10 +78,12 @@ def preprocess(
     image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, which is laid over white. size: width of
     the result, a multiple of patch_size. mode: "crop" (width `size`, height cut to it from the
     middle) or "pad" (longer side `size`, white added to a square). Raises ValueError for another
-    image.
+    image or size.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+    if size < patch_size or size % patch_size:
+        raise ValueError(f"size must be a multiple of {patch_size}; got {size}")
     rgb = _as_rgb(image)
     height, width = rgb.shape[:2]
     new_height, new_width = _resized(height, width, size, patch_size, mode)

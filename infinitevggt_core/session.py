@@ -179,8 +179,8 @@ class StreamSession:
         return sum(memory.nbytes for memory in [*self._memories, self._camera_memory])
 
     def token_frames(self, layer: int, stream: int = 0) -> Tensor:
-        """[heads, tokens] int32: the frame that each kept token of a global layer came from."""
-        return self._memories[stream].frames(layer)[0]
+        """[heads, tokens] int32, a copy: the frame each kept token of a global layer came from."""
+        return self._memories[stream].frames(layer)[0].clone()
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot; `load_state_dict` goes on from it as if the stream had never stopped.

@@ -32,7 +32,7 @@ TOPICS = {
     MAP: "sensor_msgs/msg/PointCloud2",
 }
 START_TIMEOUT_S = 120.0
-LAST_MAP_TIMEOUT_S = 20.0
+LAST_RESULTS_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 Process = subprocess.Popen  # type: ignore[type-arg]
 
@@ -47,6 +47,8 @@ class DemoRun:
             self.image_topic = reader.require_image_topics()[0]
             infos = [name for name, kind in reader.topics.items() if kind.endswith("/CameraInfo")]
         self._info_topic = infos[0] if infos else "camera_info"
+            self._images = reader.message_counts[self.image_topic]
+        self._status = StreamStatus()
         self._last_used_ns = 0
         self._map_stamp_ns = -1
 
@@ -61,7 +63,7 @@ class DemoRun:
         stream = self._start_node()
         try:
             self._replay(node, stream)
-            self._spin(node, stream, self._has_last_map, LAST_MAP_TIMEOUT_S)
+            self._spin(node, stream, lambda: self._has_all(recorder), LAST_RESULTS_TIMEOUT_S)
         finally:
             stop(stream)
             node_error = stream.returncode
@@ -113,10 +115,16 @@ class DemoRun:
             rclpy.spin_once(node, timeout_sec=0.1)
         return done()
 
-    def _has_last_map(self) -> bool:
-        return self._map_stamp_ns >= self._last_used_ns
+    def _has_all(self, recorder: BagRecorder) -> bool:
+        """Whether what the last image led to is recorded; topics overtake each other."""
+        return (
+            self._status.frames_received >= self._images
+            and self._map_stamp_ns >= self._last_used_ns
+            and all(recorder.counts[t] >= self._status.frames_processed for t in (ODOMETRY, DEPTH))
+        )
 
     def _on_status(self, status: StreamStatus) -> None:
+        self._status = status
         if status.outcome == StreamStatus.PROCESSED:
             self._last_used_ns = stamp_ns(status)
 

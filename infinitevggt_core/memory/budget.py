@@ -19,6 +19,8 @@ def split_budget(total: int, scores: list[float], floor: int) -> list[int]:
         free = [layer for layer in range(len(scores)) if layer not in raised]
         left = total - floor * len(raised)
         shares = (torch.softmax(logits[free], dim=0) * left).long().tolist()
+        excess = max(0, sum(shares) - left)  # fp32, as released: it rounds up now and then
+        shares[shares.index(max(shares))] -= excess
         short = {layer for layer, share in zip(free, shares, strict=True) if share < floor}
         if not short or len(short) == len(free):
             budgets = dict.fromkeys(range(len(scores)), floor)
