@@ -46,8 +46,8 @@ class DemoRun:
         with BagReader(bag) as reader:
             self.image_topic = reader.require_image_topics()[0]
             infos = [name for name, kind in reader.topics.items() if kind.endswith("/CameraInfo")]
-        self._info_topic = infos[0] if infos else "camera_info"
             self._images = reader.message_counts[self.image_topic]
+        self._info_topic = infos[0] if infos else "camera_info"
         self._status = StreamStatus()
         self._last_used_ns = 0
         self._map_stamp_ns = -1

@@ -33,7 +33,7 @@ ARGUMENTS = {
 # topics in stream.rviz: a relative name on the right is one of the namespace
 RVIZ_TOPICS = [
     (f"/infinitevggt/{name}", f"infinitevggt/{name}")
-    for name in ("path", "odometry", "map", "points", "depth/image")
+    for name in ("path", "map", "points", "depth/image")
 ]
 
 

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))  # for weights.py
 
 from core_samples import small_frames, small_model
 
 from infinitevggt_core import VGGT
+
+settings.register_profile("core", deadline=None, derandomize=True)
+settings.load_profile("core")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Small networks, frames and comparisons for the tests of the core."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,14 @@ def assert_same(got: list[Prediction], want: list[Prediction]) -> None:
             one, other = getattr(a, name), getattr(b, name)
             both_none = one is None and other is None
             assert both_none or torch.equal(one, other), f"{name} of frame {index} differs"
+
+
+def saved_and_read(state: dict[str, Any]) -> dict[str, Any]:
+    """Through a file, as a snapshot goes."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
 
 
 @dataclass(frozen=True)
