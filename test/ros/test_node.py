@@ -1,6 +1,8 @@
 """stream_node as a process of its own, over real DDS."""
 
+import pathlib
 import signal
+import sys
 import time
 
 import numpy as np
@@ -32,6 +34,8 @@ from infinitevggt_ros.msg import StreamStatus
 
 pytestmark = pytest.mark.ros
 NODE = "/infinitevggt"
+PROFILE = pathlib.Path(__file__).parents[2] / "config" / "fastdds_large_images.xml"
+BEST_EFFORT_CAMERA = str(pathlib.Path(__file__).parent / "best_effort_camera.py")
 FAST_MAP = ("-p", "output.map_period:=0.05")
 
 
@@ -419,3 +423,16 @@ def test_a_wrong_setting_ends_the_start_with_one_clear_line(
     code, output = finish(spawn("stream_node", "--ros-args", *options), timeout_s=60)
     assert code == 1
     assert words in output
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920)])
+def test_large_best_effort_images_arrive_with_the_profile_we_ship(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch, height: int, width: int
+) -> None:
+    """Both sides take it from the environment, so the camera is a process of its own as well."""
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(PROFILE))
+    spawn("stream_node")
+    camera = spawn(sys.executable, BEST_EFFORT_CAMERA, str(height), str(width))
+    code, output = finish(camera, timeout_s=90)
+    assert code == 0, output
+    assert "used 3 of 3" in output
