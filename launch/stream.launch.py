@@ -4,12 +4,7 @@ stream.launch.py -s` lists the arguments. What the node computes is set in `para
 from pathlib import Path
 
 from launch.action import Action
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    OpaqueFunction,
-    Shutdown,
-)
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -20,7 +15,7 @@ from launch import LaunchContext, LaunchDescription
 
 PACKAGE = "infinitevggt_ros"
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-LOADING_S = "600"  # a bag waits this long for the node, which may have a checkpoint to download
+PATIENCE_S = "600"  # a bag waits this long for the node: a checkpoint may have to be downloaded
 ARGUMENTS = {
     "params_file": (str(CONFIG / "stream.yaml"), "YAML file with the node's parameters"),
     "namespace": ("", "namespace of the node and its topics; /tf and absolute topics stay as is"),
@@ -28,6 +23,7 @@ ARGUMENTS = {
     "image": ("/camera/image_raw", "image topic; for compressed images without /compressed"),
     "camera_info": ("/camera/camera_info", "calibration topic of the same camera"),
     "bag": ("", "bag to play; everything ends with it; empty: live, until Ctrl-C"),
+    "lockstep": ("true", "bag: wait for the node at every image, drop none; false: in real time"),
     "rviz": ("false", "also start RViz"),
 }
 # topics in stream.rviz: a relative name on the right is one of the namespace
@@ -71,7 +67,10 @@ def processes(context: LaunchContext) -> list[Action]:
         condition=IfCondition(value["rviz"]),
         **common,
     )
-    command = [ExecutableInPackage("infinitevggt", PACKAGE), "replay", value["bag"]]
-    command += ["--wait-for-subscriber", LOADING_S]
-    replay = ExecuteProcess(cmd=command, output="screen", on_exit=ended)
-    return [node, rviz, replay] if is_bag else [node, rviz]
+    replay = ["replay", value["bag"], "--wait-for-subscriber", PATIENCE_S]
+    if value["lockstep"].lower() in ("true", "1"):
+        status = Path("/", value["namespace"], "infinitevggt/status").as_posix()
+        replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S, "--status-topic", status]
+    command = [ExecutableInPackage("infinitevggt", PACKAGE), *replay]
+    player = ExecuteProcess(cmd=command, output="screen", on_exit=ended)
+    return [node, rviz, player] if is_bag else [node, rviz]

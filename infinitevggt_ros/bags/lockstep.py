@@ -19,7 +19,7 @@ class LockstepOptions:
 
     status_topic: str = "/infinitevggt/status"
     timeout_s: float = 120.0  # without an answer the replay fails
-    resend_s: float = 30.0  # no answer yet: the first image is sent again; then twice this
+    resend_s: float = 60.0  # no answer yet: the first image is sent again; then twice this
 
 
 class LockstepGate:

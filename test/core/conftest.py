@@ -20,14 +20,10 @@ settings.load_profile("core")
 
 
 @pytest.fixture(autouse=True)
-def repeatable() -> None:
-    """Every test draws the same random numbers, whichever ran before it."""
+def repeatable() -> Iterator[None]:
+    """Every test draws the same random numbers, whichever ran before it; and on one thread:
+    networks this small are no faster on two, and much slower where cores are shared."""
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Networks this small are no faster on two cores, and much slower where those are shared."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -78,6 +78,24 @@ def test_reset_equals_a_new_session_bit_for_bit(model: VGGT, frames: Tensor, nam
     assert_same(got, push_all(StreamSession(model, MEMORIES[name]), frames))
 
 
+@pytest.mark.parametrize("mode", ["full", "causal", "window"])
+def test_clips_in_a_batch_do_not_see_each_other(model: VGGT, frames: Tensor, mode: str) -> None:
+    clips = torch.stack((frames[:7], small_frames(7, seed=3)))
+    with torch.no_grad():
+        together = model(clips, mode)
+        alone = [model(clip[None], mode) for clip in clips]
+    parts = zip(*map(present, alone), strict=True)
+    assert_predictions_close(together, Prediction(*(torch.cat(fields) for fields in parts)))
+
+
+def test_images_of_any_precision_and_layout_are_taken(model: VGGT, frames: Tensor) -> None:
+    image = frames[0].bfloat16()
+    want = StreamSession(model).push(image.float())
+    channels_last = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for same in (image, image.double(), image.half(), channels_last):
+        assert_same([StreamSession(model).push(same)], [want])
+
+
 def test_reset_takes_another_image_size_and_number_of_streams(model: VGGT) -> None:
     session = StreamSession(model, WINDOW)
     session.push(torch.rand(3, HEIGHT, WIDTH))
@@ -136,6 +154,14 @@ def test_a_resumed_stream_equals_one_that_never_stopped(
     assert_same(push_all(resumed, images[stop:]), push_all(session, images[stop:]))
     assert resumed.stored_tokens == session.stored_tokens
     assert resumed.layer_scores == session.layer_scores
+
+
+def test_a_stream_stored_in_bf16_resumes_too(model: VGGT, frames: Tensor) -> None:
+    session = StreamSession(model, replace(EVICTING, dtype="bfloat16"))
+    push_all(session, frames[:8])
+    resumed = StreamSession(model)
+    resumed.load_state_dict(saved_and_read(session.state_dict()))
+    assert_same(push_all(resumed, frames[8:]), push_all(session, frames[8:]))
 
 
 def test_a_snapshot_does_not_change_with_its_stream(model: VGGT, frames: Tensor) -> None:

@@ -243,6 +243,18 @@ def test_g7_track_head(aggregator: Aggregator) -> None:
     assert_close(confidence[0], want, PRINTED, "confidence")
 
 
+@pytest.mark.parametrize(("size", "works"), [((140, 140), True), ((126, 140), False)])
+def test_tracks_need_seven_levels_of_features(size: tuple[int, int], works: bool) -> None:
+    head = TrackHead(SMALL_CONFIG).requires_grad_(False)
+    tokens = torch.randn(1, 1, 5 + (size[0] // 14) * (size[1] // 14), 2 * SMALL_CONFIG.embed_dim)
+    levels, queries = dict.fromkeys(LAYERS, tokens), torch.tensor([[[20.0, 30.0]]])
+    if works:
+        assert torch.equal(head(levels, size, queries)[0], queries[:, None])
+    else:
+        with pytest.raises(ValueError, match="tracks need images of 128 px"):
+            head(levels, size, queries)
+
+
 def test_t1_rotary_embedding() -> None:
     rotate = rotation_at(torch.tensor([[2, 3]]), 8, torch.device("cpu"), torch.float32)
     want = (-3.144039, 1.165456, -0.339143, 4.317605, -5.937803, 3.367857, -6.224347, 9.415813)
