@@ -522,3 +522,11 @@ def test_a_clip_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         model(images, **options)
+
+
+def test_a_first_image_that_was_refused_fixes_nothing(model: VGGT) -> None:
+    session = StreamSession(model, MemoryConfig(total_budget=SMALLEST))
+    with pytest.raises(ValueError, match="smallest that works"):
+        session.push(torch.rand(3, 2 * HEIGHT, 2 * WIDTH))
+    session.configure(session.memory)
+    assert session.push(torch.rand(2, 3, HEIGHT, WIDTH)).depth.shape == (2, HEIGHT, WIDTH)

@@ -1,0 +1,90 @@
+"""The core knows no ROS, and stays small."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from core_samples import CORE
+
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 60
+FILES = sorted(CORE.rglob("*.py"))
+ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces", "_msgs_py")
+ROS_MODULES = {
+    "ament_index_python",
+    "builtin_interfaces",
+    "cv_bridge",
+    "infinitevggt_ros",
+    "launch",
+    "launch_ros",
+    "message_filters",
+    "rclpy",
+    "rosbag2_py",
+    "rosbags",
+    "tf2_py",
+    "tf2_ros",
+}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Names of the modules a file imports, at its top or inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield ast.unparse(node.args[0]).strip("'\"")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(CORE))
+
+
+def test_the_core_was_found() -> None:
+    assert {"session.py", "vggt.py", "memory/rolling.py"} <= {name_of(path) for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_core_imports_no_ros(path: Path) -> None:
+    packages = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
+    assert packages & ROS_MODULES == set()
+    assert [name for name in packages if name.endswith(ROS_SUFFIXES)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def test_importing_the_core_imports_no_ros() -> None:
+    """In a fresh process, whatever the tests beside this one have imported."""
+    program = "import sys, infinitevggt_core; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=CORE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    packages = {name.split(".")[0] for name in done.stdout.split()}
+    assert "infinitevggt_core" in packages
+    assert packages & ROS_MODULES == set()
+    assert [name for name in packages if name.endswith(ROS_SUFFIXES)] == []
+
+
+def test_every_public_name_exists() -> None:
+    import infinitevggt_core
+
+    assert sorted(infinitevggt_core.__all__) == sorted(set(infinitevggt_core.__all__))
+    for name in infinitevggt_core.__all__:
+        assert hasattr(infinitevggt_core, name)
