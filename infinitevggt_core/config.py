@@ -122,7 +122,7 @@ class MemoryConfig:
     )
     total_budget: int = option(
         600_000,
-        "policy diversity: tokens kept, summed over the global layers",
+        "policy diversity: tokens kept per stream, summed over the global layers",
         unit="tokens",
         low=1,
         high=UNLIMITED,

@@ -7,7 +7,7 @@ from torch import Tensor
 from infinitevggt_core import geometry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Batch first. From `StreamSession.push` as below; from `VGGT.forward` with [B, S, ...].
 
