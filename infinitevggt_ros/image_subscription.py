@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -48,7 +49,10 @@ class ImageSubscription:
         self._reliability: ReliabilityPolicy | None = None
         self._last_image_s = time.monotonic()
         self._check()
-        node.create_timer(CHECK_PERIOD_S, self._check)
+        # not the node's clock: that one stands still while a bag is paused or not yet played
+        node.create_timer(
+            CHECK_PERIOD_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image_s = time.monotonic()

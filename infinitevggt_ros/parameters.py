@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -28,6 +29,18 @@ def declare(node: Node) -> Settings:
         for name, group, spec, default in parameter_fields()
     ]
     return with_changes(Settings(), values)
+
+
+def unknown(node: Node) -> list[str]:
+    """A warning for each given parameter that is not ours: rclpy drops a misspelt one silently."""
+    known = [name for name, *_ in parameter_fields()]
+    given = set(node._parameter_overrides) - set(known) - {"use_sim_time"}  # no public way in rclpy
+    texts = []
+    for name in sorted(name for name in given if not name.startswith("qos_overrides.")):
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        texts.append(f"there is no parameter {name}{hint}")
+    return texts
 
 
 def descriptor(spec: Field[Any], group: str) -> ParameterDescriptor:

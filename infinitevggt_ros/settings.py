@@ -30,7 +30,7 @@ class InputSettings:
         choices=("camera_info", "predicted"),
     )
     restart_after: int = option(
-        10,
+        5,
         "images in a row with another size, or older than those before, after which the stream "
         "restarts with them; until then they are refused",
         unit="images",

@@ -3,6 +3,7 @@ stream.launch.py -s` lists the arguments. What the node computes is set in `para
 
 from pathlib import Path
 
+from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
@@ -10,8 +11,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage
-
-from launch import LaunchContext, LaunchDescription
 
 PACKAGE = "infinitevggt_ros"
 CONFIG = Path(__file__).resolve().parents[1] / "config"

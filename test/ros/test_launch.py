@@ -1,0 +1,200 @@
+"""stream.launch.py and stream.rviz: as text, and where launch is installed, for real."""
+
+import ast
+import configparser
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from bag_making import write_image_bag
+from listening import finish
+
+from infinitevggt_ros import parameters
+from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+LAUNCH_FILE = ROOT / "launch" / "stream.launch.py"
+TREE = ast.parse(LAUNCH_FILE.read_text())
+STRINGS = {n.value for n in ast.walk(TREE) if isinstance(n, ast.Constant) and type(n.value) is str}
+RVIZ = yaml.safe_load((ROOT / "config" / "stream.rviz").read_text())["Visualization Manager"]
+DISPLAYS = [display for display in RVIZ["Displays"] if "Topic" in display]
+
+ARGUMENTS = {
+    "params_file": None,
+    "namespace": "",
+    "use_sim_time": "false",
+    "image": "/camera/image_raw",
+    "camera_info": "/camera/camera_info",
+    "bag": "",
+    "lockstep": "true",
+    "rviz": "false",
+}
+DISPLAY_TYPES = {
+    "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/Path": "nav_msgs/msg/Path",
+    "rviz_default_plugins/PointCloud2": "sensor_msgs/msg/PointCloud2",
+}
+RUN_LAUNCH_FILE = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+source = PythonLaunchDescriptionSource(sys.argv[1])
+arguments = [argument.split(":=") for argument in sys.argv[2:]]
+included = IncludeLaunchDescription(source, launch_arguments=arguments)
+service = LaunchService()
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
+
+
+def assigned(name: str) -> ast.expr:
+    """What the launch file assigns to a constant."""
+    for statement in TREE.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            return statement.value
+    raise AssertionError(f"no {name} in {LAUNCH_FILE}")
+
+
+def remapped_rviz_topics() -> dict[str, str]:
+    return dict(eval(compile(ast.Expression(assigned("RVIZ_TOPICS")), str(LAUNCH_FILE), "eval")))
+
+
+def test_the_launch_file_declares_the_arguments() -> None:
+    declared = assigned("ARGUMENTS")
+    assert isinstance(declared, ast.Dict)
+    assert {ast.literal_eval(key) for key in declared.keys if key} == set(ARGUMENTS)
+
+
+def test_the_launch_file_declares_no_parameter_again() -> None:
+    names = {name for name, *_ in parameters.parameter_fields()}
+    assert not names & STRINGS
+
+
+def test_files_and_executables_of_the_launch_file_exist() -> None:
+    files = {text for text in STRINGS if text.endswith((".yaml", ".rviz", ".xml"))}
+    assert files == {"stream.yaml", "stream.rviz"}
+    assert all((ROOT / "config" / name).is_file() for name in files)
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    scripts = setup["options.entry_points"]["console_scripts"].split("\n")
+    assert {"stream_node", "infinitevggt"} <= STRINGS
+    assert {"stream_node", "infinitevggt"} <= {script.partition(" =")[0] for script in scripts}
+
+
+def test_rviz_looks_at_the_map_from_behind_and_above() -> None:
+    assert RVIZ["Global Options"]["Fixed Frame"] == Settings().tf.map_frame
+    view = RVIZ["Views"]["Current"]
+    assert view["Class"] == "rviz_default_plugins/Orbit"
+    assert view["Yaw"] == pytest.approx(3.14159)
+    assert view["Pitch"] > 0
+
+
+def test_rviz_topics_follow_the_node_into_a_namespace() -> None:
+    topics = {display["Topic"]["Value"] for display in DISPLAYS}
+    remapped = remapped_rviz_topics()
+    assert topics == {*remapped, "/camera/image_raw"}
+    assert all(topic == f"/{relative}" for topic, relative in remapped.items())
+
+
+@pytest.mark.ros
+def test_rviz_subscribes_to_what_the_node_publishes(ros: ModuleType) -> None:
+    node = ros.create_node("infinitevggt")
+    Outputs(node, Settings().tf, Settings().output, lambda *_: None)
+    for display in DISPLAYS:
+        topic = display["Topic"]
+        if topic["Value"] == "/camera/image_raw":
+            continue
+        (offered,) = node.get_publishers_info_by_topic(topic["Value"])
+        assert offered.topic_type == DISPLAY_TYPES[display["Class"]]
+        qos = offered.qos_profile
+        assert topic["Reliability Policy"].lower() == qos.reliability.name.lower()
+        assert topic["Durability Policy"].lower().replace(" ", "_") == qos.durability.name.lower()
+        assert topic["History Policy"] == "Keep Last"
+    node.destroy_node()
+
+
+def load_launch_file() -> Any:
+    pytest.importorskip("launch_ros")  # `launch` alone would be found: our own directory
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    return get_launch_description_from_python_launch_file(str(LAUNCH_FILE))
+
+
+def test_every_argument_has_a_description_and_its_default() -> None:
+    from_file = load_launch_file().get_launch_arguments()
+    assert all(argument.description for argument in from_file)
+    defaults = {
+        argument.name: "".join(part.text for part in argument.default_value)
+        for argument in from_file
+    }
+    assert Path(defaults.pop("params_file")).samefile(ROOT / "config" / "stream.yaml")
+    assert defaults == {name: text for name, text in ARGUMENTS.items() if text is not None}
+
+
+@pytest.fixture
+def run_launch_file(
+    spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    pytest.importorskip("launch_ros")
+    before = [path for path in [os.environ.get("AMENT_PREFIX_PATH"), sys.prefix] if path]
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(before))
+
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = ["-c", RUN_LAUNCH_FILE, str(LAUNCH_FILE), *arguments]
+        started.append(spawn(sys.executable, *command))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:  # SIGINT takes what it started along, SIGTERM does not
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "5 images processed, 0 rejected"),
+        (["namespace:=robot"], "5 images processed"),
+        (["lockstep:=false"], "sent 5 messages"),
+    ],
+)
+def test_a_bag_plays_through_the_node_and_ends_it(
+    tmp_path: Path, run_launch_file: Callable[..., Any], arguments: list[str], expected: str
+) -> None:
+    bag = write_image_bag(tmp_path / "a.mcap", 5)
+    status, output = finish(run_launch_file(f"bag:={bag}", *arguments), timeout_s=60)
+    assert status == 0
+    assert expected in output
+    assert output.count("process has finished cleanly") == 2
+
+
+@pytest.mark.ros
+def test_a_missing_params_file_is_an_error(run_launch_file: Callable[..., Any]) -> None:
+    status, output = finish(run_launch_file("params_file:=/nowhere.yaml"))
+    assert status == 1
+    assert "there is no file '/nowhere.yaml'" in output
+
+
+@pytest.mark.ros
+def test_ctrl_c_ends_it_cleanly(run_launch_file: Callable[..., Any]) -> None:
+    process = run_launch_file("namespace:=robot")
+    while "waiting for /camera/image_raw" not in (line := process.stdout.readline()):
+        assert line, "the node ended by itself"
+    process.send_signal(signal.SIGINT)
+    status, output = finish(process)
+    assert status == 0
+    assert "process has finished cleanly" in output
