@@ -1,0 +1,15 @@
+"""Synthetic worlds: furnished rooms to film, with exact depth, poses and surfaces, from a seed."""
+
+from infinitevggt_core.worlds.clips import sample_clips
+from infinitevggt_core.worlds.config import LEVELS, MOTIONS, WorldConfig
+from infinitevggt_core.worlds.world import World, WorldClips, WorldFrame
+
+__all__ = [
+    "LEVELS",
+    "MOTIONS",
+    "World",
+    "WorldClips",
+    "WorldConfig",
+    "WorldFrame",
+    "sample_clips",
+]

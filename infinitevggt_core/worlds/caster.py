@@ -1,0 +1,240 @@
+"""Ray casting: for each pixel the nearest solid and how far it is.
+
+A frame is cut into tiles. Each tile goes through the solids that its frustum may touch, from near
+to far, and is done when the next one lies behind everything it has hit: the cost does not grow
+with the number of rooms. All tiles of all frames go through their n-th solid together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infinitevggt_core.worlds.solids import SHAPE_COLUMNS
+
+NEAR_M = 0.02
+FAR_M = 1e4
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """Pinhole images to take, one world each; F shots of `height` x `width` pixels."""
+
+    camera_from_world: Tensor
+    """(F, 3, 4), OpenCV axes, metres."""
+    focal: Tensor
+    """(F,), pixels."""
+    center: Tensor
+    """(F, 2): the principal point in pixels; pixel (0, 0) is the centre of the first."""
+    height: int
+    width: int
+
+    @property
+    def eyes(self) -> Tensor:
+        """(F, 3): where the cameras are in the world."""
+        rotation, moved = self.camera_from_world[..., :3], self.camera_from_world[..., 3:]
+        return -(rotation.transpose(1, 2) @ moved).squeeze(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """How an image is cut: (rows, columns) tiles of (high, wide) pixels."""
+
+    rows: int
+    columns: int
+    high: int
+    wide: int
+
+    @classmethod
+    def of(cls, height: int, width: int) -> "Tiles":
+        high, wide = _tile_side(height), _tile_side(width)
+        return cls(-(-height // high), -(-width // wide), high, wide)
+
+    def to_image(self, values: Tensor, height: int, width: int) -> Tensor:
+        """(F * tiles, pixels) -> (F, H, W), without what the last tiles have too much."""
+        grid = values.reshape(-1, self.rows, self.columns, self.high, self.wide)
+        full = grid.transpose(2, 3).reshape(-1, self.rows * self.high, self.columns * self.wide)
+        return full[:, :height, :width]
+
+
+def _tile_side(size: int) -> int:
+    return min(range(8, 21), key=lambda side: (-(-size // side) * side - size, abs(side - 13)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rays:
+    """Directions in the world whose camera depth is 1: three (F * tiles, pixels) each."""
+
+    x: Tensor
+    y: Tensor
+    z: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "Rays":
+        return Rays(*(part.index_select(0, rows) for part in (self.x, self.y, self.z)))
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What the rays meet: two (F * tiles, pixels) tensors."""
+
+    depth: Tensor
+    """Along the optical axis, metres; FAR_M where there is nothing."""
+    solid: Tensor
+    """int32 row of the table of solids."""
+
+
+def rays_of(shots: Shots, tiles: Tiles) -> Rays:
+    """One ray through the centre of each pixel."""
+    rotation = shots.camera_from_world[..., :3]
+    device, dtype = rotation.device, rotation.dtype
+    u = torch.arange(tiles.columns * tiles.wide, device=device, dtype=dtype)
+    v = torch.arange(tiles.rows * tiles.high, device=device, dtype=dtype)
+    x = (u - shots.center[:, :1]) / shots.focal[:, None]
+    y = (v - shots.center[:, 1:]) / shots.focal[:, None]
+    parts = []
+    for axis in range(3):
+        right, down, forward = (rotation[:, k, axis, None] for k in range(3))
+        across = (x * right + forward).reshape(-1, 1, tiles.columns, 1, tiles.wide)
+        along = (y * down).reshape(-1, tiles.rows, 1, tiles.high, 1)
+        parts.append((across + along).reshape(-1, tiles.high * tiles.wide))
+    return Rays(*parts)
+
+
+_Meet = Callable[[Tensor, Tensor, Rays], Tensor]
+
+
+def cast(
+    shots: Shots, tiles: Tiles, rays: Rays, table: Tensor, boxes: Tensor, rounds: Tensor
+) -> Hits:
+    """Nearest hits; `boxes`, `rounds` (F, N) int64: rows of `table` each shot looks at, or -1."""
+    depth = torch.full_like(rays.x, FAR_M)
+    hits = Hits(depth, torch.zeros_like(depth, dtype=torch.int32))
+    for rows, meet in ((boxes, meet_box), (rounds, meet_round)):
+        if rows.shape[1] == 0:
+            continue
+        queue = _queue(shots, tiles, table, rows)
+        _go_through(queue, shots.eyes, tiles.rows * tiles.columns, rays, table, hits, meet)
+    return hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """For each tile the solids it may see, from near to far, one tile after the other."""
+
+    solid: Tensor
+    near: Tensor
+    start: Tensor
+    count: Tensor
+
+
+def _queue(shots: Shots, tiles: Tiles, table: Tensor, rows: Tensor) -> _Queue:
+    center, axes = _in_camera(shots, table[rows.clamp(min=0)])
+    reach = axes.abs().sum(2)  # half extent along the camera's axes
+    near = center[..., 2] - reach[..., 2]
+    seen = (rows >= 0) & (center[..., 2] + reach[..., 2] > NEAR_M)
+    near, order = near.masked_fill(~seen, FAR_M).sort(1)
+    seen, rows = seen.gather(1, order), rows.gather(1, order)
+    center = center.gather(1, order[..., None].expand_as(center))
+    axes = axes.gather(1, order[..., None, None].expand_as(axes))
+    columns = _overlap(center, axes, 0, tiles.columns, tiles.wide, shots)
+    lines = _overlap(center, axes, 1, tiles.rows, tiles.high, shots)
+    # (F, rows, columns, N)
+    touched = (lines & seen[:, None])[:, :, None] & columns[:, None]
+    frame, _, _, number = touched.nonzero().unbind(1)
+    count = touched.sum(-1).reshape(-1)
+    return _Queue(rows[frame, number], near[frame, number], count.cumsum(0) - count, count)
+
+
+def _in_camera(shots: Shots, solids: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres (F, N, 3) and half axes (F, N, 3 axes, 3) of solids in camera coordinates."""
+    rotation = shots.camera_from_world[:, None, :, :3]
+    center = (rotation @ solids[..., 0:3, None]).squeeze(-1)
+    center = center + shots.camera_from_world[:, None, :, 3]
+    cos, sin = solids[..., 6:7], solids[..., 7:8]
+    along = cos * rotation[..., 0] + sin * rotation[..., 1]
+    across = cos * rotation[..., 1] - sin * rotation[..., 0]
+    up = rotation[..., 2].expand_as(along)
+    axes = torch.stack((along, across, up), dim=2) * solids[..., 3:6, None]
+    return center, axes
+
+
+def _overlap(
+    center: Tensor, axes: Tensor, axis: int, count: int, side: int, shots: Shots
+) -> Tensor:
+    """(F, count, N): whether a solid reaches into the wedge of each column (or row) of tiles."""
+    edges = torch.arange(count + 1, device=center.device, dtype=center.dtype) * side - 0.5
+    slope = (edges - shots.center[:, axis, None]) / shots.focal[:, None]
+    slope = slope[:, :, None]
+    middle = center[:, None, :, axis] - slope * center[:, None, :, 2]
+    reach = (axes[:, None, :, :, axis] - slope[..., None] * axes[:, None, :, :, 2]).abs().sum(-1)
+    # beyond the low edge and before the high one
+    return (middle + reach > 0)[:, :-1] & (middle - reach < 0)[:, 1:]
+
+
+def _go_through(
+    queue: _Queue, eyes: Tensor, per_frame: int, rays: Rays, table: Tensor, hits: Hits, meet: _Meet
+) -> None:
+    """Improve `hits`, in place."""
+    farthest = hits.depth.amax(1)
+    active = queue.count.nonzero().squeeze(1)
+    turn = 0
+    while len(active):
+        entry = queue.start[active] + turn
+        wanted = queue.near[entry] < farthest[active]
+        active, entry = active[wanted], entry[wanted]
+        if not len(active):
+            break
+        number = queue.solid[entry]
+        solid = table[number, :SHAPE_COLUMNS]
+        eye = eyes[torch.div(active, per_frame, rounding_mode="floor")] - solid[:, :3]
+        depth, near = hits.depth.index_select(0, active), meet(solid, eye, rays[active])
+        nearer = near < depth
+        depth = torch.where(nearer, near, depth)
+        hits.depth.index_copy_(0, active, depth)
+        before = hits.solid.index_select(0, active)
+        hits.solid.index_copy_(0, active, torch.where(nearer, number.int()[:, None], before))
+        farthest[active] = depth.amax(1)
+        turn += 1
+        active = active[queue.count[active] > turn]
+
+
+def _turned(solid: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y in the solid's own axes."""
+    cos, sin = solid[:, 6:7], solid[:, 7:8]
+    return torch.addcmul(x * cos, y, sin), torch.addcmul(y * cos, x, sin, value=-1)
+
+
+def _slab(eye: Tensor, direction: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave |x| <= half."""
+    inverse = direction.reciprocal()
+    a, b = inverse * (half - eye), inverse * (-half - eye)
+    return torch.minimum(a, b), torch.maximum(a, b)
+
+
+def meet_box(solid: Tensor, eye: Tensor, rays: Rays) -> Tensor:
+    """Depth (tiles, pixels) at which rays enter boxes (tiles, SHAPE_COLUMNS), else FAR_M."""
+    dx, dy = _turned(solid, rays.x, rays.y)
+    ex, ey = _turned(solid, eye[:, 0:1], eye[:, 1:2])
+    near, far = _slab(ex, dx, solid[:, 3:4])
+    near_y, far_y = _slab(ey, dy, solid[:, 4:5])
+    near_z, far_z = _slab(eye[:, 2:3], rays.z, solid[:, 5:6])
+    near = torch.maximum(torch.maximum(near, near_y), near_z)
+    far = torch.minimum(torch.minimum(far, far_y), far_z)
+    return near.masked_fill_((near > far) | (near < NEAR_M), FAR_M)
+
+
+def meet_round(solid: Tensor, eye: Tensor, rays: Rays) -> Tensor:
+    """The same for cylinders and ellipsoids."""
+    bulge = solid[:, 8:9]
+    ex, ey, ez = eye[:, 0:1], eye[:, 1:2], eye[:, 2:3]
+    a = rays.x * rays.x + rays.y * rays.y + bulge * (rays.z * rays.z)
+    b = rays.x * ex + rays.y * ey + rays.z * (bulge * ez)
+    c = ex * ex + ey * ey + bulge * ez * ez - solid[:, 3:4] ** 2
+    root = b * b - a * c
+    spread = root.clamp(min=0).sqrt()
+    near_z, far_z = _slab(ez, rays.z, solid[:, 5:6])
+    near = torch.maximum((-b - spread) / a, near_z)
+    far = torch.minimum((spread - b) / a, far_z)
+    missed = (root < 0) | (near > far) | (near < NEAR_M)
+    return near.masked_fill_(missed, FAR_M)

@@ -1,0 +1,47 @@
+"""Short clips of many worlds at once, for training."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+from infinitevggt_core.worlds.config import WorldConfig
+from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds.renderer import render
+from infinitevggt_core.worlds.world import World, WorldClips
+
+_START_FRAMES = 600
+"""Clips begin within this many frames of a world's walk."""
+
+
+@lru_cache(maxsize=1024)
+def cached_world(seed: int, config: WorldConfig) -> World:
+    """A world, made once while it is among the latest thousand."""
+    return World(seed, config=config)
+
+
+def sample_clips(
+    seeds: Sequence[int],
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    level: str = "standard",
+    config: WorldConfig | None = None,
+    stride: float = 1.0,
+    draw: int = 0,
+    device: str = "cpu",
+) -> WorldClips:
+    """One clip [B, S] of each seed's world, `stride` frames of its walk apart.
+
+    A seed may occur more than once. Where in its walk a clip begins depends on its seed, its place
+    in `seeds` and `draw`: count `draw` up (the training step) to see the worlds anew.
+    """
+    config = config or WorldConfig.of(level)
+    worlds = [cached_world(seed, config) for seed in seeds]
+    starts = [
+        Dice(seed, "clip", place, draw).integer(_START_FRAMES) for place, seed in enumerate(seeds)
+    ]
+    steps = torch.arange(frames, dtype=torch.float64) * stride
+    times = torch.tensor(starts, dtype=torch.float64)[:, None] + steps
+    return render(worlds, times, height, width, device)

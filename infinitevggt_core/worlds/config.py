@@ -1,0 +1,85 @@
+"""The settings of a synthetic world; what a level means is written here, once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from infinitevggt_core.config import check_options, option
+
+LEVELS = ("easy", "standard", "hard")
+MOTIONS = ("any", "handheld", "drone", "wheeled", "loop")
+
+
+@dataclass(frozen=True, slots=True)
+class WorldConfig:
+    """How difficult a world is. `WorldConfig.of(level)` is the way to get one."""
+
+    level: str = option("standard", "what the other settings were taken from", choices=LEVELS)
+    motion: str = option("any", "who carries the camera; any: the seed decides", choices=MOTIONS)
+    most_rooms: int = option(10, "rooms and corridors", low=1, high=40)
+    furniture: float = option(1.0, "pieces of furniture, relative", low=0, high=2)
+    step_m: float = option(0.045, "mean way per frame", unit="m", low=0.001, high=0.2)
+    turn_m: float = option(1.8, "way over which a turn is spread", unit="m", low=0.6, high=6)
+    turn_deg_per_m: float = option(
+        50.0, "fastest turn; sharper ones take longer", unit="deg/m", low=5, high=500
+    )
+    sway: float = option(1.0, "unsteadiness of the camera, relative", low=0, high=3)
+    texture: float = option(1.0, "contrast of the textures, relative", low=0, high=1.5)
+    moving_objects: int = option(0, "objects that wander through each room", low=0, high=5)
+    exposure_change: float = option(0.12, "slow change of the exposure, relative", low=0, high=0.8)
+    light_change: float = option(0.0, "change of the lamps' light, relative", low=0, high=0.9)
+    motion_blur: float = option(
+        0.0, "part of a frame's time for which the shutter is open", low=0, high=1
+    )
+    sensor_noise: float = option(
+        0.008, "standard deviation of the noise in mid-grey", low=0, high=0.2
+    )
+    fov_low_deg: float = option(
+        58.0, "smallest horizontal field of view", unit="deg", low=20, high=120
+    )
+    fov_high_deg: float = option(
+        88.0, "largest horizontal field of view", unit="deg", low=20, high=120
+    )
+    zoom: float = option(0.0, "change of the focal length on the way, relative", low=0, high=0.3)
+    samples: int = option(
+        1, "rays per pixel and sub-frame: 1, 3 or 5; depth is always that of the centre",
+        choices=(1, 3, 5),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.fov_low_deg > self.fov_high_deg:
+            raise ValueError("fov_low_deg must not exceed fov_high_deg")
+
+    @classmethod
+    def of(cls, level: str = "standard", **changes: Any) -> "WorldConfig":
+        """The settings of a level, with single ones changed."""
+        if level not in LEVELS:
+            raise ValueError(f"level must be one of {', '.join(LEVELS)}; got {level!r}")
+        return cls(**{"level": level, **_OF_LEVEL[level], **changes})
+
+
+_OF_LEVEL: dict[str, dict[str, Any]] = {
+    "easy": {
+        "most_rooms": 1,
+        "step_m": 0.02,
+        "sway": 0.5,
+        "exposure_change": 0.0,
+        "sensor_noise": 0.0,
+        "fov_low_deg": 65.0,
+        "fov_high_deg": 80.0,
+    },
+    "standard": {},
+    "hard": {
+        "step_m": 0.08,
+        "sway": 1.8,
+        "texture": 0.45,
+        "moving_objects": 2,
+        "exposure_change": 0.3,
+        "light_change": 0.4,
+        "motion_blur": 0.5,
+        "sensor_noise": 0.025,
+        "fov_low_deg": 48.0,
+        "fov_high_deg": 100.0,
+        "zoom": 0.06,
+    },
+}

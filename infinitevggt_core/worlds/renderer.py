@@ -1,0 +1,173 @@
+"""Frames of worlds: their cameras' shots, the rays' colours, and what the camera does to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infinitevggt_core.worlds.camera import develop, pinhole_matrices
+from infinitevggt_core.worlds.caster import Rays, Shots, Tiles, cast, rays_of
+from infinitevggt_core.worlds.shading import shade
+from infinitevggt_core.worlds.world import World, WorldClips
+
+_RAYS_AT_ONCE = {"cpu": 150_000, "cuda": 6_000_000}
+# pixels; the first is the centre and the mean of the first one, three or five is the centre too
+_JITTER = ((0.0, 0.0), (0.3, 0.15), (-0.3, -0.15), (-0.15, 0.35), (0.15, -0.35))
+
+
+def shots_at_once(height: int, width: int, device: str) -> int:
+    """How many frames fit into the memory that a chunk may take."""
+    limit = _RAYS_AT_ONCE.get(torch.device(device).type, _RAYS_AT_ONCE["cuda"])
+    return max(1, limit // (height * width))
+
+
+def render(
+    worlds: Sequence[World], times: Tensor, height: int, width: int, device: str = "cpu"
+) -> WorldClips:
+    """Frames at `times` [B, S] (in frames, float64) of B worlds, in chunks."""
+    if height < 8 or width < 8:
+        raise ValueError(f"an image of {width}x{height} px: at least 8x8")
+    total = times.numel()
+    images = torch.empty(total, 3, height, width, device=device)
+    depth = torch.empty(total, height, width, device=device)
+    stage = Stage(worlds, device)
+    which = torch.arange(len(worlds)).repeat_interleave(times.shape[1])
+    cameras = _cameras(worlds, times, height, width)
+    step = max(1, shots_at_once(height, width, device) // stage.rays_per_pixel)
+    for first in range(0, total, step):
+        part = slice(first, first + step)
+        images[part], depth[part] = stage.film(which[part], times.reshape(-1)[part], height, width)
+    return WorldClips(
+        images.reshape(*times.shape, 3, height, width),
+        depth.reshape(*times.shape, height, width),
+        *(values.reshape(*times.shape, *values.shape[1:]).to(device) for values in cameras),
+    )
+
+
+def _cameras(
+    worlds: Sequence[World], times: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    poses, matrices = [], []
+    for world, row in zip(worlds, times, strict=True):
+        poses.append(world.trajectory.camera_from_world(row))
+        matrices.append(pinhole_matrices(world.trajectory.focal(row), height, width))
+    return torch.cat(poses), torch.cat(matrices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposure:
+    """The rays' worth of one chunk: F frames times K sub-frames, flat."""
+
+    shots: Shots
+    light: Tensor
+    table: Tensor
+    boxes: Tensor
+    rounds: Tensor
+
+
+class Stage:
+    """Some worlds on a device, ready to be filmed."""
+
+    def __init__(self, worlds: Sequence[World], device: str) -> None:
+        self.worlds = worlds
+        self.device = torch.device(device)
+        config = worlds[0].config
+        self.rays_per_pixel = max(config.samples, 3 if config.motion_blur else 1)
+        self._shutter = config.motion_blur
+        tables, boxes, rounds, offset = [], [], [], 0
+        for world in worlds:
+            tables += [world.scene.boxes, world.scene.rounds]
+            ends = offset + len(world.scene.boxes)
+            boxes.append(torch.arange(offset, ends))
+            offset = ends + len(world.scene.rounds)
+            rounds.append(torch.arange(ends, offset))
+        self._rows = torch.cat(tables).float().to(self.device)
+        self._boxes, self._rounds = _padded(boxes), _padded(rounds)
+
+    def film(self, which: Tensor, times: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Images (F, 3, H, W) and depth (F, H, W) of worlds `which` (F,) at `times` (F,)."""
+        taken = self._expose(which, times, height, width)
+        tiles = Tiles.of(height, width)
+        rays = rays_of(taken.shots, tiles)
+        hits = cast(taken.shots, tiles, rays, taken.table, taken.boxes, taken.rounds)
+        per_shot = tiles.rows * tiles.columns * tiles.high * tiles.wide
+
+        def each(values: Tensor) -> Tensor:
+            return values.repeat_interleave(per_shot)
+
+        eye_x, eye_y, eye_z = taken.shots.eyes.unbind(1)
+        colors = shade(
+            Rays(rays.x.reshape(-1), rays.y.reshape(-1), rays.z.reshape(-1)),
+            (each(eye_x), each(eye_y), each(eye_z)),
+            hits.depth.reshape(-1),
+            hits.solid.reshape(-1),
+            taken.table.T.contiguous(),
+            each(1 / taken.shots.focal),
+            each(taken.light),
+        )
+        linear = torch.stack(
+            [tiles.to_image(color, height, width) for color in colors], dim=1
+        ).reshape(-1, self.rays_per_pixel, 3, height, width)
+        depth = tiles.to_image(hits.depth, height, width)[:: self.rays_per_pixel]
+        keys = [self.worlds[k].seed for k in which.tolist()]
+        exposure = self._per_frame(which, times, "exposure")
+        return develop(linear.mean(1), exposure, keys, times, self.worlds[0].config), depth
+
+    def _expose(self, which: Tensor, times: Tensor, height: int, width: int) -> _Exposure:
+        count = self.rays_per_pixel
+        # the middle of the shutter's time first: depth and pose are the ones of that moment
+        moments = [0.0] + [s * k / max(1, count - 1) for k in range(1, count // 2 + 1)
+                           for s in (-1.0, 1.0)]  # fmt: skip
+        offsets = torch.tensor(moments[:count], dtype=torch.float64) * self._shutter
+        every = (times[:, None] + offsets).reshape(-1)
+        owner = which.repeat_interleave(count)
+        poses = self._per_frame(owner, every, "camera_from_world")
+        focal = self._per_frame(owner, every, "focal") * width
+        jitter = torch.tensor(_JITTER[:count], dtype=torch.float64).repeat(len(times), 1)
+        center = torch.tensor([width / 2, height / 2], dtype=torch.float64) - jitter
+        light = self._per_frame(owner, every, "light")
+        table, boxes, rounds = self._solids(owner, every, poses)
+        put = self._put
+        return _Exposure(
+            Shots(put(poses), put(focal), put(center), height, width),
+            put(light), table, boxes.to(self.device), rounds.to(self.device),
+        )  # fmt: skip
+
+    def _put(self, values: Tensor) -> Tensor:
+        return values.float().to(self.device)
+
+    def _per_frame(self, which: Tensor, times: Tensor, quantity: str) -> Tensor:
+        """A quantity of the trajectories, each of its own world; `which` ascends."""
+        parts: list[Tensor] = []
+        for k in sorted(set(which.tolist())):
+            parts.append(getattr(self.worlds[k].trajectory, quantity)(times[which == k]))
+        return torch.cat(parts)
+
+    def _solids(self, which: Tensor, times: Tensor, poses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The table of solids, and the rows of it that each shot looks at."""
+        boxes, rounds = self._boxes[which], self._rounds[which]
+        if not any(world.movers.boxes + world.movers.rounds for world in self.worlds):
+            return self._rows, boxes, rounds
+        tables, offset = [self._rows], len(self._rows)
+        moving_boxes: list[Tensor] = []
+        moving_rounds: list[Tensor] = []
+        eyes = -(poses[..., :3].transpose(1, 2) @ poses[..., 3:]).squeeze(-1)
+        for k in sorted(set(which.tolist())):
+            movers, shots = self.worlds[k].movers, which == k
+            rows = movers.rows(times[shots], eyes[shots])
+            numbers = torch.arange(offset, offset + rows.shape[:2].numel())
+            moving_boxes += numbers.reshape(rows.shape[:2])[:, : movers.boxes].unbind(0)
+            moving_rounds += numbers.reshape(rows.shape[:2])[:, movers.boxes :].unbind(0)
+            tables.append(rows.flatten(0, 1).float().to(self.device))
+            offset += len(numbers)
+        return (
+            torch.cat(tables),
+            torch.cat((boxes, _padded(moving_boxes)), dim=1),
+            torch.cat((rounds, _padded(moving_rounds)), dim=1),
+        )
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
+    """Lists of row numbers side by side, filled up with -1."""
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)

@@ -1,0 +1,96 @@
+"""The solids that a world is made of, and their rows of numbers for the renderer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infinitevggt_core.worlds.floor_plan import Room
+from infinitevggt_core.worlds.materials import Material
+
+Point = tuple[float, float, float]
+UPRIGHT = (1.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """A box, or with `round` a body of revolution about z; both turned about z."""
+
+    center: Point
+    half: Point
+    """Half the size along the solid's own axes; a round one has half[0] == half[1]."""
+    material: Material
+    turn: tuple[float, float] = UPRIGHT
+    """Cosine and sine of the turn about z."""
+    round: str = ""
+    """"": box; "cylinder": upright with flat ends; "ball": ellipsoid."""
+    anchor: Point | None = None
+    """Added to a local point before patterns are laid; None: the world's own coordinates."""
+    room: int = 0
+
+    @property
+    def bulge(self) -> float:
+        """Weight of z in x^2 + y^2 + bulge z^2 = r^2."""
+        return (self.half[0] / self.half[2]) ** 2 if self.round == "ball" else 0.0
+
+
+def turn_of(tangent: float) -> tuple[float, float]:
+    """Cosine and sine of an angle whose half has this tangent: exact on every machine."""
+    square = tangent * tangent
+    return (1 - square) / (1 + square), 2 * tangent / (1 + square)
+
+
+SHAPE_COLUMNS = 9
+MATERIAL_COLUMNS = 29
+ROOM_COLUMNS = 14
+COLUMNS = SHAPE_COLUMNS + MATERIAL_COLUMNS + ROOM_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """The lamp of a room and what is reflected all around."""
+
+    position: Point
+    color: Point
+    ambient: Point
+
+
+def row_of(solid: Solid, room: Room, light: Light) -> list[float]:
+    """COLUMNS numbers: the solid's shape, its material, the room that lights it."""
+    m = solid.material
+    anchor = solid.center if solid.anchor is None else solid.anchor
+    cell_u, cell_v = m.cell
+    return [
+        *solid.center, *solid.half, *solid.turn, solid.bulge,
+        *m.first, *m.second, *m.third, *m.line,
+        float(m.detail), *m.repeats, m.contrast, m.stains,
+        cell_u or 1e4, cell_v or 1e4, m.shift, m.gap,
+        m.spread, m.hue, m.checker, m.glow,
+        float(bool(solid.round)), *anchor,
+        *light.position, *light.color, *light.ambient,
+        room.x0, room.y0, room.x1, room.y1, room.height,
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All solids of a world as float64 rows (N, COLUMNS): boxes first, then round ones."""
+
+    boxes: Tensor
+    rounds: Tensor
+    box_rooms: Tensor
+    """(boxes,) int64: the room each belongs to."""
+    round_rooms: Tensor
+
+
+def scene_of(solids: list[Solid], rooms: tuple[Room, ...], lights: list[Light]) -> Scene:
+    """The table of a world's solids."""
+
+    def table(chosen: list[Solid]) -> tuple[Tensor, Tensor]:
+        rows = [row_of(s, rooms[s.room], lights[s.room]) for s in chosen]
+        values = torch.tensor(rows, dtype=torch.float64).reshape(-1, COLUMNS)
+        return values, torch.tensor([s.room for s in chosen], dtype=torch.long)
+
+    boxes, box_rooms = table([s for s in solids if not s.round])
+    rounds, round_rooms = table([s for s in solids if s.round])
+    return Scene(boxes, rounds, box_rooms, round_rooms)
