@@ -41,9 +41,14 @@ class CameraHead(nn.Module):
 
     def forward(self, tokens: Tensor, attend: CameraAttend) -> Tensor:
         """tokens (B, S, P, 2C) of the last layer -> pose encoding (B, S, 9)."""
+        return self.refinements(tokens, attend)[-1]
+
+    def refinements(self, tokens: Tensor, attend: CameraAttend) -> list[Tensor]:
+        """The pose encoding (B, S, 9) after each iteration; the last is the result."""
         camera = self.token_norm(tokens[:, :, 0].to(parameter_dtype(self)))
         normed = F.layer_norm(camera, camera.shape[-1:], eps=1e-6)
         pose = self.empty_pose_tokens.expand(*camera.shape[:2], -1)
+        poses = []
         for iteration in range(ITERATIONS):
             shift, scale, gate = self.poseLN_modulation(self.embed_pose(pose)).chunk(3, dim=-1)
             x = camera + gate * (normed * (1 + scale) + shift)
@@ -52,4 +57,5 @@ class CameraHead(nn.Module):
             delta = self.pose_branch(self.trunk_norm(x))
             # the next refinement is fed the encoding before its activation
             pose = delta if iteration == 0 else pose + delta
-        return torch.cat((pose[..., :7], F.relu(pose[..., 7:])), dim=-1).float()
+            poses.append(torch.cat((pose[..., :7], F.relu(pose[..., 7:])), dim=-1).float())
+        return poses

@@ -16,6 +16,8 @@ COMMANDS = {
     "demo": "replay a bag through the node; leave trajectory, depth, map and a picture",
     "replay": "play a ROS 2 bag onto live topics, with /clock",
     "images-to-bag": "turn a directory of images or a video file into a bag",
+    "train": "train a network on synthetic worlds or on bags, distil it from another",
+    "synthetic-bag": "film a synthetic world into a bag, with the truth beside each image",
     "info": "show a checkpoint, the device and the versions in use",
 }
 

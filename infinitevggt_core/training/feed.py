@@ -1,0 +1,49 @@
+"""Batches for a run: which clip comes when, and what is done about bad ones."""
+
+from collections import Counter
+
+import numpy as np
+import torch
+
+from infinitevggt_core.training.clip import BadClipError, Clip, ClipShape, ClipSource, faults, join
+
+MOST_ATTEMPTS = 200
+
+
+class ClipFeed:
+    """Usable clips from a source. A batch depends on the seed and its number alone, so that a
+    resumed run goes on with the same data, and every process of a run draws its own."""
+
+    def __init__(self, source: ClipSource, seed: int, device: torch.device) -> None:
+        self.source, self.seed, self.device = source, seed, device
+        self.skipped: Counter[str] = Counter()
+        """How often a clip was refused, by reason."""
+
+    def batch(self, number: int, shape: ClipShape) -> Clip:
+        """Raises RuntimeError when the source has hardly anything usable."""
+        found: list[Clip] = []
+        wanted = shape.batch
+        for attempt in range(MOST_ATTEMPTS):
+            missing = wanted - sum(len(clip.images) for clip in found)
+            if not missing:
+                return join(found) if len(found) > 1 else found[0]
+            # whole batches again: sources are asked for few sizes
+            rng = np.random.default_rng((self.seed, number, attempt))
+            usable = self._usable(shape, number, rng)
+            if usable is not None:
+                found.append(usable[slice(0, missing)])
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in self.skipped.items())
+        raise RuntimeError(f"the data has no usable clips of {shape}; skipped {reasons}")
+
+    def _usable(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip | None:
+        try:
+            clip = self.source.sample(shape, number, rng).to(self.device)
+        except BadClipError as error:
+            self.skipped[error.reason] += 1
+            return None
+        reasons = faults(clip)
+        self.skipped.update(reason for reason in reasons if reason)
+        if not any(reasons):
+            return clip
+        good = torch.tensor([not reason for reason in reasons], device=self.device)
+        return clip[good] if good.any() else None

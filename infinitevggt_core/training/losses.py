@@ -1,0 +1,189 @@
+"""The multi-task loss of VGGT (arXiv 2503.11651, section 3.4) and distillation from a teacher
+(StreamVGGT, arXiv 2507.11539). All in fp32."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from infinitevggt_core.config import check_options, option
+from infinitevggt_core.training.outputs import Outputs
+from infinitevggt_core.training.targets import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """How much each part of the loss counts."""
+
+    pose_weight: float = option(5.0, "weight of the pose encoding", low=0, high=1000)
+    translation_weight: float = option(1.0, "translation in the pose loss", low=0, high=100)
+    rotation_weight: float = option(1.0, "quaternion in the pose loss", low=0, high=100)
+    fov_weight: float = option(0.5, "field of view in the pose loss", low=0, high=100)
+    pose_huber: float = option(
+        0.02, "pose errors below this count quadratically; 0: none (L1)", low=0, high=10
+    )
+    refinement_decay: float = option(
+        0.6, "weight of each refinement of the pose, relative to the next", low=0, high=1
+    )
+    depth_weight: float = option(1.0, "weight of the depth maps", low=0, high=1000)
+    points_weight: float = option(
+        1.0, "weight of the point maps; 0: the point head is not trained", low=0, high=1000
+    )
+    gradient_weight: float = option(
+        1.0, "gradients of the depth and point maps, relative to their values", low=0, high=100
+    )
+    gradient_scales: int = option(3, "scales of the gradient: 1, 2, 4 ... px", low=1, high=6)
+    confidence_alpha: float = option(
+        0.2, "reward of log confidence: confidence tends to alpha / error", low=0, high=10
+    )
+    track_weight: float = option(
+        5.0, "shift of each patch since the first image, at every level", low=0, high=1000
+    )
+    distill_weight: float = option(
+        1.0, "lambda: what a teacher says, relative to the labels", low=0, high=1000
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """Parts of the loss against labels, each weighted; their sum is the loss."""
+    depth = regression_loss(
+        outputs.depth[..., None],
+        outputs.depth_confidence,
+        targets.depth[..., None],
+        targets,
+        config,
+    )
+    parts = {
+        "pose": config.pose_weight * pose_loss(outputs.poses, targets.pose_encoding, config),
+        "depth": config.depth_weight * depth,
+    }
+    if outputs.points is not None and outputs.points_confidence is not None:
+        points = regression_loss(
+            outputs.points, outputs.points_confidence, targets.points, targets, config
+        )
+        parts["points"] = config.points_weight * points
+    return parts
+
+
+def distill_loss(outputs: Outputs, teacher: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """Parts of the loss against a teacher's outputs, each weighted by lambda too.
+
+    Where the teacher is sure counts more, and the student learns to be as sure.
+    """
+    if teacher.depth_confidence is None or teacher.points_confidence is None:
+        raise ValueError("these targets are no teacher's: they have no confidence")
+    depth = imitation_loss(
+        outputs.depth[..., None],
+        outputs.depth_confidence,
+        teacher.depth[..., None],
+        teacher.depth_confidence,
+        teacher.valid,
+        config,
+    )
+    parts = {
+        "teacher_pose": config.pose_weight
+        * pose_loss(outputs.poses, teacher.pose_encoding, config),
+        "teacher_depth": config.depth_weight * depth,
+    }
+    if outputs.points is not None and outputs.points_confidence is not None:
+        points = imitation_loss(
+            outputs.points,
+            outputs.points_confidence,
+            teacher.points,
+            teacher.points_confidence,
+            teacher.valid,
+            config,
+        )
+        parts["teacher_points"] = config.points_weight * points
+    return {name: config.distill_weight * part for name, part in parts.items()}
+
+
+def pose_loss(refinements: Sequence[Tensor], encoding: Tensor, config: LossConfig) -> Tensor:
+    """Mean over frames and weighted mean over the refinements (B, S, 9), the last counting most."""
+    weights = [config.refinement_decay**i for i in reversed(range(len(refinements)))]
+    losses = [_pose_error(pose, encoding, config) for pose in refinements]
+    total = torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum()
+    return total / sum(weights)
+
+
+def _pose_error(pose: Tensor, encoding: Tensor, config: LossConfig) -> Tensor:
+    target_quat = encoding[..., 3:7]
+    # q and -q are the same rotation: the nearer one is the target
+    sign = torch.where((pose[..., 3:7].detach() * target_quat).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    difference = pose - torch.cat((encoding[..., :3], sign * target_quat, encoding[..., 7:]), -1)
+    error = F.smooth_l1_loss(
+        difference, torch.zeros_like(difference), reduction="none", beta=config.pose_huber
+    )
+    return (
+        config.translation_weight * error[..., :3].sum(-1)
+        + config.rotation_weight * error[..., 3:7].sum(-1)
+        + config.fov_weight * error[..., 7:].sum(-1)
+    ).mean()
+
+
+def regression_loss(
+    values: Tensor, confidence: Tensor, wanted: Tensor, targets: Targets, config: LossConfig
+) -> Tensor:
+    """confidence * error - alpha * log(confidence), with the error's gradient; mean over the valid
+    pixels. values, wanted: (B, S, H, W, C); confidence (B, S, H, W)."""
+    difference = values - wanted
+    weighted = confidence * difference.norm(dim=-1)
+    reward = config.confidence_alpha * confidence.log()
+    gradient = gradient_loss(difference, targets.valid, confidence, config.gradient_scales)
+    return masked_mean(weighted - reward, targets.valid) + config.gradient_weight * gradient
+
+
+def imitation_loss(
+    values: Tensor,
+    confidence: Tensor,
+    wanted: Tensor,
+    wanted_confidence: Tensor,
+    valid: Tensor,
+    config: LossConfig,
+) -> Tensor:
+    """Error and its gradient weighted by the teacher's confidence (of mean 1), and the distance of
+    the confidences. Shapes as in `regression_loss`."""
+    trust = wanted_confidence / masked_mean(wanted_confidence, valid)
+    difference = values - wanted
+    gradient = gradient_loss(difference, valid, trust, config.gradient_scales)
+    sureness = (confidence.log() - wanted_confidence.log()).abs()
+    error = masked_mean(trust * difference.norm(dim=-1), valid)
+    return (
+        error
+        + config.gradient_weight * gradient
+        + config.confidence_alpha * masked_mean(sureness, valid)
+    )
+
+
+def gradient_loss(difference: Tensor, valid: Tensor, weight: Tensor, scales: int) -> Tensor:
+    """Mean over 1, 2, 4 ... px of the weighted difference between neighbours that are both valid.
+
+    difference (B, S, H, W, C): prediction minus target; valid, weight: (B, S, H, W).
+    """
+    total = difference.new_zeros(())
+    for step in (2**i for i in range(scales)):
+        d, v, w = (x[:, :, ::step, ::step] for x in (difference, valid, weight))
+        for axis in (2, 3):
+            if d.shape[axis] > 1:
+                both = _later(v, axis) & _earlier(v, axis)
+                change = (_later(d, axis) - _earlier(d, axis)).norm(dim=-1)
+                total = total + masked_mean(change * _earlier(w, axis), both)
+    return total / scales
+
+
+def _later(x: Tensor, axis: int) -> Tensor:
+    return x.narrow(axis, 1, x.shape[axis] - 1)
+
+
+def _earlier(x: Tensor, axis: int) -> Tensor:
+    return x.narrow(axis, 0, x.shape[axis] - 1)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean where `mask` holds; 0 where it never does."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

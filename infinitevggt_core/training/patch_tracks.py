@@ -1,0 +1,86 @@
+"""A dense signal for matching: where each patch was in the clip's first image.
+
+Relative pose is learned late where only nine numbers a frame ask for it. The shift of every patch
+needs the same matches between frames and neither depth nor scale. The heads are linear, sit on the
+levels that the network's own heads read, and are dropped after training.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infinitevggt_core import geometry
+from infinitevggt_core.config import ModelConfig
+from infinitevggt_core.rope import SPECIAL_TOKENS
+from infinitevggt_core.training.targets import Targets
+
+LEAST_DEPTH = 0.05
+"""Points nearer to the first camera's plane are not projected, in units of the labels."""
+MARGIN = 0.25
+"""How far outside the first image a patch may have been, in widths and heights of it."""
+
+
+class PatchTracks(nn.Module):
+    """Tokens (B, S, P, 2C) of each level -> shifts (B, S, patches, 2) in widths of the image."""
+
+    def __init__(self, config: ModelConfig, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        dim = 2 * config.embed_dim
+        self.heads = nn.ModuleDict(
+            {str(level): nn.Sequential(nn.LayerNorm(dim), _still(dim)) for level in levels}
+        )
+
+    def forward(self, levels: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
+        return tuple(
+            self.heads[str(level)](tokens[:, :, SPECIAL_TOKENS:].float())
+            for level, tokens in levels.items()
+        )
+
+
+def _still(dim: int) -> nn.Linear:
+    """Nothing moves, to begin with."""
+    head = nn.Linear(dim, 2)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def patch_shifts(targets: Targets, patch_size: int) -> tuple[Tensor, Tensor]:
+    """Shifts (x, y) from the first image to each frame's (B, S, patches, 2), in widths of the
+    image, of what is seen in the middle of each patch; and which of them are known, bool."""
+    height, width = targets.depth.shape[-2:]
+    middle = slice(patch_size // 2, None, patch_size)
+    points = targets.points[:, :, middle, middle]  # (B, S, rows, cols, 3)
+    valid = targets.valid[:, :, middle, middle]
+    encoding = targets.pose_encoding[:, :1, None, None]
+    matrix = geometry.intrinsics_from_encoding(encoding, height, width)
+    depth = points[..., 2]
+    in_front = depth > LEAST_DEPTH
+    pixels = points[..., :2] / depth.clamp(min=LEAST_DEPTH)[..., None]
+    pixels = pixels * matrix.diagonal(dim1=-2, dim2=-1)[..., :2] + matrix[..., :2, 2]
+    size = pixels.new_tensor((width, height))
+    near = ((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size)).all(-1)
+    shifts = (_middles(pixels, patch_size) - pixels) / width
+    return shifts.flatten(2, 3), (valid & in_front & near).flatten(2, 3)
+
+
+def _middles(pixels: Tensor, patch_size: int) -> Tensor:
+    """(rows, cols, 2): x, y of the middle of each patch."""
+    rows, cols = pixels.shape[2:4]
+    y = torch.arange(rows, device=pixels.device) * patch_size + patch_size // 2
+    x = torch.arange(cols, device=pixels.device) * patch_size + patch_size // 2
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(pixels.dtype)
+
+
+def track_loss(tracks: tuple[Tensor, ...], targets: Targets, patch_size: int) -> Tensor:
+    """Mean over levels and known patches, in widths of the image."""
+    shifts, known = patch_shifts(targets, patch_size)
+    shifts = torch.where(known[..., None], shifts, 0.0)
+    count = known.sum().clamp(min=1)
+    losses = [
+        (F.smooth_l1_loss(found, shifts, reduction="none", beta=0.01).sum(-1) * known).sum() / count
+        for found in tracks
+    ]
+    return torch.stack(losses).mean()

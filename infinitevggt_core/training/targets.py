@@ -1,0 +1,84 @@
+"""What the network shall say about a clip."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infinitevggt_core import geometry
+from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.training.clip import Clip, known_depth
+
+LEAST_SCALE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Labels in the world of the first camera."""
+
+    pose_encoding: Tensor
+    """[B, S, 9], as `Prediction.pose_encoding`."""
+    depth: Tensor
+    """[B, S, H, W]; 0 where not valid."""
+    points: Tensor
+    """[B, S, H, W, 3], world; 0 where not valid."""
+    valid: Tensor
+    """[B, S, H, W] bool."""
+    scale: Tensor
+    """[B]: metres, or units of the teacher, per unit of the labels."""
+    depth_confidence: Tensor | None = None
+    """[B, S, H, W], of a teacher."""
+    points_confidence: Tensor | None = None
+
+
+def targets_of(clip: Clip) -> Targets | None:
+    """Labels of a clip, None where it has none: the first camera is the world, and the mean
+    distance of the valid points from it is 1 (VGGT, section 3.4)."""
+    if clip.depth is None or clip.camera_from_world is None or clip.intrinsics is None:
+        return None
+    height, width = clip.depth.shape[-2:]
+    valid = known_depth(clip.depth)
+    depth = torch.where(valid, clip.depth, 0.0).float()
+    poses = relative_to_first(clip.camera_from_world.float())
+    intrinsics = clip.intrinsics.float()
+    points = geometry.world_points(depth, poses, intrinsics) * valid[..., None]
+    scale = mean_distance(points, valid)
+    poses = torch.cat((poses[..., :3], poses[..., 3:] / scale.view(-1, 1, 1, 1)), dim=-1)
+    encoding = geometry.encode_pose(poses, intrinsics, height, width)
+    return Targets(
+        encoding, depth / scale.view(-1, 1, 1, 1), points / scale.view(-1, 1, 1, 1, 1), valid, scale
+    )
+
+
+def targets_of_teacher(prediction: Prediction) -> Targets:
+    """A teacher's outputs as they are: it was trained to the same scale."""
+    if prediction.points is None:
+        raise ValueError("a teacher needs its point head: call it with points=True")
+    valid = known_depth(prediction.depth) & prediction.points.isfinite().all(-1)
+    return Targets(
+        pose_encoding=prediction.pose_encoding,
+        # not finite times 0 would reach the gradients
+        depth=torch.where(valid, prediction.depth, 0.0),
+        points=torch.where(valid[..., None], prediction.points, 0.0),
+        valid=valid,
+        scale=prediction.depth.new_ones(len(prediction.depth)),
+        depth_confidence=prediction.depth_confidence,
+        points_confidence=prediction.points_confidence,
+    )
+
+
+def relative_to_first(camera_from_world: Tensor) -> Tensor:
+    """[B, S, 3, 4] poses in the world of each clip's first camera."""
+    world_from_first = geometry.invert(camera_from_world[:, :1])
+    rotation = camera_from_world[..., :3] @ world_from_first[..., :3]
+    translation = (
+        camera_from_world[..., :3] @ world_from_first[..., 3:] + camera_from_world[..., 3:]
+    )
+    return torch.cat((rotation, translation), dim=-1)
+
+
+def mean_distance(points: Tensor, valid: Tensor) -> Tensor:
+    """[B]: mean length of the valid points of each clip; points (B, S, H, W, 3)."""
+    lengths = (points.norm(dim=-1) * valid).flatten(1).sum(1)
+    mean: Tensor = lengths / valid.flatten(1).sum(1).clamp(min=1)
+    return mean.clamp(min=LEAST_SCALE)

@@ -1,0 +1,262 @@
+"""The training loop."""
+
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from infinitevggt_core.checkpoint import save_checkpoint
+from infinitevggt_core.training.clip import Clip, ClipSource
+from infinitevggt_core.training.config import TrainConfig
+from infinitevggt_core.training.curriculum import full_shape, shape_at
+from infinitevggt_core.training.curves import Curves
+from infinitevggt_core.training.ema import Ema
+from infinitevggt_core.training.feed import ClipFeed
+from infinitevggt_core.training.losses import distill_loss, task_loss
+from infinitevggt_core.training.metrics import Metrics
+from infinitevggt_core.training.optimizer import build_optimizer, gradient_norm, learning_rate
+from infinitevggt_core.training.patch_tracks import track_loss
+from infinitevggt_core.training.processes import Processes
+from infinitevggt_core.training.state import RunState, random_state, set_random_state
+from infinitevggt_core.training.stopping import Stopping
+from infinitevggt_core.training.student import Student
+from infinitevggt_core.training.targets import targets_of, targets_of_teacher
+from infinitevggt_core.training.validation import Validation
+from infinitevggt_core.vggt import VGGT
+from infinitevggt_core.whole_file import whole_file
+
+VALIDATION_SEED = 1
+
+
+class DivergedError(RuntimeError):
+    """The loss or its gradient is no number; the batch is saved, and the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """How a run ended."""
+
+    step: int
+    finished: bool
+    """Whether it reached its last step."""
+    frames: int
+    """Trained on, over all processes and resumptions."""
+    seconds: float
+    skipped: dict[str, int]
+    metrics: Metrics | None
+    """Of the last validation."""
+
+
+class Trainer:
+    """Trains `model` on clips from `source`. Writes to `out`:
+
+    last.safetensors and best.safetensors (averaged weights), state.pt (to go on from), curves/.
+    """
+
+    def __init__(
+        self,
+        model: VGGT,
+        source: ClipSource,
+        config: TrainConfig,
+        out: Path,
+        *,
+        validation: ClipSource | None = None,
+        teacher: VGGT | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        """teacher: its full-attention outputs are labels too, or the only ones."""
+        self.config, self.out = config, Path(out)
+        self.processes = processes or Processes(torch.device("cpu"))
+        device, patch = self.processes.device, model.config.patch_size
+        self.student = Student(
+            model.to(device),
+            config.student,
+            points=config.loss.points_weight > 0,
+            tracks=config.loss.track_weight > 0,
+        )
+        self.module = self.processes.wrap(self.student)
+        self.ema = Ema(model, config.optimizer.ema_decay)
+        self.optimizer = build_optimizer(self.student, config.optimizer)
+        self.teacher = teacher.to(device).requires_grad_(False).eval() if teacher else None
+        self.feed = ClipFeed(source, config.seed, device)
+        self.validation = None
+        if validation is not None:
+            feed = ClipFeed(validation, VALIDATION_SEED, device)
+            shape = full_shape(config.clips, patch)
+            self.validation = Validation(feed, shape, config.validation_clips, self.teacher)
+        self.step, self.frames, self.seconds = 0, 0, 0.0
+        self.best_score = math.inf
+        self.metrics: Metrics | None = None
+
+    def run(self) -> TrainReport:
+        """To the last step, or until a signal or the time limit; both leave a checkpoint."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        stopping = Stopping(self.config.minutes)
+        first = self.processes.is_first
+        start, before = time.monotonic(), self.seconds
+        total = self.config.optimizer.steps
+        with (
+            Curves(self.out / "curves" if first else None, self.step + 1) as curves,
+            tqdm(total=total, initial=self.step, disable=None if first else True) as bar,
+            stopping.on_signals(),
+        ):
+            stop = False
+            while self.step < total and not stop:
+                scalars = self._train_step()
+                self.seconds = before + time.monotonic() - start
+                stop = self.processes.any(stopping.is_due)
+                self._report(scalars, curves, bar)
+                last = stop or self.step == total
+                if self.validation and (last or self._every(self.config.validate_every)):
+                    self._validate(curves, bar)
+                if last or self._every(self.config.save_every):
+                    self.save()
+        return TrainReport(
+            self.step,
+            self.step >= total,
+            self.frames,
+            self.seconds,
+            dict(self.feed.skipped),
+            self.metrics,
+        )
+
+    def _every(self, steps: int) -> bool:
+        return self.step % steps == 0
+
+    def _train_step(self) -> dict[str, float]:
+        """One step of the optimizer; returns what to plot."""
+        config = self.config.optimizer
+        lr = learning_rate(self.step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        shape = shape_at(self.step, self.config.clips, self.student.patch_size, self.config.seed)
+        totals: dict[str, Tensor] = {}
+        for micro in range(config.accumulate):
+            number = (self.step * config.accumulate + micro) * self.processes.count
+            clip = self.feed.batch(number + self.processes.rank, shape)
+            with self._without_sync(micro + 1 < config.accumulate):
+                parts = self._losses(clip)
+                loss = torch.stack(list(parts.values())).sum()
+                self._refuse_nan(loss, parts, clip)
+                (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            for name, part in parts.items():
+                totals[name] = totals.get(name, 0) + part.detach() / config.accumulate
+        norm = gradient_norm(self.student.parameters(), config.clip_norm)
+        if not math.isfinite(norm):
+            self._diverged("the gradient", clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.frames += shape.batch * shape.frames * config.accumulate * self.processes.count
+        self.ema.update(self.student.model, self.step)
+        values = {name: float(part) for name, part in totals.items()}
+        return {"loss": sum(values.values()), **values, "lr": lr, "gradient_norm": norm}
+
+    def _without_sync(self, apply: bool) -> AbstractContextManager[None]:
+        """Gradients are exchanged once a step, with its last batch."""
+        if apply and isinstance(self.module, DistributedDataParallel):
+            return self.module.no_sync()
+        return nullcontext()
+
+    def _losses(self, clip: Clip) -> dict[str, Tensor]:
+        """The parts of the loss, weighted."""
+        targets = targets_of(clip)
+        if targets is None and self.teacher is None:
+            raise ValueError("the clips have no depth and poses: give a teacher to learn from")
+        outputs = self.module(clip.images)
+        parts: dict[str, Tensor] = {}
+        if targets is not None:
+            parts |= task_loss(outputs, targets, self.config.loss)
+        if self.teacher is not None:
+            with torch.no_grad(), self._teacher_precision():
+                taught = targets_of_teacher(self.teacher(clip.images, "full"))
+            parts |= distill_loss(outputs, taught, self.config.loss)
+            targets = targets or taught
+        if outputs.tracks and targets is not None:
+            tracks = track_loss(outputs.tracks, targets, self.student.patch_size)
+            parts["tracks"] = self.config.loss.track_weight * tracks
+        return parts
+
+    def _teacher_precision(self) -> torch.autocast:
+        return torch.autocast(
+            self.processes.device.type, torch.bfloat16, enabled=self.student.autocasts
+        )
+
+    def _refuse_nan(self, loss: Tensor, parts: dict[str, Tensor], clip: Clip) -> None:
+        if not bool(loss.detach().isfinite()):
+            bad = [name for name, part in parts.items() if not bool(part.detach().isfinite())]
+            self._diverged(f"the loss ({', '.join(bad)})", clip)
+
+    def _diverged(self, what: str, clip: Clip) -> None:
+        path = self.out / f"diverged_step{self.step}_process{self.processes.rank}.pt"
+        with whole_file(path) as partial:
+            torch.save({"step": self.step, **clip.to(torch.device("cpu")).tensors()}, partial)
+        raise DivergedError(
+            f"{what} of step {self.step} is not finite: the batch is saved as {path}. "
+            f"Resume from the last checkpoint with a lower --lr, or look for bad data in it"
+        )
+
+    def _report(self, scalars: dict[str, float], curves: Curves, bar: "tqdm[None]") -> None:
+        bar.update()
+        if not self._every(self.config.log_every):
+            return
+        scalars = self.processes.mean(scalars)
+        rate = self.frames / max(self.seconds, 1e-9)
+        skipped = sum(self.feed.skipped.values())
+        curves.add("train", {**scalars, "frames_per_s": rate, "skipped_clips": skipped}, self.step)
+        bar.set_postfix(loss=f"{scalars['loss']:.4f}", fps=f"{rate:.0f}", skipped=skipped)
+
+    def _validate(self, curves: Curves, bar: "tqdm[None]") -> None:
+        if self.processes.is_first and self.validation:
+            self.metrics = self.validation.run(self.ema.model)
+            curves.add("validation", self.metrics.scalars(), self.step)
+            values = ", ".join(f"{k} {v:.3f}" for k, v in self.metrics.scalars().items())
+            bar.write(f"step {self.step}, {self.frames} frames: {values}")
+            if self.metrics.score < self.best_score:
+                self.best_score = self.metrics.score
+                self._save_weights("best")
+        self.processes.wait()
+
+    def _save_weights(self, name: str) -> None:
+        dtype = torch.float16 if self.config.half else None
+        save_checkpoint(self.ema.model, self.out / f"{name}.safetensors", dtype)
+
+    def save(self) -> None:
+        """The weights, and all that the run needs to go on."""
+        if self.processes.is_first:
+            self._save_weights("last")
+            self.state().save(self.out)
+        self.processes.wait()
+
+    def state(self) -> RunState:
+        """Everything that the next step depends on."""
+        return RunState(
+            step=self.step,
+            config=self.config,
+            model_config=self.student.model.config,
+            student=self.student.state_dict(),
+            ema=self.ema.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            random=random_state(),
+            best_score=self.best_score,
+            frames=self.frames,
+            seconds=self.seconds,
+            skipped=dict(self.feed.skipped),
+        )
+
+    def resume(self, state: RunState) -> None:
+        """Go on as if the run had never stopped."""
+        self.step, self.frames, self.seconds = state.step, state.frames, state.seconds
+        self.best_score = state.best_score
+        self.student.load_state_dict(state.student)
+        self.ema.model.load_state_dict(state.ema)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.feed.skipped.clear()
+        self.feed.skipped.update(state.skipped)
+        set_random_state(state.random)

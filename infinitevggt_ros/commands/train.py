@@ -1,0 +1,137 @@
+"""Train a network on synthetic worlds or on bags, from scratch or from a checkpoint.
+
+Several GPUs or machines: torchrun --nproc-per-node 8 -m infinitevggt_ros.cli train ...
+A teacher (--teacher) adds its full-attention outputs to the labels; with bags of plain images it
+is the only label: this adapts a checkpoint to a camera. Ctrl-C leaves a checkpoint and --resume
+goes on from it. Curves: tensorboard --logdir OUT.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from infinitevggt_core import VGGT, ModelConfig
+from infinitevggt_core.checkpoint import CheckpointError, load_checkpoint
+from infinitevggt_core.training import (
+    ClipSource,
+    DivergedError,
+    RunState,
+    TrainConfig,
+    Trainer,
+    TrainReport,
+    initialise,
+    processes,
+)
+from infinitevggt_core.training.mixture import Mixture
+from infinitevggt_core.training.state import STATE_NAME
+from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.worlds import LEVELS
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.option_arguments import add_options, apply_options
+from infinitevggt_ros.training_sources import build_sources
+
+EXAMPLE = "infinitevggt train --out runs/tiny --source worlds --level easy --minutes 30"
+OPTIONS_NAME = "options.json"
+KEPT = ("source", "level", "teacher")
+"""Options that a resumed run takes over from the one before."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="directory of the run")
+    add("--resume", action="store_true", help="go on with the run in OUT")
+    add(
+        "--source",
+        nargs="+",
+        metavar="worlds|bag:PATH",
+        help="where clips come from; of bags the last tenth is for validation (default: worlds)",
+    )
+    add("--level", choices=LEVELS, help="of the worlds (default: standard)")
+    add("--teacher", metavar="CHECKPOINT", help="frozen network to learn from too")
+    add("--init", metavar="CHECKPOINT", help="weights to start from; unset: tiny, random")
+    add("--device", default="auto", help="torch device; auto: cuda if there is one, else cpu")
+    add_options(parser, TrainConfig)
+
+
+def run(options: argparse.Namespace) -> int:
+    state = _saved_state(options.out) if options.resume else None
+    if state is None:
+        _refuse_to_replace(options.out)
+    try:
+        with processes(options.device) as joined:
+            _complete(options, joined.is_first)
+            config = apply_options(state.config if state else TrainConfig(), options)
+            teacher = load_checkpoint(options.teacher) if options.teacher else None
+            training, validation = build_sources(
+                options.source, options.level, joined.device, labels_needed=teacher is None
+            )
+            trainer = Trainer(
+                _network(options, state, config),
+                _one(training),
+                config,
+                options.out,
+                validation=_one(validation),
+                teacher=teacher,
+                processes=joined,
+            )
+            if state:
+                trainer.resume(state)
+            report = trainer.run()
+            if joined.is_first:
+                print(_summary(report, options.out))
+    except (CheckpointError, DivergedError) as error:
+        raise CommandError(str(error)) from error
+    return 0
+
+
+def _network(options: argparse.Namespace, state: RunState | None, config: TrainConfig) -> VGGT:
+    if state:
+        return VGGT(state.model_config)
+    if options.init:
+        return load_checkpoint(options.init)
+    return initialise(ModelConfig.tiny(), config.seed, config.student.layer_scale)
+
+
+def _one(sources: list[ClipSource]) -> ClipSource:
+    return sources[0] if len(sources) == 1 else Mixture(sources)
+
+
+def _saved_state(out: Path) -> RunState:
+    try:
+        return RunState.load(out)
+    except FileNotFoundError as error:
+        raise CommandError(f"{out} has no {STATE_NAME} to resume: leave out --resume") from error
+
+
+def _refuse_to_replace(out: Path) -> None:
+    if (out / STATE_NAME).exists():
+        raise CommandError(f"{out} holds a run: add --resume to go on, or choose another --out")
+
+
+def _complete(options: argparse.Namespace, is_first: bool) -> None:
+    """Options not given are those of the run that is resumed, or the defaults."""
+    path = options.out / OPTIONS_NAME
+    saved = {"source": ["worlds"], "level": "standard", "teacher": None}
+    if options.resume and path.exists():
+        saved |= json.loads(path.read_text())
+    for name in KEPT:
+        if getattr(options, name) is None:
+            setattr(options, name, saved[name])
+    if is_first:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps({name: getattr(options, name) for name in KEPT}))
+
+
+def _summary(report: TrainReport, out: Path) -> str:
+    how = "finished" if report.finished else "stopped (go on with --resume)"
+    rate = report.frames / max(report.seconds, 1e-9)
+    skipped = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items()) or "none"
+    lines = [
+        f"{how} at step {report.step}: {report.frames} frames in {report.seconds / 60:.1f} min "
+        f"({rate:.1f} frames/s), clips skipped: {skipped}",
+        f"weights: {out / 'last.safetensors'}",
+    ]
+    if report.metrics:
+        lines += [f"{name}: {value:.4f}" for name, value in report.metrics.scalars().items()]
+    return "\n".join(lines)

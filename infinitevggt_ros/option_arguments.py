@@ -1,0 +1,63 @@
+"""Command line options of a settings dataclass: one for each field, its default never repeated."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from infinitevggt_ros.commands import CommandError
+
+Settings = TypeVar("Settings")
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
+    """One option per field of `kind` and of the settings in it. What is not given on the command
+    line is not in the result, so that it can be told from what is."""
+    for field in option_fields(kind):
+        arguments = _arguments(field)
+        parser.add_argument(option_name(field.name), default=argparse.SUPPRESS, **arguments)
+
+
+def apply_options(settings: Settings, options: argparse.Namespace) -> Settings:
+    """`settings` with what was given on the command line."""
+    try:
+        return _applied(settings, vars(options))
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def option_fields(kind: type[Any]) -> Iterator[Field[Any]]:
+    """The fields of `kind`, and in the place of settings theirs."""
+    for field in fields(kind):
+        inner = field.default_factory
+        if inner is not MISSING and is_dataclass(inner):
+            yield from option_fields(inner)
+        else:
+            yield field
+
+
+def option_name(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _applied(settings: Any, given: dict[str, Any]) -> Any:
+    changes = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            changes[field.name] = _applied(value, given)
+        elif field.name in given:
+            changes[field.name] = given[field.name]
+    return replace(settings, **changes)
+
+
+def _arguments(field: Field[Any]) -> dict[str, Any]:
+    metadata = field.metadata
+    unit = f" {metadata['unit']}" if metadata["unit"] else ""
+    text = f"{metadata['text']} (default: {field.default}{unit})".replace("%", "%%")
+    if isinstance(field.default, bool):
+        return {"action": argparse.BooleanOptionalAction, "help": text}
+    arguments: dict[str, Any] = {"type": type(field.default), "help": text}
+    if metadata["choices"]:
+        return {**arguments, "choices": metadata["choices"]}
+    return {**arguments, "metavar": {int: "N", float: "X", str: "TEXT"}[type(field.default)]}
