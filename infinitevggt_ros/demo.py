@@ -24,6 +24,7 @@ STATUS = f"{NODE_NAME}/status"
 MAP = f"{NODE_NAME}/map"
 TOPICS = {
     "/tf": "tf2_msgs/msg/TFMessage",
+    "/tf_static": "tf2_msgs/msg/TFMessage",
     ODOMETRY: "nav_msgs/msg/Odometry",
     DEPTH: "sensor_msgs/msg/Image",
     f"{NODE_NAME}/depth/camera_info": "sensor_msgs/msg/CameraInfo",
@@ -59,7 +60,9 @@ class DemoRun:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(StreamStatus, STATUS, self._on_status, 100)
         node.create_subscription(PointCloud2, MAP, self._on_map, latched)
-        recorder = BagRecorder(node, TOPICS, self._recording, latched=[MAP], overwrite=True)
+        recorder = BagRecorder(
+            node, TOPICS, self._recording, latched=[MAP, "/tf_static"], overwrite=True
+        )
         stream = self._start_node()
         try:
             self._replay(node, stream)

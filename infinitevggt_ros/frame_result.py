@@ -39,8 +39,3 @@ class FrameResult:
     def confidence(self) -> NDArray[np.float32]:
         """[H, W], above 1."""
         return np.asarray(self.prediction.depth_confidence[0].cpu().numpy(), dtype=np.float32)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height, width in px."""
-        return self.image.shape[-2], self.image.shape[-1]

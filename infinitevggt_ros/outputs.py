@@ -95,14 +95,12 @@ class Outputs:
             self._warn("pose", "the network gave a pose that is not finite: not published")
             return
         try:
-            child, map_from_child = self._tf.child_in_map(result.pose, result.header)
+            self._tf.publish(result.pose, result.header)
         except TransformException as error:
-            self._warn("tf", f"no pose published: {error}")
-            return
+            self._warn("tf", f"nothing published on /tf: {error}")
         header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
-        self._tf.publish(child, map_from_child, header)
-        pose = pose_from_matrix(map_from_child)
-        odometry = Odometry(header=header, child_frame_id=child)
+        pose = pose_from_matrix(result.pose)
+        odometry = Odometry(header=header, child_frame_id=result.header.frame_id)
         odometry.pose.pose = pose
         self._odometry.publish(odometry)
         self._trajectory.add(PoseStamped(header=header, pose=pose), self.settings.path_poses)
@@ -116,10 +114,15 @@ class Outputs:
         depth, confidence = result.depth, result.confidence
         hidden = (confidence < self.settings.min_confidence) | ~np.isfinite(depth)
         depth = np.where(hidden, np.float32(np.nan), depth)
-        self._depth.publish(messages.float_image(result.header, depth))
-        info = messages.camera_info(result.header, result.intrinsics.numpy(), result.size)
-        self._depth_info.publish(info)
-        self._confidence.publish(messages.float_image(result.header, confidence))
+        matrix = result.intrinsics.double().numpy()
+        if self.settings.depth_resolution == "camera":
+            pixels = result.pixel_map
+            depth, confidence = pixels.to_camera(depth), pixels.to_camera(confidence)
+            matrix = pixels.camera_intrinsics(matrix)
+        header = result.header
+        self._depth.publish(messages.float_image(header, depth))
+        self._depth_info.publish(messages.camera_info(header, matrix, depth.shape))
+        self._confidence.publish(messages.float_image(header, confidence))
 
     def _publish_points(self, result: FrameResult) -> None:
         """In the optical frame, so that it is right whatever becomes of the pose."""

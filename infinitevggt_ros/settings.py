@@ -102,6 +102,12 @@ class OutputSettings:
     min_confidence: float = option(
         1.0, "depth of less confidence is published as NaN (1: all of it)", low=1.0, high=1000.0
     )
+    depth_resolution: str = option(
+        "model",
+        "size of the depth and confidence images: the network's own, or the camera's, so that they "
+        "lie on its images pixel by pixel",
+        choices=("model", "camera"),
+    )
     map_period: float = option(
         1.0, "shortest time between two publications of the map", unit="s", low=0.05, high=3600.0
     )

@@ -41,22 +41,17 @@ class TfTree:
             frame = parent
         return frame
 
-    def child_in_map(
-        self, map_from_optical: NDArray[np.float64], header: Header
-    ) -> tuple[str, NDArray[np.float64]]:
-        """Child frame and its 4 x 4 pose in the map, for a camera pose at the header's stamp.
+    def publish(self, map_from_optical: NDArray[np.float64], header: Header) -> None:
+        """Send map -> child for a camera pose (4 x 4), with the image's header.
 
         Raises TransformException when the camera's place on the robot is not known.
         """
-        child = self.child_frame(header.frame_id)
-        if child == header.frame_id:
-            return child, map_from_optical
-        return child, map_from_optical @ self._optical_from(child, header)
-
-    def publish(self, child: str, map_from_child: NDArray[np.float64], header: Header) -> None:
-        """Send map -> child with the image's stamp."""
         if not self.settings.publish:
             return
+        child = self.child_frame(header.frame_id)
+        map_from_child = map_from_optical
+        if child != header.frame_id:
+            map_from_child = map_from_optical @ self._optical_from(child, header)
         message = TransformStamped(child_frame_id=child)
         message.header.stamp = header.stamp
         message.header.frame_id = self.settings.map_frame

@@ -65,8 +65,7 @@ class Route:
     def _extend(self, way_m: float) -> None:
         if len(self._starts) > _AHEAD and self._starts[-_MARGIN] > way_m + self._starts[1]:
             return
-        goal = way_m + _AHEAD * SPACING_M
-        while len(self._starts) <= _AHEAD or self._starts[-1] <= goal:
+        while len(self._starts) <= _AHEAD or self._starts[-_AHEAD] <= way_m + self._starts[1]:
             self._places.append(next(self._walk))
             self._add_direction()
             knot = len(self._headings)

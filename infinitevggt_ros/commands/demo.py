@@ -9,12 +9,11 @@ import argparse
 import os
 from pathlib import Path
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.commands import CommandError, synthetic_bag
 
 EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
-FRAME_SIZE = (240, 320)
-RATE_HZ = 10
-FIELD_OF_VIEW_DEG = 70.0
+SEED = 10_000
+"""A world for validation: no shipped checkpoint is trained on it."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bag", type=Path, help="bag of camera images; none: film a synthetic room"
     )
-    parser.add_argument("--frames", type=int, default=60, help="images to film in the room")
+    parser.add_argument("--frames", type=int, default=100, help="images to film in the room")
     parser.add_argument("--checkpoint", default="", help="model.checkpoint of the node")
     parser.add_argument(
         "--param",
@@ -54,22 +53,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def film_room(path: Path, frames: int) -> Path:
-    """A bag of images and camera_info of the synthetic room."""
-    from fractions import Fraction
-
-    from tqdm import tqdm
-
-    from infinitevggt_core.room import walk
-    from infinitevggt_ros.bags.image_bag import ImageBag, frame_stamp_ns
-    from infinitevggt_ros.bags.image_source import SourceImage
-    from infinitevggt_ros.bags.writer import BagWriter
-
-    with BagWriter(path, overwrite=True) as writer:
-        bag = ImageBag(writer, fov_deg=FIELD_OF_VIEW_DEG)
-        film = walk(frames, *FRAME_SIZE, FIELD_OF_VIEW_DEG)
-        for i, frame in enumerate(tqdm(film, desc="filming a room", total=frames, unit="image")):
-            stamp_ns = frame_stamp_ns(10**9, i, Fraction(RATE_HZ))
-            bag.write(SourceImage(i, frame.image[..., ::-1]), stamp_ns)
+    """A bag of a synthetic room, with the truth beside each image."""
+    parser = argparse.ArgumentParser()
+    synthetic_bag.configure(parser)
+    seed = ["--seed", str(SEED), "--level", "easy", "--motion", "handheld", "--overwrite"]
+    synthetic_bag.film(parser.parse_args([str(path), *seed, "--frames", str(frames)]))
     return path
 
 

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("--frames must be 1 or more")
     if not 0 <= options.seed < 2**63:
         raise CommandError(f"--seed {options.seed}: give 0 or a positive integer")
-    _write(options)
+    film(options)
     height, width = options.size
     print(
         f"{options.out}: {options.frames} images of {width}x{height} px at "
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(options: argparse.Namespace) -> None:
+def film(options: argparse.Namespace) -> None:
+    """Write the bag that the options of this command ask for."""
     import torch
     from tqdm import tqdm
 
@@ -62,8 +63,8 @@ def _write(options: argparse.Namespace) -> None:
         world = World(options.seed, config=config)
         bag = WorldBag(writer, world, float(options.rate))
         bag.write_static(START_NS)
-        film = world.sequence(options.frames, *options.size, options.device)
-        progress = tqdm(film, desc="filming", total=options.frames, unit="image", disable=None)
+        frames = world.sequence(options.frames, *options.size, options.device)
+        progress = tqdm(frames, desc="filming", total=options.frames, unit="image", disable=None)
         for index, frame in enumerate(progress):
             bag.write(index, frame, frame_stamp_ns(START_NS, index, options.rate))
 

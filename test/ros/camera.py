@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from infinitevggt_core.room import intrinsics, walk
+from infinitevggt_core.worlds import World
 from infinitevggt_ros.msg import StreamStatus
 
 STATUS = "/infinitevggt/status"
 OPTICAL_FRAME = "camera_optical_frame"
-FOV_DEG = 70.0
 
 
 def film(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:
-    """RGB images of the synthetic room."""
-    return [frame.image for frame in walk(count, height, width, FOV_DEG)]
+    """RGB images of a synthetic room."""
+    frames = World(10_000, "easy").sequence(count, height, width)
+    return [(frame.image * 255).byte().permute(1, 2, 0).numpy().copy() for frame in frames]
 
 
 def header(stamp_ns: int, frame_id: str = OPTICAL_FRAME) -> Header:
@@ -53,7 +53,8 @@ def jpeg_message(pixels: NDArray[np.uint8], stamp_ns: int) -> CompressedImage:
 
 def info_message(height: int, width: int, stamp_ns: int) -> CameraInfo:
     message = CameraInfo(header=header(stamp_ns), height=height, width=width)
-    message.k = [float(value) for value in intrinsics(height, width, FOV_DEG).ravel()]
+    focal_px = 0.7 * width
+    message.k = [focal_px, 0.0, width / 2, 0.0, focal_px, height / 2, 0.0, 0.0, 1.0]
     return message
 
 

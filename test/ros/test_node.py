@@ -463,3 +463,32 @@ def test_large_best_effort_images_arrive_with_the_profile_we_ship(
     code, output = finish(camera, timeout_s=90)
     assert code == 0, output
     assert "used 3 of 3" in output
+
+
+def test_the_readme_names_every_topic_with_its_type(camera: Camera, listener: Listener) -> None:
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+    rows = [line for line in readme.splitlines() if line.startswith("| out |")]
+    published = listener.node.get_publisher_names_and_types_by_node("infinitevggt", "/")
+    ours = {name: kinds[0] for name, kinds in published if name.startswith((NODE, "/tf"))}
+    assert len(ours) == 9
+    for topic, kind in ours.items():
+        name = f"`{topic.replace(NODE, '~')}`"
+        short = kind.replace("/msg/", "/") if kind.count("infinitevggt") == 0 else kind
+        assert any(name in row and short in row for row in rows), (name, short)
+
+
+def test_depth_comes_at_the_cameras_resolution_when_asked(
+    camera: Camera, listener: Listener
+) -> None:
+    depths = listener.listen(Image, f"{NODE}/depth/image")
+    infos = listener.listen(CameraInfo, f"{NODE}/depth/camera_info")
+    listener.spin_for(0.5)
+    images = film(2, 240, 320)
+    camera.send(image_message(images[0], 1))
+    client = parameter_client(listener)
+    assert set_parameter(listener, client, "output.depth_resolution", "camera").successful
+    camera.send(image_message(images[1], 2))
+    listener.spin_until(lambda: len(depths) == len(infos) == 2)
+    assert [(depth.width, depth.height) for depth in depths] == [(154, 112), (320, 240)]
+    assert [(info.width, info.height) for info in infos] == [(154, 112), (320, 240)]
+    assert infos[1].k[0] == pytest.approx(infos[0].k[0] * 320 / 154, rel=0.01)
