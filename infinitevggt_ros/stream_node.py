@@ -35,6 +35,10 @@ def main(args: Sequence[str] | None = None) -> int:
         except (ParameterException, ValueError) as error:
             print(f"stream_node: {error}", file=sys.stderr)
             return 1
+        except Exception:
+            if rclpy.ok():
+                raise
+            # a signal shut ROS down in the middle of a callback: what it called there failed
     except KeyboardInterrupt:
         pass
     finally:

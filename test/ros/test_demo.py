@@ -20,7 +20,7 @@ def infinitevggt(*arguments: object, timeout_s: float = 120) -> str:
     result = subprocess.run(
         [*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout
 
