@@ -39,15 +39,15 @@ def scramble_tensor(numbers: Tensor) -> Tensor:
     return numbers ^ (numbers >> 16)
 
 
-def uniform_tensor(key: int | Tensor, counters: Tensor) -> Tensor:
-    """float64 in [0, 1), one for each int64 counter; one key, or one for each counter."""
+def uniform_tensor(key: int, counters: Tensor) -> Tensor:
+    """float64 in [0, 1), one for each int64 counter."""
     return scramble_tensor(scramble_tensor(counters + 0x51ED270B) ^ key).double() / 2**32
 
 
-def smooth_noise(key: int | Tensor, times: Tensor) -> Tensor:
+def smooth_noise(key: int, times: Tensor) -> Tensor:
     """A twice differentiable random curve through [-1, 1] at float64 `times`.
 
-    Several keys (int64, as `times` broadcast) are several curves. A cubic B-spline over one hashed knot per unit of time, so that any time costs the same.
+    A cubic B-spline over one hashed knot per unit of time, so that any time costs the same.
     """
     first = times.floor()
     f = times - first
@@ -58,11 +58,10 @@ def smooth_noise(key: int | Tensor, times: Tensor) -> Tensor:
         (-3 * f**3 + 3 * f**2 + 3 * f + 1) / 6,
         f**3 / 6,
     )
-    parts = [
-        weight * (2 * uniform_tensor(key, knots + offset - 1) - 1)
-        for offset, weight in enumerate(weights)
-    ]
-    return parts[0] + parts[1] + parts[2] + parts[3]
+    curve = torch.zeros_like(times)
+    for offset, weight in enumerate(weights):
+        curve = curve + weight * (2 * uniform_tensor(key, knots + offset - 1) - 1)
+    return curve
 
 
 class Dice:

@@ -13,7 +13,6 @@ from infinitevggt_core.worlds.solids import COLUMNS, Light, Solid, row_of
 _ASIDE_M = 0.9
 """Least distance between the middle of a mover and the camera."""
 _FRAMES_PER_TURN = 35.0
-_WALL_GAP_M = 0.4
 
 
 class Movers:
@@ -24,24 +23,17 @@ class Movers:
     ) -> None:
         boxes: list[tuple[Solid, int]] = []
         rounds: list[tuple[Solid, int]] = []
-        homes: list[Room] = []
+        self._homes: list[Room] = []
         for index, room in enumerate(rooms):
             for number in range(per_room):
                 dice = Dice(seed, "mover", index, number)
                 for solid in _body(dice, index):
-                    (rounds if solid.round else boxes).append((solid, len(homes)))
-                homes.append(room)
+                    (rounds if solid.round else boxes).append((solid, len(self._homes)))
+                self._homes.append(room)
         solids = boxes + rounds
         self.boxes = len(boxes)
         self.rounds = len(rounds)
-        key = key_of(seed, "movers")
-        keys = [[key_of(key, number, axis) for axis in "xy"] for number in range(len(homes))]
-        self._keys = torch.tensor(keys, dtype=torch.long).reshape(-1, 2)
-        spans = [(*room.center, (room.x1 - room.x0) / 2, (room.y1 - room.y0) / 2) for room in homes]
-        middle, half = (
-            torch.tensor(spans, dtype=torch.float64).reshape(-1, 4).T.reshape(2, 2, -1).mT
-        )
-        self._middle, self._reach = middle, half - _WALL_GAP_M
+        self._key = key_of(seed, "movers")
         self._owner = torch.tensor([owner for _, owner in solids], dtype=torch.long)
         rows = [row_of(solid, rooms[solid.room], lights[solid.room]) for solid, _ in solids]
         self._rows = torch.tensor(rows, dtype=torch.float64).reshape(-1, COLUMNS)
@@ -50,18 +42,30 @@ class Movers:
         """(N, boxes + rounds, COLUMNS) at float64 times (N,) with the camera at eyes (N, 3)."""
         rows = self._rows.expand(len(times), *self._rows.shape).clone()
         if len(self._owner):
-            places = self._places(times, eyes)
+            places = torch.stack(
+                [self._place(k, room, times, eyes) for k, room in enumerate(self._homes)], dim=1
+            )
             rows[..., :2] += places[:, self._owner]
         return rows
 
-    def _places(self, times: Tensor, eyes: Tensor) -> Tensor:
-        """(N, movers, 2) on the floor."""
-        wander = 1.6 * smooth_noise(self._keys, times[:, None, None] / _FRAMES_PER_TURN)
-        place = self._middle + self._reach * wander.clamp(-1, 1)
-        eye = eyes[:, None, :2]
-        away = place - eye
+    def _place(self, number: int, room: Room, times: Tensor, eyes: Tensor) -> Tensor:
+        """(N, 2) on the floor."""
+        x, y = room.center
+        wander = [
+            1.6 * smooth_noise(key_of(self._key, number, axis), times / _FRAMES_PER_TURN)
+            for axis in "xy"
+        ]
+        half = ((room.x1 - room.x0) / 2 - 0.4, (room.y1 - room.y0) / 2 - 0.4)
+        place = torch.stack(
+            [
+                middle + room_left * offset.clamp(-1, 1)
+                for middle, room_left, offset in zip((x, y), half, wander, strict=True)
+            ],
+            dim=-1,
+        )
+        away = place - eyes[:, :2]
         distance = away.norm(dim=-1, keepdim=True).clamp(min=1e-3)
-        aside: Tensor = eye + away * (distance.clamp(min=_ASIDE_M) / distance)
+        aside: Tensor = eyes[:, :2] + away * (distance.clamp(min=_ASIDE_M) / distance)
         return aside
 
 
