@@ -140,7 +140,7 @@ class MemoryConfig:
     camera_memory: str = option(
         "per_iteration",
         "camera head: one memory per refinement (equals the batch causal forward), or one that the "
-        "refinements share (released InfiniteVGGT)",
+        "refinements share (released InfiniteVGGT); changes before the first image only",
         choices=("per_iteration", "shared"),
     )
     camera_frames: int = option(
@@ -180,14 +180,14 @@ class MapConfig:
 
     voxel_size: float = option(
         0.02,
-        "points closer than this are averaged into one",
+        "points closer than this are averaged into one; another size starts an empty map",
         unit="stream unit",
         low=1e-4,
         high=10.0,
     )
     max_points: int = option(
         1_000_000,
-        "most points kept; the longest unseen go first",
+        "most points kept, the longest unseen go first; another number starts an empty map",
         unit="points",
         low=1,
         high=20_000_000,

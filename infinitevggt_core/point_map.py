@@ -59,9 +59,10 @@ class PointMap:
         """Take over new settings; another voxel size or capacity starts an empty map."""
         size = (config.voxel_size, config.max_points)
         kept = size == (self.config.voxel_size, self.config.max_points)
-        self.config = config
-        if not kept:
-            self.reset()
+        if kept:
+            self.config = config
+        else:  # made whole before anything changes: it may not fit into memory
+            self.__dict__.update(vars(PointMap(config)))
 
     def cloud(self) -> PointCloud:
         """All points, a copy."""

@@ -40,10 +40,10 @@ class VGGT(nn.Module):
         return parameter_dtype(self.aggregator)
 
     def cast(self, dtype: torch.dtype) -> "VGGT":
-        """Compute in `dtype`; the camera head in fp32: a pose needs more digits than bf16 has."""
-        for part in (self.aggregator, self.depth_head, self.point_head, self.track_head):
-            if part is not None:
-                part.to(dtype)
+        """Compute in `dtype`; camera and track head in fp32: poses and pixels need more digits than
+        bf16 has."""
+        for part in (self.aggregator, self.depth_head, self.point_head):
+            part.to(dtype)
         return self
 
     def forward(

@@ -6,6 +6,7 @@ import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
@@ -39,7 +40,9 @@ class StreamNode(Node):
         session = StreamSession(model, settings.memory)
         self.worker = StreamWorker(session, settings, outputs, topic, self.warn)
         self._images = ImageSubscription(self, settings.input, self.worker.receive, self.warn)
-        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, 1)
+        # best effort hears drivers of either kind
+        calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, calibrations)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)

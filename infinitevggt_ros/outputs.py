@@ -64,8 +64,13 @@ class Outputs:
         return self._map.get_subscription_count() > 0
 
     def reset(self) -> None:
-        """A new world: the path starts again."""
+        """A new world: the path and the map start again, for those who come later too."""
+        self._tf.forget()
         self._trajectory.clear()
+        header = Header(frame_id=self._map_frame)
+        none = np.empty((0, 3), dtype=np.float32)
+        self._path.publish(Path(header=header))
+        self._map.publish(messages.cloud(header, none, none, none[:, 0]))
 
     def publish_frame(self, result: FrameResult) -> None:
         """Pose, depth and this frame's cloud, all with the image's stamp."""
@@ -104,8 +109,7 @@ class Outputs:
         odometry.pose.pose = pose
         self._odometry.publish(odometry)
         self._trajectory.add(PoseStamped(header=header, pose=pose), self.settings.path_poses)
-        if self._path.get_subscription_count():
-            self._path.publish(Path(header=header, poses=self._trajectory.poses))
+        self._path.publish(Path(header=header, poses=self._trajectory.poses))
 
     def _publish_depth(self, result: FrameResult) -> None:
         wanted = self._depth, self._depth_info, self._confidence

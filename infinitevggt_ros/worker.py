@@ -120,6 +120,7 @@ class StreamWorker:
         except ValueError as error:  # it was possible until the first image told its size
             self._warn("memory", f"memory.* stays as it was: {error}")
         self._map.configure(settings.map)
+        self._map_changed = True
         self._outputs.settings = settings.output
         self._settings = settings
 
@@ -221,7 +222,10 @@ class StreamWorker:
 
     def _recover(self, received: Received[ImageMessage] | None, error: Exception) -> None:
         """Something nobody foresaw: the stream may be torn, so it starts again."""
-        self._reset()
+        try:
+            self._reset()
+        except Exception as again:  # the thread lives on whatever happens
+            self._warn("reset", f"the stream could not be reset: {again}")
         text = f"{type(error).__name__}: {error}; the stream restarts"
         if received is None:
             self._warn("error", text)

@@ -25,4 +25,4 @@ class Window(RetentionPolicy):
         return sum(self.limits([0.0] * layers, tokens_per_frame))
 
     def redundancy(self, keys: Tensor, frames: Tensor, candidates: Tensor) -> Tensor:
-        return -frames.float()
+        return (frames.amax() - frames).float()  # an age: exact however long the stream
