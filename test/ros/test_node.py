@@ -377,7 +377,12 @@ def test_jpeg_images_work_and_damaged_ones_are_refused(listener: Listener, spawn
     assert camera.send(jpeg_message(pixels, 4 * 10**9)).outcome == StreamStatus.PROCESSED
 
 
-def test_the_newest_image_wins_and_replaced_ones_are_counted(camera: Camera) -> None:
+def test_the_newest_image_wins_and_replaced_ones_are_counted(
+    listener: Listener, spawn: Spawn
+) -> None:
+    spawn("stream_node", "--ros-args", "-p", "model.image_size:=448")  # a frame takes its time
+    camera = Camera(listener)
+    camera.wait_for_node()
     pixels = film(1, 240, 320)[0]
     camera.send(image_message(pixels, 10**9))
     for i in range(1, 40):
