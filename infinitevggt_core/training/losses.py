@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infinitevggt_core.config import check_options, option
+from infinitevggt_core.training.matching import matching_loss
 from infinitevggt_core.training.outputs import Outputs
+from infinitevggt_core.training.patch_tracks import track_loss
 from infinitevggt_core.training.targets import Targets
 
 
@@ -41,6 +43,13 @@ class LossConfig:
     track_weight: float = option(
         5.0, "shift of each patch since the first image, at every level", low=0, high=1000
     )
+    matching_weight: float = option(
+        1.0,
+        "attention of half of the heads to where patches were in the first image; needs memory for "
+        "patches^2 per frame and layer",
+        low=0,
+        high=1000,
+    )
     distill_weight: float = option(
         1.0, "lambda: what a teacher says, relative to the labels", low=0, high=1000
     )
@@ -67,6 +76,19 @@ def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[st
             outputs.points, outputs.points_confidence, targets.points, targets, config
         )
         parts["points"] = config.points_weight * points
+    return parts
+
+
+def dense_loss(
+    outputs: Outputs, targets: Targets, config: LossConfig, patch_size: int
+) -> dict[str, Tensor]:
+    """Parts of the loss that teach matching between frames, each weighted; exact labels only."""
+    parts = {}
+    if outputs.tracks:
+        parts["tracks"] = config.track_weight * track_loss(outputs.tracks, targets, patch_size)
+    if outputs.matches:
+        matching = matching_loss(outputs.matches, targets, patch_size)
+        parts["matching"] = config.matching_weight * matching
     return parts
 
 

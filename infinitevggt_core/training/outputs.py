@@ -19,6 +19,8 @@ class Outputs:
     points_confidence: Tensor | None
     tracks: tuple[Tensor, ...] = ()
     """Per level [B, S, patches, 2], see patch_tracks.py."""
+    matches: tuple[Tensor, ...] = ()
+    """Per global layer [B, heads / 2, S - 1, patches, patches], see matching.py."""
 
     @property
     def prediction(self) -> Prediction:

@@ -62,16 +62,16 @@ def patch_shifts(targets: Targets, patch_size: int) -> tuple[Tensor, Tensor]:
     pixels = pixels * matrix.diagonal(dim1=-2, dim2=-1)[..., :2] + matrix[..., :2, 2]
     size = pixels.new_tensor((width, height))
     near = ((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size)).all(-1)
-    shifts = (_middles(pixels, patch_size) - pixels) / width
+    rows, cols = pixels.shape[2:4]
+    shifts = (middles(rows, cols, patch_size, pixels) - pixels) / width
     return shifts.flatten(2, 3), (valid & in_front & near).flatten(2, 3)
 
 
-def _middles(pixels: Tensor, patch_size: int) -> Tensor:
-    """(rows, cols, 2): x, y of the middle of each patch."""
-    rows, cols = pixels.shape[2:4]
-    y = torch.arange(rows, device=pixels.device) * patch_size + patch_size // 2
-    x = torch.arange(cols, device=pixels.device) * patch_size + patch_size // 2
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(pixels.dtype)
+def middles(rows: int, cols: int, patch_size: int, like: Tensor) -> Tensor:
+    """(rows, cols, 2): x, y of the middle of each patch, px; device and dtype those of `like`."""
+    y = torch.arange(rows, device=like.device) * patch_size + patch_size // 2
+    x = torch.arange(cols, device=like.device) * patch_size + patch_size // 2
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(like.dtype)
 
 
 def track_loss(tracks: tuple[Tensor, ...], targets: Targets, patch_size: int) -> Tensor:

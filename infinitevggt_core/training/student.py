@@ -12,6 +12,7 @@ from infinitevggt_core.attention import batch_attention
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.layers import LayerScale
 from infinitevggt_core.training.config import StudentConfig
+from infinitevggt_core.training.matching import match_scores
 from infinitevggt_core.training.outputs import Outputs
 from infinitevggt_core.training.patch_tracks import PatchTracks
 from infinitevggt_core.vggt import VGGT
@@ -21,11 +22,18 @@ class Student(nn.Module):
     """A VGGT whose weights learn. What streams later sees the same past: attention is causal."""
 
     def __init__(
-        self, model: VGGT, config: StudentConfig, *, points: bool = True, tracks: bool = False
+        self,
+        model: VGGT,
+        config: StudentConfig,
+        *,
+        points: bool = True,
+        tracks: bool = False,
+        matches: bool = False,
     ) -> None:
-        """points: train the point head too. tracks: guess the shifts of patches."""
+        """points: train the point head too. tracks: guess the shifts of patches. matches: show
+        what the global layers look at in the first frame."""
         super().__init__()
-        self.model, self.points = model.train(), points
+        self.model, self.points, self.matches = model.train(), points, matches
         self.tracks = PatchTracks(model.config, model.levels).to(model.device) if tracks else None
         self.autocasts = wants_bf16(config.precision, model.device)
         freeze(model, config, points)
@@ -42,10 +50,19 @@ class Student(nn.Module):
         """images: (B, S, 3, H, W) in [0, 1]."""
         model, kind = self.model, images.device.type
         model.check_images(images, dims=5)
-        attend = batch_attention("causal", images.shape[1], window=1)
+        frames = images.shape[1]
+        attend = batch_attention("causal", frames, window=1)
+        matches: list[Tensor] = []
+
+        def attend_layer(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if self.matches and layer > 0 and frames > 1:
+                matches.append(match_scores(q, k, frames))
+            return attend(q, k, v)
+
         size = (images.shape[-2], images.shape[-1])
         with torch.autocast(kind, torch.bfloat16, enabled=self.autocasts), self._attention(kind):
-            levels = model.aggregator(images, lambda _, q, k, v: attend(q, k, v), model.levels)
+            levels = model.aggregator(images, attend_layer, model.levels)
+            seen = tuple(matches)
             depth, depth_confidence = model.depth_head(levels, size)
             points, confidence = model.point_head(levels, size) if self.points else (None, None)
         last = levels[model.config.depth - 1]
@@ -54,7 +71,9 @@ class Student(nn.Module):
                 last.float(), lambda _iteration, _block, q, k, v: attend(q, k, v)
             )
             tracks = self.tracks(levels) if self.tracks is not None else ()
-        return Outputs(tuple(poses), depth[..., 0], depth_confidence, points, confidence, tracks)
+        return Outputs(
+            tuple(poses), depth[..., 0], depth_confidence, points, confidence, tracks, seen
+        )
 
     def _attention(self, device_type: str) -> AbstractContextManager[None]:
         """PyTorch's flash attention is made for long sequences: on a CPU, in bf16 and for a hundred

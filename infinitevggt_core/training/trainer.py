@@ -18,10 +18,9 @@ from infinitevggt_core.training.curriculum import full_shape, shape_at
 from infinitevggt_core.training.curves import Curves
 from infinitevggt_core.training.ema import Ema
 from infinitevggt_core.training.feed import ClipFeed
-from infinitevggt_core.training.losses import distill_loss, task_loss
+from infinitevggt_core.training.losses import dense_loss, distill_loss, task_loss
 from infinitevggt_core.training.metrics import Metrics
 from infinitevggt_core.training.optimizer import build_optimizer, gradient_norm, learning_rate
-from infinitevggt_core.training.patch_tracks import track_loss
 from infinitevggt_core.training.processes import Processes
 from infinitevggt_core.training.state import RunState, random_state, set_random_state
 from infinitevggt_core.training.stopping import Stopping
@@ -79,6 +78,7 @@ class Trainer:
             config.student,
             points=config.loss.points_weight > 0,
             tracks=config.loss.track_weight > 0,
+            matches=config.loss.matching_weight > 0,
         )
         self.module = self.processes.wrap(self.student)
         self.ema = Ema(model, config.optimizer.ema_decay)
@@ -173,14 +173,13 @@ class Trainer:
         parts: dict[str, Tensor] = {}
         if targets is not None:
             parts |= task_loss(outputs, targets, self.config.loss)
+            parts |= dense_loss(outputs, targets, self.config.loss, self.student.patch_size)
+        elif outputs.tracks:  # every weight has to take part in the exchange of gradients
+            parts["tracks"] = 0 * torch.stack([t.sum() for t in outputs.tracks]).sum()
         if self.teacher is not None:
             with torch.no_grad(), self._teacher_precision():
                 taught = targets_of_teacher(self.teacher(clip.images, "full"))
             parts |= distill_loss(outputs, taught, self.config.loss)
-            targets = targets or taught
-        if outputs.tracks and targets is not None:
-            tracks = track_loss(outputs.tracks, targets, self.student.patch_size)
-            parts["tracks"] = self.config.loss.track_weight * tracks
         return parts
 
     def _teacher_precision(self) -> torch.autocast:

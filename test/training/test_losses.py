@@ -20,6 +20,7 @@ from infinitevggt_core.training.losses import (
     regression_loss,
     task_loss,
 )
+from infinitevggt_core.training.matching import match_scores, matching_loss, wanted_matches
 from infinitevggt_core.training.outputs import Outputs
 from infinitevggt_core.training.patch_tracks import patch_shifts, track_loss
 from infinitevggt_core.training.targets import Targets, targets_of, targets_of_teacher
@@ -234,6 +235,36 @@ def test_knowing_the_shifts_costs_nothing() -> None:
     shifts, _ = patch_shifts(targets, 14)
     assert track_loss((shifts, shifts), targets, 14).item() == pytest.approx(0, abs=1e-7)
     assert track_loss((shifts + 1, shifts), targets, 14).item() == pytest.approx(0.995, rel=1e-3)
+
+
+def test_patches_of_a_still_camera_match_themselves() -> None:
+    still = room_clip(frames=3)
+    images = Clip(
+        **{name: tensor[:, :1].repeat_interleave(3, 1) for name, tensor in still.tensors().items()}
+    )
+    targets = targets_of(images)
+    assert targets is not None
+    wanted, known = wanted_matches(targets, 14)
+    assert known.all()
+    # half a pixel: the room's principal point is not the network's
+    assert (wanted.diagonal(dim1=-2, dim2=-1) > 0.9).all()
+    torch.testing.assert_close(wanted.sum(-1), torch.ones(1, 2, 6))
+
+
+def test_attention_as_wanted_costs_nothing() -> None:
+    targets = room_targets()
+    wanted, _ = wanted_matches(targets, 14)
+    right = wanted.clamp(min=1e-12).log()[:, None]
+    assert matching_loss((right, right), targets, 14).item() == pytest.approx(0, abs=1e-5)
+    assert matching_loss((torch.zeros_like(right),), targets, 14).item() > 0.3
+
+
+def test_match_scores_are_the_attention_logits_of_half_of_the_heads() -> None:
+    q, k = torch.randn(2, 1, 4, 33, 8).unbind(0)  # 3 frames of 5 special tokens and 6 patches
+    scores = match_scores(q, k, 3)
+    assert scores.shape == (1, 2, 2, 6, 6)
+    want = (q[0, 1, 2 * 11 + 5 + 3] * k[0, 1, 5 + 4]).sum() / 8**0.5
+    torch.testing.assert_close(scores[0, 1, 1, 3, 4], want)
 
 
 def test_clips_without_labels_have_no_targets() -> None:

@@ -8,8 +8,7 @@ import torch
 from room_clips import room_clip
 from runs import SHORT, small_student
 
-from infinitevggt_core.training.losses import task_loss
-from infinitevggt_core.training.patch_tracks import track_loss
+from infinitevggt_core.training.losses import dense_loss, task_loss
 from infinitevggt_core.training.processes import Processes, processes
 from infinitevggt_core.training.student import Student
 from infinitevggt_core.training.targets import targets_of
@@ -37,14 +36,14 @@ def test_two_processes_stay_equal_and_learn_from_both_batches(tmp_path: Path) ->
 
 
 def mean_gradient(starts: list[int]) -> dict[str, torch.Tensor]:
-    student = Student(small_student(), SHORT.student, tracks=True)
+    student = Student(small_student(), SHORT.student, tracks=True, matches=True)
     for start in starts:
         clip = room_clip(2, 3, start=start)
         targets = targets_of(clip)
         assert targets is not None
         outputs = student(clip.images)
         parts = task_loss(outputs, targets, SHORT.loss)
-        parts["tracks"] = SHORT.loss.track_weight * track_loss(outputs.tracks, targets, 14)
+        parts |= dense_loss(outputs, targets, SHORT.loss, 14)
         (sum(parts.values()) / len(starts)).backward()
     return {n: p.grad for n, p in student.model.named_parameters() if p.grad is not None}
 

@@ -1,0 +1,146 @@
+"""Bags as training data: labels where they are recorded, and what happens to bad bags."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bag_making import write_image_bag
+
+from infinitevggt_core.training import ClipShape, TrainConfig
+from infinitevggt_core.training.clip import Clip, faults
+from infinitevggt_core.training.feed import ClipFeed
+from infinitevggt_core.training.targets import targets_of
+from infinitevggt_core.worlds import World
+from infinitevggt_ros import cli
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.option_arguments import option_fields, option_name
+from infinitevggt_ros.training_bags import BagClips
+from infinitevggt_ros.training_sources import build_sources
+
+SEED, FRAMES, HEIGHT, WIDTH = 7, 24, 56, 84
+SMALL_RUN = [
+    *("--steps", "2", "--batch-frames", "4", "--frames-first", "2", "--frames-last", "2"),
+    *("--width-first", "42", "--width-last", "42", "--validation-clips", "1"),
+    *("--device", "cpu", "--precision", "fp32"),
+]
+
+
+@pytest.fixture(scope="module")
+def world_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "world.mcap"
+    options = ["--seed", str(SEED), "--frames", str(FRAMES), "--level", "easy"]
+    assert cli.main(["synthetic-bag", *options, "--size", f"{HEIGHT}x{WIDTH}", str(path)]) == 0
+    return path
+
+
+def test_a_bag_gives_the_poses_and_depth_that_were_filmed(world_bag: Path) -> None:
+    bag = BagClips(world_bag)
+    assert bag.has_labels
+    shape = ClipShape(batch=4, frames=3, stride=2, height=HEIGHT, width=WIDTH)
+    clip = bag.sample(shape, 0, np.random.default_rng(0))
+    starts = np.random.default_rng(0).integers(0, FRAMES - 2 - 4, 4).tolist()
+    found = targets_of(clip)
+    assert found is not None
+    for index, start in enumerate(starts):
+        film = World(SEED, "easy").render([start, start + 2, start + 4], HEIGHT, WIDTH)
+        truth = targets_of(
+            Clip(
+                film.images[None],
+                film.depth[None],
+                film.camera_from_world[None].float(),
+                film.intrinsics[None].float(),
+            )
+        )
+        assert truth is not None
+        for name in ("pose_encoding", "depth"):
+            torch.testing.assert_close(
+                getattr(found, name)[index], getattr(truth, name)[0], atol=1e-3, rtol=1e-3
+            )
+        torch.testing.assert_close(clip.images[index], film.images, atol=0.01, rtol=0)
+
+
+def test_clips_have_the_shape_that_is_asked_for(world_bag: Path) -> None:
+    shape = ClipShape(batch=2, frames=2, stride=50, height=28, width=28)
+    clip = BagClips(world_bag).sample(shape, 0, np.random.default_rng(0))
+    assert clip.images.shape == (2, 2, 3, 28, 28)
+    assert faults(clip) == ["", ""]
+    assert clip.intrinsics is not None
+    torch.testing.assert_close(clip.intrinsics[0, 0, 0, 2].item(), 14.0, atol=0.5, rtol=0)
+
+
+def test_the_end_of_a_bag_is_held_out(world_bag: Path) -> None:
+    training, held_out = BagClips(world_bag), BagClips(world_bag, held_out=True)
+    assert max(training._images_at) < min(held_out._images_at)
+    assert len(training._images_at) + len(held_out._images_at) == FRAMES
+
+
+def test_a_bag_of_plain_images_has_no_labels(tmp_path: Path) -> None:
+    path = write_image_bag(tmp_path / "plain.mcap", 12)
+    bag = BagClips(path)
+    assert not bag.has_labels
+    shape = ClipShape(batch=1, frames=2, stride=1, height=28, width=42)
+    assert set(bag.sample(shape, 0, np.random.default_rng(0)).tensors()) == {"images"}
+    with pytest.raises(CommandError, match="--teacher"):
+        build_sources([f"bag:{path}"], "easy", torch.device("cpu"), labels_needed=True)
+
+
+def test_a_corrupt_bag_is_left_out_and_named(
+    world_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.mcap"
+    broken.write_bytes(world_bag.read_bytes()[:2000])
+    names = [f"bag:{broken}", f"bag:{world_bag}"]
+    training, _ = build_sources(names, "easy", torch.device("cpu"), labels_needed=True)
+    assert len(training) == 1
+    assert str(broken) in capsys.readouterr().err
+    with pytest.raises(CommandError, match=r"broken\.mcap"):
+        build_sources(names[:1], "easy", torch.device("cpu"), labels_needed=True)
+
+
+def test_a_bag_that_breaks_during_the_run_is_counted(world_bag: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy.mcap"
+    path.write_bytes(world_bag.read_bytes())
+    feed = ClipFeed(BagClips(path), 0, torch.device("cpu"))
+    path.write_bytes(b"")
+    with pytest.raises(RuntimeError, match="bag cannot be read"):
+        feed.batch(0, ClipShape(batch=1, frames=2, stride=1, height=28, width=42))
+
+
+def test_plain_images_are_distilled_with_one_command_and_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_image_bag(tmp_path / "plain.mcap", 30), tmp_path / "run"
+    source = ["--source", f"bag:{path}", "--teacher", "random:tiny", "--init", "random:tiny"]
+    assert cli.main(["train", "--out", str(out), *source, *SMALL_RUN]) == 0
+    assert "finished at step 2" in capsys.readouterr().out
+    assert (out / "last.safetensors").exists()
+    assert cli.main(["train", "--out", str(out), *source, *SMALL_RUN]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert cli.main(["train", "--out", str(out), "--resume", "--steps", "3"]) == 0
+    assert "finished at step 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "no state.pt"),
+        (["--source", "video.mp4"], "neither worlds nor bag:PATH"),
+        (["--lr", "7"], "lr must lie in [0, 1]"),
+        (["--init", "nowhere.safetensors"], "nowhere"),
+    ],
+)
+def test_mistakes_are_explained(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--out", str(tmp_path / "run"), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_every_setting_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    text = capsys.readouterr().out
+    for field in option_fields(TrainConfig):
+        assert option_name(field.name) in text
+    assert "example: infinitevggt train" in text
