@@ -50,7 +50,9 @@ class OptimizerConfig:
     warmup_steps: int = option(500, "steps of linear warm-up", low=0, high=1_000_000)
     weight_decay: float = option(0.05, "of matrices and kernels", low=0, high=10)
     beta2: float = option(0.95, "decay of AdamW's second moment", low=0, high=0.99999)
-    clip_norm: float = option(1.0, "greatest norm of the gradient; 0: any", low=0, high=1e6)
+    clip_norm: float = option(
+        1.0, "greatest norm of the gradient of each part of the network; 0: any", low=0, high=1e6
+    )
     accumulate: int = option(1, "batches per step", low=1, high=1000)
     ema_decay: float = option(
         0.999, "decay of the averaged weights, which are what is validated and saved", low=0,

@@ -33,7 +33,10 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
     return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
 
 
-def gradient_norm(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Norm of the gradient, which is then cut to `limit` (0: any)."""
-    norm = nn.utils.clip_grad_norm_(parameters, limit or math.inf)
-    return float(norm)
+def clip_gradients(parts: Iterable[nn.Module], limit: float) -> float:
+    """Cut the norm of each part's gradient to `limit` (0: any), and return that of the whole.
+
+    Part by part: the pose's gradient is far greater than the others and would scale them all.
+    """
+    norms = [nn.utils.clip_grad_norm_(part.parameters(), limit or math.inf) for part in parts]
+    return float(torch.stack(norms).norm())

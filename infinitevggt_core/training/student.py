@@ -46,6 +46,14 @@ class Student(nn.Module):
     def patch_size(self) -> int:
         return self.model.config.patch_size
 
+    def parts(self) -> list[nn.Module]:
+        """Aggregator, heads and guesses, for their gradients to be looked at one by one."""
+        return [
+            part
+            for part in (*self.model.children(), self.tracks)
+            if part is not None and any(p.requires_grad for p in part.parameters())
+        ]
+
     def forward(self, images: Tensor) -> Outputs:
         """images: (B, S, 3, H, W) in [0, 1]."""
         model, kind = self.model, images.device.type

@@ -20,7 +20,7 @@ from infinitevggt_core.training.ema import Ema
 from infinitevggt_core.training.feed import ClipFeed
 from infinitevggt_core.training.losses import dense_loss, distill_loss, task_loss
 from infinitevggt_core.training.metrics import Metrics
-from infinitevggt_core.training.optimizer import build_optimizer, gradient_norm, learning_rate
+from infinitevggt_core.training.optimizer import build_optimizer, clip_gradients, learning_rate
 from infinitevggt_core.training.processes import Processes
 from infinitevggt_core.training.state import RunState, random_state, set_random_state
 from infinitevggt_core.training.stopping import Stopping
@@ -147,7 +147,7 @@ class Trainer:
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
             for name, part in parts.items():
                 totals[name] = totals.get(name, 0) + part.detach() / config.accumulate
-        norm = gradient_norm(self.student.parameters(), config.clip_norm)
+        norm = clip_gradients(self.student.parts(), config.clip_norm)
         if not math.isfinite(norm):
             self._diverged("the gradient", clip)
         self.optimizer.step()
