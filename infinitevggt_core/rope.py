@@ -18,8 +18,8 @@ class Rotation:
         self.signed_sin = signed_sin
 
     def __call__(self, x: Tensor) -> Tensor:
-        halves = x.reshape(*x.shape[:-1], 2, 2, -1)  # (axis, half, head_dim / 4)
-        swapped: Tensor = halves.flip(-2).flatten(-3)
+        y_first, y_second, x_first, x_second = x.chunk(4, dim=-1)
+        swapped = torch.cat((y_second, y_first, x_second, x_first), dim=-1)
         return x * self.cos + swapped * self.signed_sin
 
     def repeat(self, frames: int) -> "Rotation":

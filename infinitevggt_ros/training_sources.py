@@ -12,7 +12,12 @@ from infinitevggt_ros.training_bags import BagClips
 
 
 def build_sources(
-    names: list[str], level: str, device: torch.device, *, labels_needed: bool
+    names: list[str],
+    level: str,
+    device: torch.device,
+    *,
+    labels_needed: bool,
+    batch_frames: int,
 ) -> tuple[list[ClipSource], list[ClipSource]]:
     """Sources to learn from and to validate on; a bag that cannot be read is left out and named.
 
@@ -24,7 +29,7 @@ def build_sources(
     for name in names:
         kind, _, path = name.partition(":")
         if name == "worlds":
-            training.append(WorldSource(level, device))
+            training.append(WorldSource(level, device, batch_frames=batch_frames))
             validation.append(ValidationWorlds(level, device))
         elif kind == "bag" and path:
             try:

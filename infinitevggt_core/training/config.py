@@ -42,9 +42,15 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """AdamW with warm-up and a cosine."""
+    """The steps: warm-up, then a cosine."""
 
     steps: int = option(20_000, "length of the run", unit="steps", low=1, high=100_000_000)
+    optimizer: str = option(
+        "adamw",
+        "muon: orthogonalised steps for the matrices of the blocks, AdamW for the rest; learns "
+        "from fewer clips",
+        choices=("adamw", "muon"),
+    )
     lr: float = option(1e-3, "learning rate after the warm-up", low=0, high=1)
     final_lr: float = option(0.01, "learning rate at the end, relative to lr", low=0, high=1)
     warmup_steps: int = option(500, "steps of linear warm-up", low=0, high=1_000_000)
@@ -72,6 +78,13 @@ class StudentConfig:
     )
     freeze_patch_embedding: bool = option(False, "leave the patch embedding as it is")
     freeze_special_tokens: bool = option(False, "leave camera and register tokens as they are")
+    dense_frames: int = option(
+        0,
+        "frames of each clip, drawn anew every step, that depth and points are made for; 0: all",
+        unit="frames",
+        low=0,
+        high=200,
+    )
     gradient_checkpointing: bool = option(
         False, "recompute blocks in the backward pass: less memory, a third more work"
     )

@@ -45,8 +45,8 @@ class LossConfig:
     )
     matching_weight: float = option(
         1.0,
-        "attention of half of the heads to where patches were in the first image; needs memory for "
-        "patches^2 per frame and layer",
+        "attention of half of the heads to where patches were in an earlier image; needs memory "
+        "for patches^2 per frame and layer",
         low=0,
         high=1000,
     )
@@ -60,6 +60,7 @@ class LossConfig:
 
 def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
     """Parts of the loss against labels, each weighted; their sum is the loss."""
+    targets = targets.maps_of(outputs.focus.dense)
     depth = regression_loss(
         outputs.depth[..., None],
         outputs.depth_confidence,
@@ -87,7 +88,7 @@ def dense_loss(
     if outputs.tracks:
         parts["tracks"] = config.track_weight * track_loss(outputs.tracks, targets, patch_size)
     if outputs.matches:
-        matching = matching_loss(outputs.matches, targets, patch_size)
+        matching = matching_loss(outputs.matches, targets, patch_size, outputs.focus.reference)
         parts["matching"] = config.matching_weight * matching
     return parts
 
@@ -97,6 +98,7 @@ def distill_loss(outputs: Outputs, teacher: Targets, config: LossConfig) -> dict
 
     Where the teacher is sure counts more, and the student learns to be as sure.
     """
+    teacher = teacher.maps_of(outputs.focus.dense)
     if teacher.depth_confidence is None or teacher.points_confidence is None:
         raise ValueError("these targets are no teacher's: they have no confidence")
     depth = imitation_loss(

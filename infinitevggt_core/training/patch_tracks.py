@@ -18,6 +18,8 @@ from infinitevggt_core.training.targets import Targets
 
 LEAST_DEPTH = 0.05
 """Points nearer to the first camera's plane are not projected, in units of the labels."""
+HIDDEN = 0.1
+"""A point this much farther than what the reference saw in its place, relative, was hidden."""
 MARGIN = 0.25
 """How far outside the first image a patch may have been, in widths and heights of it."""
 
@@ -47,14 +49,17 @@ def _still(dim: int) -> nn.Linear:
     return head
 
 
-def patch_shifts(targets: Targets, patch_size: int) -> tuple[Tensor, Tensor]:
-    """Shifts (x, y) from the first image to each frame's (B, S, patches, 2), in widths of the
-    image, of what is seen in the middle of each patch; and which of them are known, bool."""
+def patch_shifts(targets: Targets, patch_size: int, reference: int = 0) -> tuple[Tensor, Tensor]:
+    """Shifts (x, y) from the reference frame's image to each frame's (B, S, patches, 2), in widths
+    of the image, of what is seen in the middle of each patch; and which of them are known, bool:
+    those that were near the image and not hidden."""
     height, width = targets.depth.shape[-2:]
     middle = slice(patch_size // 2, None, patch_size)
     points = targets.points[:, :, middle, middle]  # (B, S, rows, cols, 3)
     valid = targets.valid[:, :, middle, middle]
-    encoding = targets.pose_encoding[:, :1, None, None]
+    encoding = targets.pose_encoding[:, reference, None, None, None]
+    pose = geometry.camera_from_world(encoding)
+    points = (pose[..., :3] @ points[..., None] + pose[..., 3:])[..., 0]
     matrix = geometry.intrinsics_from_encoding(encoding, height, width)
     depth = points[..., 2]
     in_front = depth > LEAST_DEPTH
@@ -62,9 +67,20 @@ def patch_shifts(targets: Targets, patch_size: int) -> tuple[Tensor, Tensor]:
     pixels = pixels * matrix.diagonal(dim1=-2, dim2=-1)[..., :2] + matrix[..., :2, 2]
     size = pixels.new_tensor((width, height))
     near = ((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size)).all(-1)
+    hidden = depth > (1 + HIDDEN) * _depth_at(targets.depth[:, reference], pixels)
     rows, cols = pixels.shape[2:4]
     shifts = (middles(rows, cols, patch_size, pixels) - pixels) / width
-    return shifts.flatten(2, 3), (valid & in_front & near).flatten(2, 3)
+    return shifts.flatten(2, 3), (valid & in_front & near & ~hidden).flatten(2, 3)
+
+
+def _depth_at(depth: Tensor, pixels: Tensor) -> Tensor:
+    """(B, H, W) at the nearest of pixels (B, S, rows, cols, 2): inf outside, and where unknown."""
+    height, width = depth.shape[-2:]
+    x, y = pixels.round().long().unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    found = depth.flatten(1).gather(1, index.flatten(1)).view_as(index)
+    return torch.where(inside & (found > 0), found, torch.inf)
 
 
 def middles(rows: int, cols: int, patch_size: int, like: Tensor) -> Tensor:

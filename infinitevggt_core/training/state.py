@@ -24,7 +24,7 @@ class RunState:
     model_config: ModelConfig
     student: dict[str, Tensor]
     ema: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    optimizers: dict[str, Any]
     random: dict[str, Any]
     best_score: float = float("inf")
     frames: int = 0

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from infinitevggt_core.attention import batch_attention
+from infinitevggt_core.attention import Attend, batch_attention
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.layers import LayerScale
 from infinitevggt_core.training.config import StudentConfig
+from infinitevggt_core.training.focus import Focus
 from infinitevggt_core.training.matching import match_scores
 from infinitevggt_core.training.outputs import Outputs
 from infinitevggt_core.training.patch_tracks import PatchTracks
@@ -54,25 +55,27 @@ class Student(nn.Module):
             if part is not None and any(p.requires_grad for p in part.parameters())
         ]
 
-    def forward(self, images: Tensor) -> Outputs:
-        """images: (B, S, 3, H, W) in [0, 1]."""
+    def forward(self, images: Tensor, focus: Focus | None = None) -> Outputs:
+        """images: (B, S, 3, H, W) in [0, 1]. focus: by default, the whole of the clips."""
         model, kind = self.model, images.device.type
         model.check_images(images, dims=5)
         frames = images.shape[1]
-        attend = batch_attention("causal", frames, window=1)
+        focus = focus or Focus.whole(frames)
+        attend = self._causal(frames)
         matches: list[Tensor] = []
 
         def attend_layer(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if self.matches and layer > 0 and frames > 1:
-                matches.append(match_scores(q, k, frames))
+                matches.append(match_scores(q, k, frames, focus.reference))
             return attend(q, k, v)
 
         size = (images.shape[-2], images.shape[-1])
         with torch.autocast(kind, torch.bfloat16, enabled=self.autocasts), self._attention(kind):
             levels = model.aggregator(images, attend_layer, model.levels)
             seen = tuple(matches)
-            depth, depth_confidence = model.depth_head(levels, size)
-            points, confidence = model.point_head(levels, size) if self.points else (None, None)
+            dense = {level: x[:, list(focus.dense)] for level, x in levels.items()}
+            depth, depth_confidence = model.depth_head(dense, size)
+            points, confidence = model.point_head(dense, size) if self.points else (None, None)
         last = levels[model.config.depth - 1]
         with torch.autocast(kind, enabled=False):  # a pose needs more digits than bf16 has
             poses = model.camera_head.refinements(
@@ -80,8 +83,15 @@ class Student(nn.Module):
             )
             tracks = self.tracks(levels) if self.tracks is not None else ()
         return Outputs(
-            tuple(poses), depth[..., 0], depth_confidence, points, confidence, tracks, seen
+            tuple(poses), focus, depth[..., 0], depth_confidence, points, confidence, tracks, seen
         )
+
+    def _causal(self, frames: int) -> Attend:
+        """What frames see of each other: on a CPU, one masked product is faster for short clips
+        than a product per frame, although half of it is thrown away."""
+        if self.autocasts and self.model.device.type == "cpu":
+            return partial(masked_attention, frames)
+        return batch_attention("causal", frames, window=1)
 
     def _attention(self, device_type: str) -> AbstractContextManager[None]:
         """PyTorch's flash attention is made for long sequences: on a CPU, in bf16 and for a hundred
@@ -89,6 +99,15 @@ class Student(nn.Module):
         if self.autocasts and device_type == "cpu":
             return sdpa_kernel(SDPBackend.MATH)
         return nullcontext()
+
+
+def masked_attention(frames: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of (B, heads, S P, d) over frames."""
+    frame = torch.arange(frames, device=q.device).repeat_interleave(q.shape[-2] // frames)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    seen = scores.masked_fill(frame[:, None] < frame, -torch.inf)
+    out: Tensor = seen.softmax(-1) @ v
+    return out
 
 
 def wants_bf16(precision: str, device: torch.device) -> bool:
@@ -126,7 +145,8 @@ def initialise(config: ModelConfig, seed: int, layer_scale: float) -> VGGT:
     """A network to train from scratch.
 
     layer_scale: the first value of every LayerScale. The published 0.01 is for deep networks; one
-    of few layers learns nothing from its attention for long.
+    of few layers learns nothing from its attention for long. Patches look for patches like
+    themselves to begin with: matches between frames are found much sooner from there.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -134,6 +154,15 @@ def initialise(config: ModelConfig, seed: int, layer_scale: float) -> VGGT:
         for module in model.modules():
             if isinstance(module, LayerScale):
                 nn.init.constant_(module.gamma, layer_scale)
+        for block in model.aggregator.global_blocks.children():
+            look_for_likeness(block)
         for tokens in (model.aggregator.camera_token, model.aggregator.register_token):
             nn.init.normal_(tokens, std=0.02)
     return model
+
+
+@torch.no_grad()
+def look_for_likeness(block: nn.Module) -> None:
+    """Make the projection to keys that to queries (mimetic initialisation, arXiv 2305.09828)."""
+    query, key, _ = block.get_parameter("attn.qkv.weight").chunk(3)
+    key.copy_(query)

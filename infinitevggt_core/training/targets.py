@@ -1,6 +1,6 @@
 """What the network shall say about a clip."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,15 @@ class Targets:
     depth_confidence: Tensor | None = None
     """[B, S, H, W], of a teacher."""
     points_confidence: Tensor | None = None
+    """[B, S, H, W], of a teacher."""
+
+    def maps_of(self, frames: tuple[int, ...]) -> "Targets":
+        """With the maps of some frames only; the poses stay."""
+        if len(frames) == self.depth.shape[1]:
+            return self
+        names = ("depth", "points", "valid", "depth_confidence", "points_confidence")
+        maps = {name: getattr(self, name) for name in names}
+        return replace(self, **{n: m[:, list(frames)] for n, m in maps.items() if m is not None})
 
 
 def targets_of(clip: Clip) -> Targets | None:

@@ -18,9 +18,15 @@ from infinitevggt_core.training.curriculum import full_shape, shape_at
 from infinitevggt_core.training.curves import Curves
 from infinitevggt_core.training.ema import Ema
 from infinitevggt_core.training.feed import ClipFeed
+from infinitevggt_core.training.focus import Focus, focus_at
 from infinitevggt_core.training.losses import dense_loss, distill_loss, task_loss
 from infinitevggt_core.training.metrics import Metrics
-from infinitevggt_core.training.optimizer import build_optimizer, clip_gradients, learning_rate
+from infinitevggt_core.training.optimizer import (
+    build_optimizers,
+    clip_gradients,
+    learning_rate,
+    set_learning_rate,
+)
 from infinitevggt_core.training.processes import Processes
 from infinitevggt_core.training.state import RunState, random_state, set_random_state
 from infinitevggt_core.training.stopping import Stopping
@@ -82,7 +88,7 @@ class Trainer:
         )
         self.module = self.processes.wrap(self.student)
         self.ema = Ema(model, config.optimizer.ema_decay)
-        self.optimizer = build_optimizer(self.student, config.optimizer)
+        self.optimizers = build_optimizers(self.student, config.optimizer)
         self.teacher = teacher.to(device).requires_grad_(False).eval() if teacher else None
         self.feed = ClipFeed(source, config.seed, device)
         self.validation = None
@@ -133,15 +139,16 @@ class Trainer:
         """One step of the optimizer; returns what to plot."""
         config = self.config.optimizer
         lr = learning_rate(self.step, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        shape = shape_at(self.step, self.config.clips, self.student.patch_size, self.config.seed)
+        set_learning_rate(self.optimizers.values(), lr)
+        seed = self.config.seed
+        shape = shape_at(self.step, self.config.clips, self.student.patch_size, seed)
+        focus = focus_at(self.step, shape.frames, self.config.student.dense_frames, seed)
         totals: dict[str, Tensor] = {}
         for micro in range(config.accumulate):
             number = (self.step * config.accumulate + micro) * self.processes.count
             clip = self.feed.batch(number + self.processes.rank, shape)
             with self._without_sync(micro + 1 < config.accumulate):
-                parts = self._losses(clip)
+                parts = self._losses(clip, focus)
                 loss = torch.stack(list(parts.values())).sum()
                 self._refuse_nan(loss, parts, clip)
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -150,8 +157,9 @@ class Trainer:
         norm = clip_gradients(self.student.parts(), config.clip_norm)
         if not math.isfinite(norm):
             self._diverged("the gradient", clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.frames += shape.batch * shape.frames * config.accumulate * self.processes.count
         self.ema.update(self.student.model, self.step)
@@ -164,12 +172,12 @@ class Trainer:
             return self.module.no_sync()
         return nullcontext()
 
-    def _losses(self, clip: Clip) -> dict[str, Tensor]:
+    def _losses(self, clip: Clip, focus: Focus) -> dict[str, Tensor]:
         """The parts of the loss, weighted."""
         targets = targets_of(clip)
         if targets is None and self.teacher is None:
             raise ValueError("the clips have no depth and poses: give a teacher to learn from")
-        outputs = self.module(clip.images)
+        outputs = self.module(clip.images, focus)
         parts: dict[str, Tensor] = {}
         if targets is not None:
             parts |= task_loss(outputs, targets, self.config.loss)
@@ -241,7 +249,7 @@ class Trainer:
             model_config=self.student.model.config,
             student=self.student.state_dict(),
             ema=self.ema.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            optimizers={name: o.state_dict() for name, o in self.optimizers.items()},
             random=random_state(),
             best_score=self.best_score,
             frames=self.frames,
@@ -255,7 +263,8 @@ class Trainer:
         self.best_score = state.best_score
         self.student.load_state_dict(state.student)
         self.ema.model.load_state_dict(state.ema)
-        self.optimizer.load_state_dict(state.optimizer)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state.optimizers[name])
         self.feed.skipped.clear()
         self.feed.skipped.update(state.skipped)
         set_random_state(state.random)

@@ -61,7 +61,7 @@ class WorldConfig:
 _OF_LEVEL: dict[str, dict[str, Any]] = {
     "easy": {
         "most_rooms": 1,
-        "step_m": 0.02,
+        "step_m": 0.008,
         "sway": 0.5,
         "exposure_change": 0.0,
         "sensor_noise": 0.0,

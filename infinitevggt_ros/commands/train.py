@@ -63,7 +63,11 @@ def run(options: argparse.Namespace) -> int:
             config = apply_options(state.config if state else TrainConfig(), options)
             teacher = load_checkpoint(options.teacher) if options.teacher else None
             training, validation = build_sources(
-                options.source, options.level, joined.device, labels_needed=teacher is None
+                options.source,
+                options.level,
+                joined.device,
+                labels_needed=teacher is None,
+                batch_frames=config.clips.batch_frames,
             )
             trainer = Trainer(
                 _network(options, state, config),

@@ -82,7 +82,9 @@ def test_a_bag_of_plain_images_has_no_labels(tmp_path: Path) -> None:
     shape = ClipShape(batch=1, frames=2, stride=1, height=28, width=42)
     assert set(bag.sample(shape, 0, np.random.default_rng(0)).tensors()) == {"images"}
     with pytest.raises(CommandError, match="--teacher"):
-        build_sources([f"bag:{path}"], "easy", torch.device("cpu"), labels_needed=True)
+        build_sources(
+            [f"bag:{path}"], "easy", torch.device("cpu"), labels_needed=True, batch_frames=4
+        )
 
 
 def test_a_corrupt_bag_is_left_out_and_named(
@@ -91,11 +93,13 @@ def test_a_corrupt_bag_is_left_out_and_named(
     broken = tmp_path / "broken.mcap"
     broken.write_bytes(world_bag.read_bytes()[:2000])
     names = [f"bag:{broken}", f"bag:{world_bag}"]
-    training, _ = build_sources(names, "easy", torch.device("cpu"), labels_needed=True)
+    training, _ = build_sources(
+        names, "easy", torch.device("cpu"), labels_needed=True, batch_frames=4
+    )
     assert len(training) == 1
     assert str(broken) in capsys.readouterr().err
     with pytest.raises(CommandError, match=r"broken\.mcap"):
-        build_sources(names[:1], "easy", torch.device("cpu"), labels_needed=True)
+        build_sources(names[:1], "easy", torch.device("cpu"), labels_needed=True, batch_frames=4)
 
 
 def test_a_bag_that_breaks_during_the_run_is_counted(world_bag: Path, tmp_path: Path) -> None:

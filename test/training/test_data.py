@@ -7,6 +7,7 @@ import pytest
 import torch
 from room_clips import RoomSource, room_clip
 
+from infinitevggt_core import geometry
 from infinitevggt_core.training import BadClipError, Clip, ClipShape
 from infinitevggt_core.training.clip import faults
 from infinitevggt_core.training.config import ClipConfig
@@ -20,7 +21,13 @@ from infinitevggt_core.training.seeds import (
     draw_training_seeds,
     draw_validation_seeds,
 )
-from infinitevggt_core.training.world_source import ValidationWorlds, WorldSource
+from infinitevggt_core.training.take import mirrored
+from infinitevggt_core.training.world_source import (
+    TAKE_FRAMES,
+    USES,
+    ValidationWorlds,
+    WorldSource,
+)
 
 CPU = torch.device("cpu")
 SHAPE = ClipShape(batch=3, frames=2, stride=1, height=28, width=42)
@@ -129,6 +136,34 @@ def test_worlds_give_labelled_clips_that_repeat() -> None:
         assert clip.images.shape == (2, 2, 3, 28, 42)
         for name, tensor in clip.tensors().items():
             assert torch.equal(tensor, again.tensors()[name])
+
+
+def test_a_mirrored_clip_shows_the_mirrored_room() -> None:
+    clip = room_clip(batch=1, frames=2)
+    other = mirrored(clip)
+    assert clip.depth is not None
+    assert other.depth is not None
+    assert not other.depth[..., 0].any()
+    points, seen_mirrored = (
+        geometry.world_points(c.depth, c.camera_from_world, c.intrinsics) for c in (clip, other)
+    )
+    want = points.flip(-2) * torch.tensor([-1.0, 1, 1])
+    torch.testing.assert_close(seen_mirrored[..., 1:, :], want[..., :-1, :], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(other.images[..., 1:], clip.images.flip(-1)[..., :-1])
+
+
+def test_takes_are_filmed_once_and_cut_within_their_length() -> None:
+    source = WorldSource("easy", batch_frames=8)
+    filmed = []
+    film = source._film
+    source._take = lambda *key: filmed.append(key) or film(*key)
+    shape = ClipShape(batch=2, frames=20, stride=1000, height=28, width=42)
+    clip = source.sample(shape, 0, np.random.default_rng(0))
+    assert clip.images.shape == (2, 20, 3, 28, 42)
+    assert faults(clip) == ["", ""]
+    later = USES * TAKE_FRAMES // 8 * 5
+    source.sample(shape, later, np.random.default_rng(0))
+    assert filmed[2][0] == filmed[0][0] + 5
 
 
 def test_images_and_depth_of_any_size_are_cut_alike() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from infinitevggt_core import Prediction
 from infinitevggt_core.geometry import camera_from_world, world_points
 from infinitevggt_core.training.clip import Clip
+from infinitevggt_core.training.focus import Focus
 from infinitevggt_core.training.losses import (
     LossConfig,
     distill_loss,
@@ -43,7 +44,8 @@ def room_targets() -> Targets:
 
 def perfect(targets: Targets, confidence: float = 2.0) -> Outputs:
     sure = torch.full_like(targets.depth, confidence)
-    return Outputs((targets.pose_encoding,) * 4, targets.depth, sure, targets.points, sure)
+    focus = Focus.whole(targets.depth.shape[1])
+    return Outputs((targets.pose_encoding,) * 4, focus, targets.depth, sure, targets.points, sure)
 
 
 def test_pose_loss_weighs_translation_rotation_and_field_of_view() -> None:
@@ -179,6 +181,7 @@ def test_copying_the_teacher_costs_nothing() -> None:
     assert taught.depth_confidence is not None
     copy = Outputs(
         (taught.pose_encoding,),
+        Focus.whole(3),
         taught.depth,
         taught.depth_confidence,
         taught.points,
@@ -201,7 +204,7 @@ def test_a_teacher_that_is_not_finite_somewhere_leaves_no_nan_in_the_gradient() 
     sure = torch.full_like(depth, 2.0)
     taught = targets_of_teacher(Prediction(torch.rand(1, 2, 9), depth, sure, points, sure))
     guess = torch.rand(1, 2, 4, 4, requires_grad=True)
-    outputs = Outputs((torch.rand(1, 2, 9),), guess, sure, None, None)
+    outputs = Outputs((torch.rand(1, 2, 9),), Focus.whole(2), guess, sure, None, None)
     sum(distill_loss(outputs, taught, LossConfig()).values()).backward()
     assert guess.grad is not None
     assert guess.grad.isfinite().all()

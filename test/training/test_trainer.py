@@ -11,11 +11,13 @@ from runs import changed, small_student, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from infinitevggt_core import StreamSession, load_checkpoint
+from infinitevggt_core.attention import batch_attention
 from infinitevggt_core.training import Clip, ClipShape, DivergedError, RunState
 from infinitevggt_core.training.config import OptimizerConfig, StudentConfig
+from infinitevggt_core.training.focus import Focus, focus_at
 from infinitevggt_core.training.metrics import angle_deg, measure
 from infinitevggt_core.training.optimizer import learning_rate
-from infinitevggt_core.training.student import Student
+from infinitevggt_core.training.student import Student, masked_attention
 from infinitevggt_core.training.targets import targets_of
 
 
@@ -210,9 +212,47 @@ def test_the_student_predicts_what_the_network_does() -> None:
     model, images = small_student(), room_clip(batch=2).images
     outputs = Student(model, StudentConfig(precision="fp32"))(images)
     want = model(images, "causal")
-    for name in ("pose_encoding", "depth", "depth_confidence", "points", "points_confidence"):
-        torch.testing.assert_close(getattr(outputs.prediction, name), getattr(want, name))
+    for name in ("depth", "depth_confidence", "points", "points_confidence"):
+        torch.testing.assert_close(getattr(outputs, name), getattr(want, name))
+    torch.testing.assert_close(outputs.poses[-1], want.pose_encoding)
     assert len(outputs.poses) == 4
+
+
+def test_a_focus_leaves_out_maps_and_nothing_else() -> None:
+    student = Student(small_student(), StudentConfig(precision="fp32"), matches=True)
+    images = room_clip(batch=2, frames=3).images
+    whole, part = student(images), student(images, Focus(dense=(0, 2), reference=1))
+    torch.testing.assert_close(part.poses[-1], whole.poses[-1])
+    torch.testing.assert_close(part.depth, whole.depth[:, [0, 2]])
+    torch.testing.assert_close(part.points, whole.points[:, [0, 2]])
+    assert [m.shape[2] for m in whole.matches] == [2] * 3
+    assert [m.shape[2] for m in part.matches] == [1] * 3
+
+
+def test_foci_of_a_step_repeat_and_lie_in_the_clip() -> None:
+    foci = [focus_at(step, 5, 2, seed=1) for step in range(200)]
+    assert foci == [focus_at(step, 5, 2, seed=1) for step in range(200)]
+    assert {frame for focus in foci for frame in focus.dense} == set(range(5))
+    assert {focus.reference for focus in foci} == set(range(4))
+    assert all(len(focus.dense) == 2 for focus in foci)
+    assert focus_at(0, 5, 0, seed=1).dense == tuple(range(5))
+
+
+def test_masked_attention_is_causal_attention() -> None:
+    q, k, v = torch.randn(3, 2, 2, 12, 8).unbind(0)
+    want = batch_attention("causal", 4, window=1)(q, k, v)
+    torch.testing.assert_close(masked_attention(4, q, k, v), want)
+
+
+def test_muon_turns_the_matrices_of_blocks_and_learns(tmp_path: Path) -> None:
+    config = changed(optimizer={"optimizer": "muon", "steps": 30, "lr": 3e-3})
+    run = trainer(tmp_path, config, OneClip())
+    turned = run.optimizers["muon"].param_groups[0]["params"]
+    assert {p.ndim for p in turned} == {2}
+    blocks = 2 * 4 + 1
+    assert len(turned) == 4 * blocks
+    losses = [run._train_step()["loss"] for _ in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_bf16_keeps_poses_and_losses_in_fp32() -> None:

@@ -9,6 +9,7 @@ from runs import changed, small_student
 
 from infinitevggt_core.training import Trainer, processes
 from infinitevggt_core.training.curriculum import shape_at
+from infinitevggt_core.training.focus import Focus
 
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
@@ -26,10 +27,10 @@ with processes("cpu") as joined:
         processes=joined,
     )
     start = 5 * joined.rank
-    parts = run._losses(room_clip(2, 3, start=start))
+    parts = run._losses(room_clip(2, 3, start=start), Focus.whole(3))
     torch.stack(list(parts.values())).sum().backward()
     gradients = {n: p.grad.clone() for n, p in run.student.model.named_parameters()}
-    run.optimizer.zero_grad(set_to_none=True)
+    run.student.zero_grad(set_to_none=True)
     images = run.feed.batch(joined.rank, shape_at(0, config.clips, 14, 0)).images
     report = run.run()
     torch.save(
