@@ -21,6 +21,8 @@ KNOWN_NAMES = ("model.safetensors", "model.pt", "model.pth", "checkpoints.pth")
 INDEX_NAME = "model.safetensors.index.json"
 CONFIG_KEY = "infinitevggt_config"
 WRAPPERS = ("model", "state_dict", "model_state_dict")
+SHIPPED = {"tiny": Path(__file__).parent / "weights" / "tiny.safetensors"}
+"""Checkpoints that come with the package, by name; docs/tiny.md is the model card."""
 RANDOM = {"random:tiny": ModelConfig.tiny(), "random:full": ModelConfig()}
 """Names of networks with random weights, for tests and for measuring speed."""
 
@@ -37,8 +39,9 @@ def load_checkpoint(
 ) -> VGGT:
     """The network with the weights of `source`, fp32, ready to infer.
 
-    source: a .pt, .pth or .safetensors file, a directory that holds one, a hub id ("owner/name" or
-    "owner/name@revision"), or "random:tiny" / "random:full". config: the sizes, where the
+    source: "tiny", which comes with the package; a .pt, .pth or .safetensors file, a directory that
+    holds one, a hub id ("owner/name" or "owner/name@revision"), or "random:tiny" / "random:full".
+    config: the sizes, where the
     checkpoint does not tell them; published checkpoints and our own need none. Every key of the
     network must be there and no other. Raises CheckpointError.
     """
@@ -121,7 +124,7 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:
-    path = Path(source)
+    path = SHIPPED.get(str(source), Path(source))
     if path.is_file():
         return path
     if path.is_dir():
@@ -129,7 +132,8 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     name = str(source)
     if path.suffix in SUFFIXES or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(
-            f"{name}: no such file or directory, and not a hub id of the form owner/name"
+            f"{name}: no such file or directory, and neither a hub id of the form owner/name nor "
+            f"one of {', '.join((*SHIPPED, *RANDOM))}"
         )
     return _in_directory(_download(name))
 

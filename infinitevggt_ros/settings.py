@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import check_options, option
 
-DEFAULT_CHECKPOINT = "random:tiny"
+DEFAULT_CHECKPOINT = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ModelSettings:
     checkpoint: str = option(
         "",
         "file, directory or hub id of a checkpoint (StreamVGGT, VGGT-1B, STream3R or our own); "
-        f"empty: {DEFAULT_CHECKPOINT}, random weights whose geometry means nothing",
+        f"empty: {DEFAULT_CHECKPOINT}, which comes with the package",
     )
     device: str = option("auto", "torch device; auto: cuda if there is one, else cpu")
     precision: str = option(

@@ -8,7 +8,6 @@ import torch
 from infinitevggt_core.training import ClipSource
 from infinitevggt_core.training.world_source import ValidationWorlds, WorldSource
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.training_bags import BagClips
 
 
 def build_sources(
@@ -32,6 +31,8 @@ def build_sources(
             training.append(WorldSource(level, device, batch_frames=batch_frames))
             validation.append(ValidationWorlds(level, device))
         elif kind == "bag" and path:
+            from infinitevggt_ros.training_bags import BagClips  # worlds need no ROS
+
             try:
                 bags = [BagClips(Path(path), held_out=held_out) for held_out in (False, True)]
             except CommandError as error:

@@ -29,11 +29,11 @@ class Take:
     """Frames of the world's walk from one frame to the next."""
 
     @classmethod
-    def of(cls, film: WorldClips, stride: int) -> "Take":
-        """film: [1, T, ...]."""
-        images = (film.images[0].clamp(0, 1) * 255).round().to(torch.uint8)
-        poses, intrinsics = film.camera_from_world[0].float(), film.intrinsics[0].float()
-        return cls(images, film.depth[0].half(), poses, intrinsics, stride)
+    def of(cls, film: WorldClips, index: int, stride: int) -> "Take":
+        """One world of a film [B, T, ...]."""
+        images = (film.images[index].clamp(0, 1) * 255).round().to(torch.uint8)
+        poses, intrinsics = film.camera_from_world[index].float(), film.intrinsics[index].float()
+        return cls(images, film.depth[index].half(), poses, intrinsics, stride)
 
     def cut(self, frames: int, stride: int, rng: np.random.Generator) -> Clip:
         """A clip [1, frames, ...] from anywhere, about `stride` frames of the walk apart; every

@@ -1,7 +1,5 @@
 """Clips of synthetic worlds, rendered as they are needed."""
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 
@@ -13,7 +11,9 @@ from infinitevggt_core.training.seeds import (
     draw_validation_seeds,
 )
 from infinitevggt_core.training.take import Take
-from infinitevggt_core.worlds import sample_clips
+from infinitevggt_core.worlds import WorldConfig, sample_clips
+from infinitevggt_core.worlds.clips import START_FRAMES, cached_world
+from infinitevggt_core.worlds.renderer import render
 
 TAKE_FRAMES = 48
 TAKE_STRIDES = 4
@@ -37,33 +37,38 @@ class WorldSource:
         """batch_frames: of one `sample`, about."""
         self.level, self.device, self.seed = level, str(device), seed
         self.batch_frames = batch_frames
-        self._take = lru_cache(maxsize=POOL)(self._film)
+        self._filmed: dict[tuple[int, ...], Take] = {}
 
     def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
         oldest = number * self.batch_frames // (USES * TAKE_FRAMES)
-        members = oldest + rng.integers(0, POOL, shape.batch)
-        length = max(TAKE_FRAMES, shape.frames)
-        takes = [
-            self._take(member, length, shape.height, shape.width) for member in members.tolist()
-        ]
-        return join([take.cut(shape.frames, shape.stride, rng) for take in takes])
-
-    def _film(self, member: int, length: int, height: int, width: int) -> Take:
-        rng = np.random.default_rng((self.seed, member))
-        seeds = draw_training_seeds(rng, 1)
-        check_training_seeds(seeds)
-        stride = int(rng.integers(1, TAKE_STRIDES + 1))
-        film = sample_clips(
-            seeds,
-            length,
-            height,
-            width,
-            level=self.level,
-            stride=stride,
-            draw=member,
-            device=self.device,
+        self._filmed = {key: take for key, take in self._filmed.items() if key[0] >= oldest}
+        members = (oldest + rng.integers(0, POOL, shape.batch)).tolist()
+        size = (max(TAKE_FRAMES, shape.frames), shape.height, shape.width)
+        # together, which is what makes filming on a GPU fast
+        missing = [m for m in dict.fromkeys(members) if (m, *size) not in self._filmed]
+        if missing:
+            takes = zip(missing, self._film(missing, *size), strict=True)
+            self._filmed |= {(member, *size): take for member, take in takes}
+        return join(
+            [
+                self._filmed[(member, *size)].cut(shape.frames, shape.stride, rng)
+                for member in members
+            ]
         )
-        return Take.of(film, stride)
+
+    def _film(self, members: list[int], length: int, height: int, width: int) -> list[Take]:
+        """What a take shows depends on the member alone."""
+        rngs = [np.random.default_rng((self.seed, member)) for member in members]
+        seeds = [draw_training_seeds(rng, 1)[0] for rng in rngs]
+        check_training_seeds(seeds)
+        strides = [int(rng.integers(1, TAKE_STRIDES + 1)) for rng in rngs]
+        starts = [int(rng.integers(START_FRAMES)) for rng in rngs]
+        times = torch.tensor(starts)[:, None] + torch.tensor(strides)[:, None] * torch.arange(
+            length
+        )
+        worlds = [cached_world(seed, WorldConfig.of(self.level)) for seed in seeds]
+        film = render(worlds, times.double(), height, width, self.device)
+        return [Take.of(film, index, stride) for index, stride in enumerate(strides)]
 
 
 class ValidationWorlds:

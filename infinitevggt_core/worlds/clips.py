@@ -10,7 +10,7 @@ from infinitevggt_core.worlds.dice import Dice
 from infinitevggt_core.worlds.renderer import render
 from infinitevggt_core.worlds.world import World, WorldClips
 
-_START_FRAMES = 600
+START_FRAMES = 600
 """Clips begin within this many frames of a world's walk."""
 
 
@@ -40,7 +40,7 @@ def sample_clips(
     config = config or WorldConfig.of(level)
     worlds = [cached_world(seed, config) for seed in seeds]
     starts = [
-        Dice(seed, "clip", place, draw).integer(_START_FRAMES) for place, seed in enumerate(seeds)
+        Dice(seed, "clip", place, draw).integer(START_FRAMES) for place, seed in enumerate(seeds)
     ]
     steps = torch.arange(frames, dtype=torch.float64) * stride
     times = torch.tensor(starts, dtype=torch.float64)[:, None] + steps

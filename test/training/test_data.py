@@ -152,18 +152,21 @@ def test_a_mirrored_clip_shows_the_mirrored_room() -> None:
     torch.testing.assert_close(other.images[..., 1:], clip.images.flip(-1)[..., :-1])
 
 
-def test_takes_are_filmed_once_and_cut_within_their_length() -> None:
+def test_takes_are_filmed_once_and_cut_within_their_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     source = WorldSource("easy", batch_frames=8)
-    filmed = []
+    filmed: list[int] = []
     film = source._film
-    source._take = lambda *key: filmed.append(key) or film(*key)
+    monkeypatch.setattr(source, "_film", lambda m, *size: filmed.extend(m) or film(m, *size))
     shape = ClipShape(batch=2, frames=20, stride=1000, height=28, width=42)
     clip = source.sample(shape, 0, np.random.default_rng(0))
     assert clip.images.shape == (2, 20, 3, 28, 42)
     assert faults(clip) == ["", ""]
-    later = USES * TAKE_FRAMES // 8 * 5
-    source.sample(shape, later, np.random.default_rng(0))
-    assert filmed[2][0] == filmed[0][0] + 5
+    source.sample(shape, 1, np.random.default_rng(0))
+    assert len(filmed) == 2
+    source.sample(shape, 5 * USES * TAKE_FRAMES // 8, np.random.default_rng(0))
+    assert filmed[2:] == [member + 5 for member in filmed[:2]]
 
 
 def test_images_and_depth_of_any_size_are_cut_alike() -> None:
