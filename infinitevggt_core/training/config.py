@@ -103,7 +103,7 @@ class TrainConfig:
 
     seed: int = option(0, "of weights and data", low=0, high=2**31 - 1)
     validate_every: int = option(500, "steps between validations", low=1, high=10_000_000)
-    validation_clips: int = option(32, "clips of a validation", low=1, high=100_000)
+    validation_clips: int = option(32, "clips of a validation; 0: none", low=0, high=100_000)
     save_every: int = option(500, "steps between checkpoints", low=1, high=10_000_000)
     log_every: int = option(20, "steps between points of the curves", low=1, high=1_000_000)
     half: bool = option(True, "save checkpoints in half precision")

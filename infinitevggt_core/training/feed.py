@@ -10,6 +10,10 @@ from infinitevggt_core.training.clip import BadClipError, Clip, ClipShape, ClipS
 MOST_ATTEMPTS = 200
 
 
+class NoClipsError(RuntimeError):
+    """Data with hardly anything usable; the message counts why."""
+
+
 class ClipFeed:
     """Usable clips from a source. A batch depends on the seed and its number alone, so that a
     resumed run goes on with the same data, and every process of a run draws its own."""
@@ -20,7 +24,7 @@ class ClipFeed:
         """How often a clip was refused, by reason."""
 
     def batch(self, number: int, shape: ClipShape) -> Clip:
-        """Raises RuntimeError when the source has hardly anything usable."""
+        """Raises NoClipsError when the source has hardly anything usable."""
         found: list[Clip] = []
         wanted = shape.batch
         for attempt in range(MOST_ATTEMPTS):
@@ -33,7 +37,10 @@ class ClipFeed:
             if usable is not None:
                 found.append(usable[slice(0, missing)])
         reasons = ", ".join(f"{reason}: {count}" for reason, count in self.skipped.items())
-        raise RuntimeError(f"the data has no usable clips of {shape}; skipped {reasons}")
+        raise NoClipsError(
+            f"no usable clips of {shape.frames} frames, {shape.stride} apart, {shape.width}x"
+            f"{shape.height} px, in {MOST_ATTEMPTS} attempts; skipped: {reasons}"
+        )
 
     def _usable(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip | None:
         try:

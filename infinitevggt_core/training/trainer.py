@@ -92,7 +92,7 @@ class Trainer:
         self.teacher = teacher.to(device).requires_grad_(False).eval() if teacher else None
         self.feed = ClipFeed(source, config.seed, device)
         self.validation = None
-        if validation is not None:
+        if validation is not None and config.validation_clips:
             feed = ClipFeed(validation, VALIDATION_SEED, device)
             shape = full_shape(config.clips, patch)
             self.validation = Validation(feed, shape, config.validation_clips, self.teacher)

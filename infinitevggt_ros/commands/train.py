@@ -22,6 +22,7 @@ from infinitevggt_core.training import (
     initialise,
     processes,
 )
+from infinitevggt_core.training.feed import NoClipsError
 from infinitevggt_core.training.mixture import Mixture
 from infinitevggt_core.training.state import STATE_NAME
 from infinitevggt_core.whole_file import whole_file
@@ -83,6 +84,9 @@ def run(options: argparse.Namespace) -> int:
             report = trainer.run()
             if joined.is_first:
                 print(_summary(report, options.out))
+    except NoClipsError as error:
+        shorter = "show shorter clips (--frames-last, --stride-last), or --validation-clips 0"
+        raise CommandError(f"{error}. A bag may be too short: {shorter}") from error
     except (CheckpointError, DivergedError) as error:
         raise CommandError(str(error)) from error
     return 0

@@ -125,6 +125,19 @@ def test_plain_images_are_distilled_with_one_command_and_resumed(
     assert "finished at step 3" in capsys.readouterr().out
 
 
+def test_a_bag_that_is_too_short_to_validate_on_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_image_bag(tmp_path / "plain.mcap", 10), tmp_path / "run"
+    options = ["--source", f"bag:{path}", "--teacher", "random:tiny", *SMALL_RUN]
+    options += ["--frames-last", "4"]
+    assert cli.main(["train", "--out", str(out), *options]) == 1
+    said = capsys.readouterr().err
+    assert "fewer images than a clip has" in said
+    assert "--validation-clips 0" in said
+    assert cli.main(["train", "--out", str(out / "2"), *options, "--validation-clips", "0"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

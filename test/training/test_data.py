@@ -12,7 +12,7 @@ from infinitevggt_core.training import BadClipError, Clip, ClipShape
 from infinitevggt_core.training.clip import faults
 from infinitevggt_core.training.config import ClipConfig
 from infinitevggt_core.training.curriculum import full_shape, shape_at
-from infinitevggt_core.training.feed import ClipFeed
+from infinitevggt_core.training.feed import ClipFeed, NoClipsError
 from infinitevggt_core.training.fitting import fit_depth, fit_image, fit_to
 from infinitevggt_core.training.mixture import Mixture
 from infinitevggt_core.training.seeds import (
@@ -75,7 +75,7 @@ def test_data_without_anything_usable_ends_the_run_with_the_reasons() -> None:
         def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
             raise BadClipError("corrupt bag")
 
-    with pytest.raises(RuntimeError, match="corrupt bag: 200"):
+    with pytest.raises(NoClipsError, match="corrupt bag: 200"):
         ClipFeed(Nothing(), 0, CPU).batch(0, SHAPE)
 
 
