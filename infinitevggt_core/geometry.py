@@ -73,6 +73,17 @@ def encode_pose(transform: Tensor, intrinsics: Tensor, height: int, width: int) 
     )
 
 
+def angle_deg(rotation: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) -> their angles (...), degrees."""
+    # atan2 and not acos: exact for small angles too
+    difference = rotation - rotation.transpose(-1, -2)
+    sine = torch.stack(
+        (difference[..., 2, 1], difference[..., 0, 2], difference[..., 1, 0]), dim=-1
+    ).norm(dim=-1)
+    cosine = rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1
+    return torch.atan2(sine, cosine).rad2deg()
+
+
 def invert(transform: Tensor) -> Tensor:
     """Inverse of rigid transforms (..., 3, 4)."""
     rotation = transform[..., :3].transpose(-1, -2)

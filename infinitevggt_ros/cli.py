@@ -17,6 +17,7 @@ COMMANDS = {
     "replay": "play a ROS 2 bag onto live topics, with /clock",
     "images-to-bag": "turn a directory of images or a video file into a bag",
     "train": "train a network on synthetic worlds or on bags, distil it from another",
+    "evaluate": "measure pose, depth and map of a stream against the truth",
     "synthetic-bag": "film a synthetic world into a bag, with the truth beside each image",
     "info": "show a checkpoint, the device and the versions in use",
 }

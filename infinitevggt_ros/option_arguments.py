@@ -1,6 +1,7 @@
 """Command line options of a settings dataclass: one for each field, its default never repeated."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -38,6 +39,15 @@ def option_fields(kind: type[Any]) -> Iterator[Field[Any]]:
 
 def option_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """HxW, pixels, as an argument's type."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    height, width = map(int, match.groups()) if match else (0, 0)
+    if not (8 <= height <= 4096 and 8 <= width <= 4096):
+        raise argparse.ArgumentTypeError(f"{text} is no size HxW, such as 240x320, 8 to 4096 each")
+    return height, width
 
 
 def _applied(settings: Any, given: dict[str, Any]) -> Any:

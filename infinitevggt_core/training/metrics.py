@@ -79,16 +79,5 @@ def _rotation_errors(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     found_turns = geometry.rotation_from_quaternion(found[..., 3:7])
     relative = found_turns @ found_turns[:, :1].transpose(-1, -2)
     relative_wanted = wanted_turns @ wanted_turns[:, :1].transpose(-1, -2)
-    errors = angle_deg(relative @ relative_wanted.transpose(-1, -2))[:, 1:]
-    return errors.mean(1), angle_deg(relative_wanted)[:, 1:].mean(1)
-
-
-def angle_deg(rotation: Tensor) -> Tensor:
-    """(..., 3, 3) -> (...) angle of the rotation."""
-    # atan2 and not acos: exact for small angles too
-    difference = rotation - rotation.transpose(-1, -2)
-    sine = torch.stack(
-        (difference[..., 2, 1], difference[..., 0, 2], difference[..., 1, 0]), dim=-1
-    ).norm(dim=-1)
-    cosine = rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1
-    return torch.atan2(sine, cosine).rad2deg()
+    errors = geometry.angle_deg(relative @ relative_wanted.transpose(-1, -2))[:, 1:]
+    return errors.mean(1), geometry.angle_deg(relative_wanted)[:, 1:].mean(1)

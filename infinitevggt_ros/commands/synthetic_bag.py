@@ -7,12 +7,12 @@ and /odometry.
 """
 
 import argparse
-import re
 from fractions import Fraction
 from pathlib import Path
 
 from infinitevggt_core.worlds.config import LEVELS, MOTIONS
 from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.option_arguments import image_size
 
 EXAMPLE = "infinitevggt synthetic-bag --seed 7 --frames 200 --level easy --size 240x320 world.mcap"
 
@@ -26,7 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--frames", type=int, default=200, help="images to film")
     add("--level", choices=LEVELS, default="standard", help="how difficult the world is")
     add("--motion", choices=MOTIONS, default="any", help="who carries the camera; any: the seed")
-    add("--size", type=_size, default="240x320", metavar="HxW", help="size of the images, pixels")
+    add(
+        "--size",
+        type=image_size,
+        default="240x320",
+        metavar="HxW",
+        help="size of the images, pixels",
+    )
     add("--rate", type=_rate_hz, default="10", metavar="HZ", help="images per second")
     add("--device", default="cpu", help="where to render: cpu or cuda")
     add("--overwrite", action="store_true", help="replace a bag that exists")
@@ -67,14 +73,6 @@ def film(options: argparse.Namespace) -> None:
         progress = tqdm(frames, desc="filming", total=options.frames, unit="image", disable=None)
         for index, frame in enumerate(progress):
             bag.write(index, frame, frame_stamp_ns(START_NS, index, options.rate))
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    height, width = map(int, match.groups()) if match else (0, 0)
-    if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise argparse.ArgumentTypeError(f"{text} is no size HxW, such as 240x320, 8 to 4096 each")
-    return height, width
 
 
 def _rate_hz(text: str) -> Fraction:

@@ -10,12 +10,12 @@ from room_clips import RoomSource, room_clip
 from runs import changed, small_student, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from infinitevggt_core import StreamSession, load_checkpoint
+from infinitevggt_core import StreamSession, geometry, load_checkpoint
 from infinitevggt_core.attention import batch_attention
 from infinitevggt_core.training import Clip, ClipShape, DivergedError, RunState
 from infinitevggt_core.training.config import OptimizerConfig, StudentConfig
 from infinitevggt_core.training.focus import Focus, focus_at
-from infinitevggt_core.training.metrics import angle_deg, measure
+from infinitevggt_core.training.metrics import measure
 from infinitevggt_core.training.optimizer import learning_rate
 from infinitevggt_core.training.student import Student, masked_attention
 from infinitevggt_core.training.targets import targets_of
@@ -295,4 +295,4 @@ def test_angles_are_exact_where_they_are_small() -> None:
     turn[:, 2, 2] = 1
     turn[:, 0, 0] = turn[:, 1, 1] = angle.cos()
     turn[:, 1, 0], turn[:, 0, 1] = angle.sin(), -angle.sin()
-    torch.testing.assert_close(angle_deg(turn), angle.rad2deg(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(geometry.angle_deg(turn), angle.rad2deg(), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,20 @@
+"""How good poses, depth and maps are, computed as the field computes them. NumPy, float64.
+
+trajectory.py: ATE, RPE, rotation. depth.py: AbsRel, delta. cloud.py: accuracy, completion, normal
+consistency. synthetic_world.py: all of them for one synthetic world.
+"""
+
+from infinitevggt_core.evaluation.cloud import CloudErrors, cloud_errors
+from infinitevggt_core.evaluation.depth import DepthErrors, DepthSample
+from infinitevggt_core.evaluation.similarity import Similarity
+from infinitevggt_core.evaluation.trajectory import TrajectoryErrors, trajectory_errors
+
+__all__ = [
+    "CloudErrors",
+    "DepthErrors",
+    "DepthSample",
+    "Similarity",
+    "TrajectoryErrors",
+    "cloud_errors",
+    "trajectory_errors",
+]

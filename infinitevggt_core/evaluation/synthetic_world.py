@@ -1,0 +1,143 @@
+"""A stream through a synthetic world, measured against all that is true about it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from infinitevggt_core import geometry
+from infinitevggt_core.evaluation.cloud import align, cloud_errors
+from infinitevggt_core.evaluation.depth import DepthSample, spread
+from infinitevggt_core.evaluation.similarity import Array
+from infinitevggt_core.evaluation.trajectory import trajectory_errors
+from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.session import StreamSession
+from infinitevggt_core.worlds import World, WorldFrame
+
+MOST_POINTS = 200_000
+"""Of the cloud, over the whole stream."""
+MOST_PIXELS = 2_000_000
+"""Of the depth maps, over the whole stream."""
+SURFACE_POINTS = 150_000
+SEEN_M = 0.05
+"""Surface this near to what some camera saw has to be in the map."""
+Values = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldReport:
+    """What one stream was worth."""
+
+    seed: int
+    frames: int
+    errors: Values
+    """Of TrajectoryErrors, DepthErrors and CloudErrors by their names, depth's with "depth_" before
+    them; fps: frames per second of the network and its memory; memory_mb: of the stream's state."""
+    trivial: Values
+    """The same of guesses that look at nothing: identity (the camera stands), constant_velocity (it
+    goes straight ahead), one depth everywhere."""
+
+
+def evaluate_world(
+    world: World,
+    frames: int,
+    size: tuple[int, int],
+    session: StreamSession,
+    progress: Callable[[], object] = lambda: None,
+) -> WorldReport:
+    """Stream the world's first frames, `size` (H, W) px, through a session that is reset first.
+
+    progress: called once a frame.
+    """
+    session.reset()
+    record = StreamRecord(world, frames)
+    seconds = 0.0
+    device = session.model.device
+    for frame in shots(world, frames, size, device):
+        finish(device)
+        started = time.perf_counter()
+        prediction = session.push(frame.image)
+        finish(device)
+        seconds += time.perf_counter() - started
+        record.add(frame, prediction)
+        progress()
+    errors = record.errors()
+    errors |= {"fps": frames / seconds, "memory_mb": session.memory_bytes / 1e6}
+    return WorldReport(world.seed, frames, errors, record.trivial())
+
+
+def shots(
+    world: World, frames: int, size: tuple[int, int], device: torch.device
+) -> Iterator[WorldFrame]:
+    """The frames, filmed where the network runs."""
+    return world.sequence(frames, *size, device=str(device))
+
+
+def finish(device: torch.device) -> None:
+    """Wait for the device: only then does the clock say how long it took."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class StreamRecord:
+    """Poses of every frame, and pixels of every frame up to a total."""
+
+    def __init__(self, world: World, frames: int) -> None:
+        self.world = world
+        self._depth = DepthSample(max(1, MOST_PIXELS // frames))
+        self._points_per_frame = max(1, MOST_POINTS // frames)
+        self._poses: list[tuple[Array, Array]] = []
+        self._points: list[tuple[Array, Array]] = []
+
+    def add(self, frame: WorldFrame, prediction: Prediction) -> None:
+        depth, pose = prediction.depth[0], prediction.camera_from_world[0]
+        self._depth.add(depth.float().cpu().numpy(), frame.depth.cpu().numpy())
+        self._poses.append((as_array(pose), as_array(frame.camera_from_world)))
+        places = spread(depth.numel(), self._points_per_frame)
+        truth = geometry.world_points(
+            frame.depth.double(), frame.camera_from_world, frame.intrinsics
+        )
+        clouds = (prediction.world_points()[0], truth)
+        found, true_points = (as_array(cloud.reshape(-1, 3))[places] for cloud in clouds)
+        self._points.append((found, true_points))
+
+    def errors(self) -> Values:
+        found, truth = (np.stack(poses) for poses in zip(*self._poses, strict=True))
+        cloud, seen = (np.concatenate(points) for points in zip(*self._points, strict=True))
+        surface, normals = (as_array(x) for x in self.world.surface(SURFACE_POINTS))
+        in_view = cKDTree(seen).query(surface)[0] < SEEN_M
+        surface, normals = surface[in_view], normals[in_view]
+        return {
+            **asdict(trajectory_errors(found, truth)),
+            **named("depth", asdict(self._depth.errors())),
+            **asdict(cloud_errors(align(cloud, seen, surface), surface, normals)),
+        }
+
+    def trivial(self) -> Values:
+        truth = np.stack([pose for _, pose in self._poses])
+        still = np.broadcast_to(np.eye(3, 4), truth.shape)
+        ahead = still.copy()
+        ahead[:, 2, 3] = -np.arange(len(truth))
+        standing = trajectory_errors(still, truth)
+        return {
+            "ate_percent_identity": standing.ate_percent,
+            "ate_percent_constant_velocity": trajectory_errors(ahead, truth).ate_percent,
+            "rotation_deg_median": standing.rotation_deg_median,
+            **named("depth", asdict(self._depth.trivial())),
+        }
+
+
+def as_array(tensor: Tensor) -> Array:
+    return tensor.detach().double().cpu().numpy()
+
+
+def named(prefix: str, values: Values) -> Values:
+    return {f"{prefix}_{name}": value for name, value in values.items()}
+
+
+def mean_of(values: list[Values]) -> Values:
+    return {name: float(np.mean([row[name] for row in values])) for name in values[0]}

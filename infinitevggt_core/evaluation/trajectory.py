@@ -1,0 +1,83 @@
+"""Errors of a trajectory against the truth (Sturm et al. 2012; Zhang and Scaramuzza 2018)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from infinitevggt_core import geometry
+from infinitevggt_core.evaluation.similarity import Array, Similarity
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryErrors:
+    """Lengths in units of the truth (metres), angles in degrees."""
+
+    ate_rmse: float
+    """Absolute trajectory error: root mean square distance of the aligned camera centres."""
+    ate_percent: float
+    """The same in per cent of the true path's length."""
+    path_length: float
+    scale: float
+    """Of the alignment: units of the truth per unit of the stream."""
+    rotation_deg_median: float
+    """Orientations of the cameras relative to the first, found against true."""
+    rotation_deg_max: float
+    rpe_translation: float
+    """Relative pose error from one frame to the next, at the alignment's scale: RMS."""
+    rpe_rotation_deg: float
+
+
+def trajectory_errors(found: Array, truth: Array, *, scaled: bool = True) -> TrajectoryErrors:
+    """Of camera_from_world poses (N, 3, 4), N >= 2, in worlds of their own.
+
+    scaled: align with Sim(3), as is right for a camera without scale, or with SE(3).
+    """
+    if found.shape != truth.shape or len(found) < 2:
+        raise ValueError(f"two or more pairs of poses are needed: {found.shape}, {truth.shape}")
+    centers, true_centers = camera_centers(found), camera_centers(truth)
+    alignment = Similarity.of(centers, true_centers, scaled=scaled)
+    distance = np.linalg.norm(alignment(centers) - true_centers, axis=1)
+    ate = float(np.sqrt(np.square(distance).mean()))
+    path = float(np.linalg.norm(np.diff(true_centers, axis=0), axis=1).sum())
+    turned = _angle_deg(_since_first(found) @ _since_first(truth).transpose(0, 2, 1))
+    step, true_step = _steps(found, alignment.scale), _steps(truth, 1.0)
+    # of inv(true step) @ step, whose translation a rotation does not change in length
+    moved = np.linalg.norm(step[..., 3] - true_step[..., 3], axis=1)
+    spun = _angle_deg(true_step[..., :3].transpose(0, 2, 1) @ step[..., :3])
+    return TrajectoryErrors(
+        ate_rmse=ate,
+        ate_percent=100 * ate / max(path, 1e-12),
+        path_length=path,
+        scale=alignment.scale,
+        rotation_deg_median=float(np.median(turned)),
+        rotation_deg_max=float(turned.max()),
+        rpe_translation=float(np.sqrt(np.square(moved).mean())),
+        rpe_rotation_deg=float(np.sqrt(np.square(spun).mean())),
+    )
+
+
+def camera_centers(camera_from_world: Array) -> Array:
+    """(N, 3, 4) -> (N, 3), in the world."""
+    rotation, translation = camera_from_world[..., :3], camera_from_world[..., 3]
+    centers: Array = -np.einsum("nij,ni->nj", rotation, translation)
+    return centers
+
+
+def _angle_deg(rotation: Array) -> Array:
+    return np.asarray(geometry.angle_deg(torch.from_numpy(rotation)).numpy())
+
+
+def _since_first(camera_from_world: Array) -> Array:
+    rotation = camera_from_world[..., :3]
+    since: Array = rotation @ rotation[0].T
+    return since
+
+
+def _steps(camera_from_world: Array, scale: float) -> Array:
+    """(N - 1, 3, 4): the next camera in the axes of each, lengths times `scale`."""
+    rotation, centers = camera_from_world[..., :3], camera_from_world[..., :3].transpose(0, 2, 1)
+    turn = rotation[:-1] @ centers[1:]
+    way = np.diff(camera_centers(camera_from_world), axis=0)
+    shift = scale * np.einsum("nij,nj->ni", rotation[:-1], way)
+    return np.concatenate((turn, shift[..., None]), axis=-1)
