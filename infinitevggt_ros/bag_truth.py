@@ -1,0 +1,113 @@
+"""What a bag knows about its images besides them: poses, depth and calibration."""
+
+from bisect import bisect_left
+from typing import Any
+
+import numpy as np
+from cv_bridge import CvBridge
+from numpy.typing import NDArray
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, Image
+
+from infinitevggt_ros.bag_poses import BagPoses
+from infinitevggt_ros.bags.cdr import header_stamp_ns
+from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.commands import CommandError
+
+DEPTH_UNITS_M = {"32FC1": 1.0, "16UC1": 0.001, "mono16": 0.001}
+"""Metres per unit of a depth image (REP-118)."""
+DEPTH_TOLERANCE_NS = 20_000_000
+"""Greatest time between an image and its depth."""
+
+
+class NoTruthError(LookupError):
+    """Nothing usable was recorded for an image; `reason` is a few words that are counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BagTruth:
+    """Of one image topic. Poses are of the frame that the calibration names."""
+
+    def __init__(self, reader: BagReader, image_topic: str) -> None:
+        self.info = _first_info(reader, image_topic)
+        """Calibration, None if there is none."""
+        self._bridge = CvBridge()
+        self._depth_topic = _depth_topic(reader)
+        self._depths_at = stamps(reader, self._depth_topic)
+        self._poses = BagPoses(reader)
+
+    @property
+    def has_poses(self) -> bool:
+        return self._poses.moves(str(self.info.header.frame_id) if self.info else "")
+
+    @property
+    def missing(self) -> str:
+        """What the bag lacks, in words; empty if nothing."""
+        parts = {
+            "depth image": self._depth_topic,
+            "camera_info": self.info,
+            "poses on /tf or as Odometry": self.has_poses,
+        }
+        return ", ".join(name for name, there in parts.items() if not there)
+
+    def camera_from_world(self, frame: str, stamp_ns: int) -> NDArray[np.float64]:
+        """(3, 4) of an optical frame, metres; NaN where it is not known."""
+        return self._poses.camera_from_world(frame, stamp_ns)
+
+    def depth(self, reader: BagReader, stamp_ns: int) -> NDArray[np.float32]:
+        """(H, W) metres of the depth image nearest in time. Raises NoTruthError."""
+        index = bisect_left(self._depths_at, (stamp_ns, 0))
+        near = self._depths_at[max(0, index - 1) : index + 1]
+        found = min(near, key=lambda entry: abs(entry[0] - stamp_ns), default=None)
+        if found is None or abs(found[0] - stamp_ns) > DEPTH_TOLERANCE_NS:
+            raise NoTruthError("no depth")
+        message = message_at(reader, self._depth_topic, found[1], Image)
+        unit_m = DEPTH_UNITS_M.get(message.encoding)
+        if unit_m is None:
+            raise NoTruthError(f"depth: encoding {message.encoding}")
+        try:
+            depth = np.asarray(self._bridge.imgmsg_to_cv2(message, "passthrough"))
+        except Exception as error:  # cv_bridge raises whatever numpy or a dict lookup raises
+            raise NoTruthError("depth: damaged") from error
+        return (depth.astype(np.float32) * np.float32(unit_m)).reshape(depth.shape[:2])
+
+
+def stamps(reader: BagReader, topic: str) -> list[tuple[int, int]]:
+    """Stamps (ns) of a topic's messages in the header and in the bag, in order; of a damaged bag,
+    those before the damage."""
+    found: list[tuple[int, int]] = []
+    if not topic:
+        return found
+    try:
+        for _, at_ns, serialized in reader.messages([topic]):
+            found.append((header_stamp_ns(serialized), at_ns))
+    except CommandError:
+        if not found:
+            raise
+    return sorted(found)
+
+
+def message_at(reader: BagReader, topic: str, at_ns: int, kind: type) -> Any:
+    for _, _, serialized in reader.messages([topic], at_ns, at_ns + 1):
+        return deserialize_message(bytes(serialized), kind)
+    raise NoTruthError("message gone")
+
+
+def _depth_topic(reader: BagReader) -> str:
+    """The raw image topic with "depth" in its name; empty if there is none."""
+    names = [t for t, kind in reader.topics.items() if kind.endswith("/Image") and "depth" in t]
+    return min(names, default="")
+
+
+def _first_info(reader: BagReader, image_topic: str) -> CameraInfo | None:
+    """The calibration beside the images; that of the only camera, if it is elsewhere."""
+    topics = [topic for topic, kind in reader.topics.items() if kind.endswith("/CameraInfo")]
+    beside = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+    topic = beside if beside in topics else topics[0] if len(topics) == 1 else ""
+    for _, _, serialized in reader.messages([topic]) if topic else ():
+        info: CameraInfo = deserialize_message(bytes(serialized), CameraInfo)
+        return info
+    return None
