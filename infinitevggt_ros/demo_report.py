@@ -16,6 +16,7 @@ from infinitevggt_core.ply import write_ply
 from infinitevggt_core.whole_file import whole_file
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.comparison import compare
 from infinitevggt_ros.demo import DEPTH, MAP, ODOMETRY, STATUS
 from infinitevggt_ros.images import rgb_from_compressed, rgb_from_image, stamp_ns
 from infinitevggt_ros.messages import unpacked_rgb
@@ -53,7 +54,8 @@ def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str
     image = read_image(bag, image_topic, result.depth_stamp_ns)
     last = result.statuses[-1]
     note = "RANDOM WEIGHTS: this geometry means nothing" if last.random_weights else ""
-    draw_overview(out / "overview.png", image, result, note)
+    comparison = compare(bag, image_topic, recording, DEPTH, result)
+    draw_overview(out / "overview.png", image, result, comparison, note)
     used = [status.inference_ms for status in result.statuses if status.inference_ms > 0]
     lines = [
         f"{last.frames_processed} images used, {last.frames_rejected} refused, "
@@ -62,6 +64,8 @@ def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str
         f"policy {last.policy}; map: {len(result.points)} points",
         f"{out}: {recording.name}, trajectory.tum, map.ply, overview.png",
     ]
+    if comparison:
+        lines.append(f"against the truth in the bag: {comparison}")
     return "\n".join([*([note] if note else []), *lines])
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from infinitevggt_core.whole_file import whole_file
 
 if TYPE_CHECKING:
+    from infinitevggt_ros.comparison import Comparison
     from infinitevggt_ros.demo_report import Recording
 
 MOST_POINTS = 200_000
@@ -19,12 +20,19 @@ SHOWN_SHARE = 98.0
 """Per cent of the points that the map's axes must hold: a few stray ones do not set the scale."""
 
 
-def draw_overview(path: Path, image: NDArray[np.uint8], result: "Recording", note: str) -> None:
-    """Write the picture. note: a warning that must not be missed, or empty."""
+def draw_overview(
+    path: Path,
+    image: NDArray[np.uint8],
+    result: "Recording",
+    comparison: "Comparison | None",
+    note: str,
+) -> None:
+    """Write the picture. comparison: with the truth, where it is known. note: a warning that must
+    not be missed, or empty."""
     figure = Figure(figsize=(13, 7), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1))
-    _draw_map(figure.add_subplot(grid[:, 0]), result)
+    _draw_map(figure.add_subplot(grid[:, 0]), result, comparison)
     shown = figure.add_subplot(grid[0, 1])
     shown.imshow(image)
     shown.set_title(f"image at {result.depth_stamp_ns / 1e9:.3f} s")
@@ -40,19 +48,24 @@ def draw_overview(path: Path, image: NDArray[np.uint8], result: "Recording", not
         f"{last.frames_processed} frames, {len(result.points)} points, "
         f"{sum(last.stored_tokens)} tokens kept ({last.policy})"
     )
+    if comparison:
+        title += f"\n{comparison}"
     color = "crimson" if note else "black"
     figure.suptitle(f"{note}\n{title}" if note else title, fontsize=13, color=color)
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def _draw_map(axes: Axes, result: "Recording") -> None:
+def _draw_map(axes: Axes, result: "Recording", comparison: "Comparison | None") -> None:
     """From above, x (forward) upwards and y (left) to the left, as a robot's map is read."""
     order = np.argsort(result.points[:, 2])  # what is higher hides what is lower
     step = max(1, len(order) // MOST_POINTS)
     points, colors = result.points[order[::step]], result.colors[order[::step]]
     axes.scatter(points[:, 1], points[:, 0], c=colors, s=1.0, linewidths=0)
     path = result.positions
+    if comparison:
+        truth = comparison.true_positions
+        axes.plot(truth[:, 1], truth[:, 0], color="black", linewidth=4, label="truth, aligned")
     axes.plot(path[:, 1], path[:, 0], color="crimson", linewidth=2, label="camera")
     axes.plot(path[0, 1], path[0, 0], "o", color="crimson", markersize=9, label="start")
     everything = np.concatenate((points[:, :2], path[:, :2]))

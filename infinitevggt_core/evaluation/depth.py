@@ -36,6 +36,8 @@ class DepthSample:
 
     def errors(self) -> DepthErrors:
         """Raises ValueError where no pixel has truth."""
+        if not self._pairs:
+            raise ValueError("no frame with true depth")
         depth, truth = np.concatenate(self._pairs, axis=1).astype(np.float64)
         if not len(truth):
             raise ValueError("no pixel with true depth")

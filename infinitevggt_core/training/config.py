@@ -78,12 +78,11 @@ class StudentConfig:
     )
     freeze_patch_embedding: bool = option(False, "leave the patch embedding as it is")
     freeze_special_tokens: bool = option(False, "leave camera and register tokens as they are")
-    dense_frames: int = option(
-        0,
-        "frames of each clip, drawn anew every step, that depth and points are made for; 0: all",
-        unit="frames",
+    dense_share: float = option(
+        1.0,
+        "share of each clip's frames, drawn anew every step, that depth and points are made for",
         low=0,
-        high=200,
+        high=1,
     )
     gradient_checkpointing: bool = option(
         False, "recompute blocks in the backward pass: less memory, a third more work"

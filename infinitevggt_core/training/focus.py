@@ -23,13 +23,13 @@ class Focus:
         return cls(tuple(range(frames)))
 
 
-def focus_at(step: int, frames: int, dense_frames: int, seed: int) -> Focus:
-    """The focus of a step, the same in every process; dense_frames 0: all. The reference is the
-    first frame, that all poses are relative to, every other time."""
+def focus_at(step: int, frames: int, dense_share: float, seed: int) -> Focus:
+    """The focus of a step, the same in every process, with one dense frame at least. The reference
+    is the first frame, that all poses are relative to, every other time."""
     if frames < 2:
         return Focus.whole(frames)
     rng = np.random.default_rng((seed, step, FOCI, FOCI))
-    count = min(dense_frames or frames, frames)
+    count = max(1, round(dense_share * frames))
     dense = sorted(rng.choice(frames, count, replace=False).tolist())
     reference = int(rng.integers(frames - 1)) if rng.random() < 0.5 else 0
     return Focus(tuple(dense), reference)

@@ -42,7 +42,9 @@ class Targets:
 
 def targets_of(clip: Clip) -> Targets | None:
     """Labels of a clip, None where it has none: the first camera is the world, and the mean
-    distance of the valid points from it is 1 (VGGT, section 3.4)."""
+    distance of the points that it sees is 1. VGGT (section 3.4) takes the points of all frames; a
+    stream has to settle its unit of length before it sees them.
+    """
     if clip.depth is None or clip.camera_from_world is None or clip.intrinsics is None:
         return None
     height, width = clip.depth.shape[-2:]
@@ -51,7 +53,7 @@ def targets_of(clip: Clip) -> Targets | None:
     poses = relative_to_first(clip.camera_from_world.float())
     intrinsics = clip.intrinsics.float()
     points = geometry.world_points(depth, poses, intrinsics) * valid[..., None]
-    scale = mean_distance(points, valid)
+    scale = mean_distance(points[:, :1], valid[:, :1])
     poses = torch.cat((poses[..., :3], poses[..., 3:] / scale.view(-1, 1, 1, 1)), dim=-1)
     encoding = geometry.encode_pose(poses, intrinsics, height, width)
     return Targets(

@@ -142,7 +142,7 @@ class Trainer:
         set_learning_rate(self.optimizers.values(), lr)
         seed = self.config.seed
         shape = shape_at(self.step, self.config.clips, self.student.patch_size, seed)
-        focus = focus_at(self.step, shape.frames, self.config.student.dense_frames, seed)
+        focus = focus_at(self.step, shape.frames, self.config.student.dense_share, seed)
         totals: dict[str, Tensor] = {}
         for micro in range(config.accumulate):
             number = (self.step * config.accumulate + micro) * self.processes.count

@@ -230,12 +230,13 @@ def test_a_focus_leaves_out_maps_and_nothing_else() -> None:
 
 
 def test_foci_of_a_step_repeat_and_lie_in_the_clip() -> None:
-    foci = [focus_at(step, 5, 2, seed=1) for step in range(200)]
-    assert foci == [focus_at(step, 5, 2, seed=1) for step in range(200)]
+    foci = [focus_at(step, 5, 0.4, seed=1) for step in range(200)]
+    assert foci == [focus_at(step, 5, 0.4, seed=1) for step in range(200)]
     assert {frame for focus in foci for frame in focus.dense} == set(range(5))
     assert {focus.reference for focus in foci} == set(range(4))
     assert all(len(focus.dense) == 2 for focus in foci)
-    assert focus_at(0, 5, 0, seed=1).dense == tuple(range(5))
+    assert focus_at(0, 5, 1.0, seed=1).dense == tuple(range(5))
+    assert len(focus_at(0, 5, 0.0, seed=1).dense) == 1
 
 
 def test_masked_attention_is_causal_attention() -> None:
