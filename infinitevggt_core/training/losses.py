@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from infinitevggt_core.config import check_options, option
 from infinitevggt_core.training.matching import matching_loss
 from infinitevggt_core.training.outputs import Outputs
-from infinitevggt_core.training.patch_tracks import track_loss
+from infinitevggt_core.training.patch_tracks import place_loss, track_loss
 from infinitevggt_core.training.targets import Targets
 
 
@@ -42,6 +42,12 @@ class LossConfig:
     )
     track_weight: float = option(
         5.0, "shift of each patch since the first image, at every level", low=0, high=1000
+    )
+    place_weight: float = option(
+        1.0,
+        "place of each patch in the world and before its camera, at every level",
+        low=0,
+        high=1000,
     )
     matching_weight: float = option(
         1.0,
@@ -87,6 +93,7 @@ def dense_loss(
     parts = {}
     if outputs.tracks:
         parts["tracks"] = config.track_weight * track_loss(outputs.tracks, targets, patch_size)
+        parts["places"] = config.place_weight * place_loss(outputs.tracks, targets, patch_size)
     if outputs.matches:
         matching = matching_loss(outputs.matches, targets, patch_size, outputs.focus.reference)
         parts["matching"] = config.matching_weight * matching

@@ -20,6 +20,6 @@ class Outputs:
     points: Tensor | None
     points_confidence: Tensor | None
     tracks: tuple[Tensor, ...] = ()
-    """Per level [B, S, patches, 2], see patch_tracks.py."""
+    """Per level [B, S, patches, 8], see patch_tracks.py."""
     matches: tuple[Tensor, ...] = ()
     """Per global layer [B, heads / 2, S - 1 - reference, patches, patches], see matching.py."""

@@ -1,8 +1,10 @@
-"""A dense signal for matching: where each patch was in the clip's first image.
+"""A dense signal for pose: where each patch was in the clip's first image, and where it is in the
+first camera's world and before its own camera.
 
 Relative pose is learned late where only nine numbers a frame ask for it. The shift of every patch
-needs the same matches between frames and neither depth nor scale. The heads are linear, sit on the
-levels that the network's own heads read, and are dropped after training.
+needs the same matches between frames and neither depth nor scale; between the two places of every
+patch lies the pose. The heads are linear, sit on the levels that the network's own heads read, and
+are dropped after training.
 """
 
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.rope import SPECIAL_TOKENS
 from infinitevggt_core.training.targets import Targets
 
+SHIFT, PLACES = 2, 6
 LEAST_DEPTH = 0.05
 """Points nearer to the first camera's plane are not projected, in units of the labels."""
 HIDDEN = 0.1
@@ -25,7 +28,8 @@ MARGIN = 0.25
 
 
 class PatchTracks(nn.Module):
-    """Tokens (B, S, P, 2C) of each level -> shifts (B, S, patches, 2) in widths of the image."""
+    """Tokens (B, S, P, 2C) of each level -> (B, S, patches, 8): the shift in widths of the image
+    (2), the place in the world (3) and before the camera (3) in units of the labels."""
 
     def __init__(self, config: ModelConfig, levels: tuple[int, ...]) -> None:
         super().__init__()
@@ -42,8 +46,8 @@ class PatchTracks(nn.Module):
 
 
 def _still(dim: int) -> nn.Linear:
-    """Nothing moves, to begin with."""
-    head = nn.Linear(dim, 2)
+    """Nothing moves and all is in one place, to begin with."""
+    head = nn.Linear(dim, SHIFT + PLACES)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head
@@ -54,9 +58,7 @@ def patch_shifts(targets: Targets, patch_size: int, reference: int = 0) -> tuple
     of the image, of what is seen in the middle of each patch; and which of them are known, bool:
     those that were near the image and not hidden."""
     height, width = targets.depth.shape[-2:]
-    middle = slice(patch_size // 2, None, patch_size)
-    points = targets.points[:, :, middle, middle]  # (B, S, rows, cols, 3)
-    valid = targets.valid[:, :, middle, middle]
+    points, valid = _patch_points(targets, patch_size)
     encoding = targets.pose_encoding[:, reference, None, None, None]
     pose = geometry.camera_from_world(encoding)
     points = (pose[..., :3] @ points[..., None] + pose[..., 3:])[..., 0]
@@ -93,10 +95,33 @@ def middles(rows: int, cols: int, patch_size: int, like: Tensor) -> Tensor:
 def track_loss(tracks: tuple[Tensor, ...], targets: Targets, patch_size: int) -> Tensor:
     """Mean over levels and known patches, in widths of the image."""
     shifts, known = patch_shifts(targets, patch_size)
-    shifts = torch.where(known[..., None], shifts, 0.0)
+    return _mean_error([found[..., :SHIFT] for found in tracks], shifts, known, beta=0.01)
+
+
+def place_loss(tracks: tuple[Tensor, ...], targets: Targets, patch_size: int) -> Tensor:
+    """Mean over levels and valid patches of the errors of both places, in units of the labels."""
+    places, valid = patch_places(targets, patch_size)
+    return _mean_error([found[..., SHIFT:] for found in tracks], places, valid, beta=0.05)
+
+
+def patch_places(targets: Targets, patch_size: int) -> tuple[Tensor, Tensor]:
+    """Places (B, S, patches, 6) of what is seen in the middle of each patch, in the world and
+    before its camera; and which of them are known, bool."""
+    points, valid = _patch_points(targets, patch_size)
+    pose = geometry.camera_from_world(targets.pose_encoding[:, :, None, None])
+    before = (pose[..., :3] @ points[..., None] + pose[..., 3:])[..., 0]
+    return torch.cat((points, before), dim=-1).flatten(2, 3), valid.flatten(2, 3)
+
+
+def _patch_points(targets: Targets, patch_size: int) -> tuple[Tensor, Tensor]:
+    """World points (B, S, rows, cols, 3) of the patches' middles, and which are valid."""
+    middle = slice(patch_size // 2, None, patch_size)
+    return targets.points[:, :, middle, middle], targets.valid[:, :, middle, middle]
+
+
+def _mean_error(found: list[Tensor], wanted: Tensor, known: Tensor, beta: float) -> Tensor:
+    """Over levels and known patches; quadratic below `beta`."""
+    wanted = torch.where(known[..., None], wanted, 0.0)
     count = known.sum().clamp(min=1)
-    losses = [
-        (F.smooth_l1_loss(found, shifts, reduction="none", beta=0.01).sum(-1) * known).sum() / count
-        for found in tracks
-    ]
-    return torch.stack(losses).mean()
+    errors = [F.smooth_l1_loss(x, wanted, reduction="none", beta=beta).sum(-1) for x in found]
+    return torch.stack([(error * known).sum() / count for error in errors]).mean()

@@ -23,7 +23,12 @@ from infinitevggt_core.training.losses import (
 )
 from infinitevggt_core.training.matching import match_scores, matching_loss, wanted_matches
 from infinitevggt_core.training.outputs import Outputs
-from infinitevggt_core.training.patch_tracks import patch_shifts, track_loss
+from infinitevggt_core.training.patch_tracks import (
+    patch_places,
+    patch_shifts,
+    place_loss,
+    track_loss,
+)
 from infinitevggt_core.training.targets import Targets, targets_of, targets_of_teacher
 
 L1 = LossConfig(pose_huber=0.0, gradient_weight=0.0)
@@ -237,8 +242,21 @@ def test_patch_shifts_are_where_the_first_camera_saw_the_point() -> None:
 def test_knowing_the_shifts_costs_nothing() -> None:
     targets = room_targets()
     shifts, _ = patch_shifts(targets, 14)
-    assert track_loss((shifts, shifts), targets, 14).item() == pytest.approx(0, abs=1e-7)
-    assert track_loss((shifts + 1, shifts), targets, 14).item() == pytest.approx(0.995, rel=1e-3)
+    places, _ = patch_places(targets, 14)
+    right = torch.cat((shifts, places), dim=-1)
+    for loss in (track_loss, place_loss):
+        assert loss((right, right), targets, 14).item() == pytest.approx(0, abs=1e-7)
+    assert track_loss((right + 1, right), targets, 14).item() == pytest.approx(0.995, rel=1e-3)
+    assert place_loss((right + 1, right), targets, 14).item() == pytest.approx(2.925, rel=1e-3)
+
+
+def test_places_of_a_patch_are_in_the_world_and_before_its_camera() -> None:
+    targets = room_targets()
+    places, known = patch_places(targets, 14)
+    assert known.all()
+    torch.testing.assert_close(places[:, 0, :, :3], places[:, 0, :, 3:], atol=1e-5, rtol=1e-5)
+    depth = targets.depth[:, :, 7::14, 7::14].flatten(2)
+    torch.testing.assert_close(places[..., 5], depth, atol=1e-4, rtol=1e-4)
 
 
 def test_patches_of_a_still_camera_match_themselves() -> None:
