@@ -97,7 +97,7 @@ class ModelConfig:
     def tiny(cls) -> "ModelConfig":
         """The small network that runs live on two CPU cores: 15 MB at most in half precision."""
         return cls(
-            img_size=154,
+            img_size=112,
             embed_dim=144,
             depth=6,
             num_heads=4,

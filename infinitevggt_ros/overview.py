@@ -29,10 +29,10 @@ def draw_overview(
 ) -> None:
     """Write the picture. comparison: with the truth, where it is known. note: a warning that must
     not be missed, or empty."""
-    figure = Figure(figsize=(13, 7), layout="constrained")
+    figure = Figure(figsize=(15, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1))
-    _draw_map(figure.add_subplot(grid[:, 0]), result, comparison)
+    grid = figure.add_gridspec(2, 3, width_ratios=(1.5, 1, 1))
+    _draw_map(figure.add_subplot(grid[:, 0]), result)
     shown = figure.add_subplot(grid[0, 1])
     shown.imshow(image)
     shown.set_title(f"image at {result.depth_stamp_ns / 1e9:.3f} s")
@@ -40,9 +40,12 @@ def draw_overview(
     low, high = np.nanpercentile(result.depth, (2, 98))
     drawn = depth_axes.imshow(result.depth, cmap="turbo_r", vmin=low, vmax=high)
     depth_axes.set_title("its depth (stream unit)")
-    figure.colorbar(drawn, ax=depth_axes, shrink=0.9)
+    figure.colorbar(drawn, ax=depth_axes, location="bottom", shrink=0.8)
     for axes in (shown, depth_axes):
         axes.set_axis_off()
+    truth = comparison.true_positions if comparison else None
+    _draw_path(figure.add_subplot(grid[0, 2]), result.positions, truth, (1, 0))
+    _draw_path(figure.add_subplot(grid[1, 2]), result.positions, truth, (0, 2))
     last = result.statuses[-1]
     title = (
         f"{last.frames_processed} frames, {len(result.points)} points, "
@@ -56,16 +59,13 @@ def draw_overview(
         figure.savefig(partial, format="png", dpi=110)
 
 
-def _draw_map(axes: Axes, result: "Recording", comparison: "Comparison | None") -> None:
+def _draw_map(axes: Axes, result: "Recording") -> None:
     """From above, x (forward) upwards and y (left) to the left, as a robot's map is read."""
     order = np.argsort(result.points[:, 2])  # what is higher hides what is lower
     step = max(1, len(order) // MOST_POINTS)
     points, colors = result.points[order[::step]], result.colors[order[::step]]
     axes.scatter(points[:, 1], points[:, 0], c=colors, s=1.0, linewidths=0)
     path = result.positions
-    if comparison:
-        truth = comparison.true_positions
-        axes.plot(truth[:, 1], truth[:, 0], color="black", linewidth=4, label="truth, aligned")
     axes.plot(path[:, 1], path[:, 0], color="crimson", linewidth=2, label="camera")
     axes.plot(path[0, 1], path[0, 0], "o", color="crimson", markersize=9, label="start")
     everything = np.concatenate((points[:, :2], path[:, :2]))
@@ -80,3 +80,24 @@ def _draw_map(axes: Axes, result: "Recording", comparison: "Comparison | None") 
     axes.set_ylabel("x, forward (stream unit)")
     axes.set_title("fused map from above, and the camera's way")
     axes.legend(loc="upper right")
+
+
+def _draw_path(
+    axes: Axes,
+    path: NDArray[np.float64],
+    truth: NDArray[np.float64] | None,
+    shown: tuple[int, int],
+) -> None:
+    """The way from above (axes y and x) or from the side (x and z), on top of the truth."""
+    across, up = shown
+    if truth is not None:
+        axes.plot(truth[:, across], truth[:, up], color="0.6", linewidth=5, label="truth, aligned")
+    axes.plot(path[:, across], path[:, up], color="crimson", linewidth=2, label="camera")
+    axes.plot(path[0, across], path[0, up], "o", color="crimson", markersize=7)
+    axes.set_aspect("equal", adjustable="datalim")
+    if across == 1:
+        axes.invert_xaxis()  # y is to the left
+    axes.set_xlabel(f"{'xyz'[across]} (stream unit)")
+    axes.set_ylabel(f"{'xyz'[up]} (stream unit)")
+    axes.set_title(f"the camera's way from {'above' if across == 1 else 'the side'}")
+    axes.legend(loc="best", fontsize=8)
