@@ -36,7 +36,8 @@ class WorldReport:
     frames: int
     errors: Values
     """Of TrajectoryErrors, DepthErrors and CloudErrors by their names, depth's with "depth_" before
-    them; fps: frames per second of the network and its memory; memory_mb: of the stream's state."""
+    them; scale_ratio: scale of the path / scale of the depth, 1 where they fit together; fps:
+    frames per second of the network and its memory; memory_mb: of the stream's state."""
     trivial: Values
     """The same of guesses that look at nothing: identity (the camera stands), constant_velocity (it
     goes straight ahead), one depth everywhere."""
@@ -111,9 +112,11 @@ class StreamRecord:
         surface, normals = (as_array(x) for x in self.world.surface(SURFACE_POINTS))
         in_view = cKDTree(seen).query(surface)[0] < SEEN_M
         surface, normals = surface[in_view], normals[in_view]
+        path, depth = trajectory_errors(found, truth), self._depth.errors()
         return {
-            **asdict(trajectory_errors(found, truth)),
-            **named("depth", asdict(self._depth.errors())),
+            **asdict(path),
+            **named("depth", asdict(depth)),
+            "scale_ratio": path.scale / max(depth.scale, 1e-12),
             **asdict(cloud_errors(align(cloud, seen, surface), surface, normals)),
         }
 

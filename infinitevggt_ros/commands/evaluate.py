@@ -26,6 +26,7 @@ SHOWN = {
     "acc": ("acc m", "{:.3f}"),
     "comp": ("comp m", "{:.3f}"),
     "nc": ("NC", "{:.3f}"),
+    "scale_ratio": ("scale", "{:.2f}"),
     "fps": ("frames/s", "{:.1f}"),
     "memory_mb": ("MB", "{:.1f}"),
 }
@@ -160,7 +161,10 @@ def table(report: dict[str, Any]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     rule = "-" * len(lines[0])
-    notes = "trivial: straight ahead at one speed, never turning, one depth everywhere"
+    notes = (
+        "scale: of the path relative to that of the depth, 1 where they fit together\n"
+        "trivial: straight ahead at one speed, never turning, one depth everywhere"
+    )
     return "\n".join([lines[0], rule, *lines[1:-2], rule, *lines[-2:], "", notes])
 
 

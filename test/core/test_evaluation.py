@@ -202,6 +202,7 @@ def test_a_faultless_stream_has_no_error_and_another_convention_has(fault: str) 
     errors = record.errors()
     if not fault:
         assert errors["scale"] == pytest.approx(1 / 0.3, rel=1e-4)
+        assert errors["scale_ratio"] == pytest.approx(1, rel=1e-4)
         assert errors["ate_percent"] < 0.01
         assert errors["rotation_deg_max"] < 0.01
         assert errors["depth_absrel"] < 1e-5
