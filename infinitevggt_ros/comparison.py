@@ -39,6 +39,8 @@ class Comparison:
     trajectory: TrajectoryErrors
     depth: DepthErrors | None
     """None where the bag has no depth images."""
+    turned_deg: float
+    """Median turn of the true camera since the first image: the error of one that never turns."""
     true_positions: NDArray[np.float64]
     """(N, 3) of the camera, in the map and the unit of the stream."""
 
@@ -46,7 +48,7 @@ class Comparison:
         path = self.trajectory
         parts = [
             f"ATE {path.ate_percent:.1f} % of {path.path_length:.2f} m (Sim(3))",
-            f"rotation {path.rotation_deg_median:.1f} deg (median)",
+            f"rotation error {path.rotation_deg_median:.1f} deg of {self.turned_deg:.1f} turned",
         ]
         if self.depth:
             parts.append(f"depth AbsRel {self.depth.absrel:.3f}")
@@ -74,7 +76,10 @@ def compare(
     found, true_poses = camera_from_map(result)[known], true_poses[known]
     centers = camera_centers(true_poses)
     into_map = Similarity.of(centers, camera_centers(found))
-    return Comparison(trajectory_errors(found, true_poses), depth, into_map(centers))
+    standing = np.broadcast_to(np.eye(3, 4), true_poses.shape)
+    turned_deg = trajectory_errors(standing, true_poses).rotation_deg_median
+    errors = trajectory_errors(found, true_poses)
+    return Comparison(errors, depth, turned_deg, into_map(centers))
 
 
 def camera_from_map(result: "Recording") -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """The whole chain: images to bag, replay, node, recorder, files; each in a process of its own."""
 
+import re
 import struct
 import subprocess
 import sys
@@ -54,11 +55,22 @@ def check_results(out: Path, frames: int) -> None:
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000, "the picture shows something"
 
 
-def test_the_demo_films_a_room_and_leaves_every_result(tmp_path: Path) -> None:
-    said = infinitevggt("demo", "--out", tmp_path / "demo", "--frames", 12)
-    check_results(tmp_path / "demo", 12)
+def test_the_demo_films_a_room_and_lays_the_way_beside_the_truth(tmp_path: Path) -> None:
+    said = infinitevggt("demo", "--out", tmp_path / "demo", "--frames", 60)
+    check_results(tmp_path / "demo", 60)
+    assert "60 images used, 0 refused, 0 dropped" in said
+    assert "RANDOM" not in said
+    [(error_deg, turned_deg)] = re.findall(r"rotation error ([\d.]+) deg of ([\d.]+) turned", said)
+    assert float(error_deg) < float(turned_deg) / 2, "an inverse pose would be wrong by twice that"
+    [absrel] = re.findall(r"depth AbsRel ([\d.]+)", said)
+    assert float(absrel) < 0.25
+
+
+def test_random_weights_are_called_so(tmp_path: Path) -> None:
+    checkpoint = ("--checkpoint", "random:tiny")
+    said = infinitevggt("demo", "--out", tmp_path / "demo", "--frames", 5, *checkpoint)
+    check_results(tmp_path / "demo", 5)
     assert "RANDOM WEIGHTS" in said
-    assert "12 images used, 0 refused, 0 dropped" in said
 
 
 def test_the_demo_takes_compressed_bags(tmp_path: Path) -> None:
