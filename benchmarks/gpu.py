@@ -58,7 +58,7 @@ def train(options: argparse.Namespace) -> bool:
     else:
         arguments += ["--init", "tiny", "--level", options.level, *TRAINING]
     if options.small:
-        arguments += ["--steps", "2", "--batch-frames", "8", "--frames-last", "4"]
+        arguments += ["--steps", "2", "--batch-frames", "8", "--frames-last", "8"]
         arguments += ["--validation-clips", "2"]
     done = python(options, "train", *CLI, "train", "--device", options.device, *arguments)
     if done:
