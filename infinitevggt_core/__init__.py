@@ -6,7 +6,8 @@ prediction = session.push(image)  # [3, H, W] in [0, 1], one frame per call
 """
 
 from infinitevggt_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from infinitevggt_core.config import MapConfig, MemoryConfig, ModelConfig
+from infinitevggt_core.config import MapConfig, ModelConfig
+from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.point_map import PointCloud, PointMap
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.preprocess import PixelMap, preprocess

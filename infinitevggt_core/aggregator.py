@@ -81,8 +81,8 @@ class Aggregator(nn.Module):
         dtype = parameter_dtype(self)
         mean, std = _image_statistics(images.device)
         patches = self.patch_embed(((images.flatten(0, 1).float() - mean) / std).to(dtype))
-        variants = [0 if starts and i == 0 else 1 for i in range(frames)]
-        special = torch.cat((self.camera_token, self.register_token), dim=2)[0, variants]
+        first, other = torch.cat((self.camera_token, self.register_token), dim=2)[0]
+        special = torch.stack([first if starts and i == 0 else other for i in range(frames)])
         special = special.expand(batch, -1, -1, -1).flatten(0, 1)
         return torch.cat((special, patches), dim=1)
 

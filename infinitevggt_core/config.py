@@ -4,6 +4,7 @@ A field's `metadata` carries what a user interface shows: `text`, `unit`, `low`,
 The ROS node declares its parameters by walking these fields.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ def option(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
 ) -> Any:
     """A dataclass field with its description, unit, inclusive range and choices."""
     metadata = {"text": text, "unit": unit, "low": low, "high": high, "choices": choices}
@@ -108,70 +109,6 @@ class ModelConfig:
             dpt_out_channels=(32, 64, 128, 128),
             dpt_layers=(1, 3, 4, 5),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryConfig:
-    """What a stream remembers. Changes between two frames through `StreamSession.configure`."""
-
-    policy: str = option(
-        "diversity",
-        "what to keep: everything, the anchors and the latest frames, or the anchors and the keys "
-        "least like the mean key (InfiniteVGGT)",
-        choices=("diversity", "window", "full"),
-    )
-    total_budget: int = option(
-        600_000,
-        "policy diversity: tokens kept per stream, summed over the global layers",
-        unit="tokens",
-        low=1,
-        high=UNLIMITED,
-    )
-    anchor_frames: int = option(
-        1, "first frames of the stream, never evicted", unit="frames", low=0, high=1000
-    )
-    window: int = option(
-        5,
-        "policy window: latest frames kept besides the anchors",
-        unit="frames",
-        low=1,
-        high=10_000,
-    )
-    camera_memory: str = option(
-        "per_iteration",
-        "camera head: one memory per refinement (equals the batch causal forward), or one that the "
-        "refinements share (released InfiniteVGGT); changes before the first image only",
-        choices=("per_iteration", "shared"),
-    )
-    camera_frames: int = option(
-        256,
-        "policy diversity: latest frames the camera head remembers besides the anchors",
-        unit="frames",
-        low=1,
-        high=100_000,
-    )
-    dtype: str = option(
-        "auto",
-        "storage of keys and values; auto: the precision of the network",
-        choices=("auto", "float32", "bfloat16"),
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-    def smallest_budget(self, layers: int, tokens_per_frame: int) -> int:
-        """Least `total_budget` in tokens: the anchors and one more frame in every global layer."""
-        return layers * (self.anchor_frames + 1) * tokens_per_frame
-
-    def check_budget(self, layers: int, tokens_per_frame: int) -> None:
-        """Raise ValueError naming the smallest budget that works, if this one does not."""
-        smallest = self.smallest_budget(layers, tokens_per_frame)
-        if self.policy == "diversity" and self.total_budget < smallest:
-            raise ValueError(
-                f"total_budget {self.total_budget} tokens cannot hold {self.anchor_frames} anchor "
-                f"frame(s) and one more in each of {layers} layers at {tokens_per_frame} tokens a "
-                f"frame: the smallest that works is {smallest}"
-            )
 
 
 @dataclass(frozen=True, slots=True)

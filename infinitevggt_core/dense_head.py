@@ -98,7 +98,7 @@ class DptTrunk(nn.Module):
             patches = self.norm(levels[layer][:, SPECIAL_TOKENS:].to(parameter_dtype(self)))
             x = self.projects[index](rearrange(patches, "n (h w) c -> n c h w", h=rows, w=cols))
             if self.positional:
-                x = x + _position_map(rows, cols, x.shape[1], size, x.device, x.dtype)
+                x = _placed(x, size)
             maps.append(self.resize_layers[index](x))
         return cast(Tensor, self.scratch(maps))
 
@@ -133,8 +133,7 @@ class DenseHead(DptTrunk):
 
     def _maps(self, levels: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
         """(N, output_dim, H, W), fp32, before activation."""
-        x = _resize(self.fuse(levels, size), size)
-        x = x + _position_map(*size, x.shape[1], size, x.device, x.dtype)
+        x = _placed(_resize(self.fuse(levels, size), size), size)
         return cast(Tensor, self.scratch.get_submodule("output_conv2")(x)).float()
 
 
@@ -142,29 +141,45 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
-@lru_cache(maxsize=16)
-def _position_map(
+def _placed(x: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Adds to (N, C, rows, cols), in place, where in the image each pixel lies."""
+    channels, rows, cols = x.shape[1:]
+    across, down = _position_parts(rows, cols, channels, image_size, x.device, x.dtype)
+    x[:, : channels // 2] += across
+    x[:, channels // 2 :] += down
+    return x
+
+
+@lru_cache(maxsize=64)
+def _position_parts(
     rows: int,
     cols: int,
     channels: int,
     image_size: tuple[int, int],
     device: torch.device,
     dtype: torch.dtype,
-) -> Tensor:
-    """(channels, rows, cols): sines and cosines of the pixel's place in the image, times 0.1."""
+) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # remembered: training may use it after a stream has
-        return (0.1 * position_features(rows, cols, channels, image_size)).to(device, dtype)
+        across, down = position_features(rows, cols, channels, image_size)
+        return (0.1 * across).to(device, dtype), (0.1 * down).to(device, dtype)
 
 
-def position_features(rows: int, cols: int, channels: int, image_size: tuple[int, int]) -> Tensor:
-    """(channels, rows, cols) fp32: sin x, cos x, sin y, cos y, a quarter of the channels each."""
+def position_features(
+    rows: int, cols: int, channels: int, image_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The half of the channels that knows the column, (channels / 2, 1, cols), and the one that
+    knows the row, (channels / 2, rows, 1): sines, then cosines, of a quarter each, fp32."""
     aspect = image_size[1] / image_size[0]
     span_x = aspect / math.sqrt(aspect**2 + 1)
     span_y = 1 / math.sqrt(aspect**2 + 1)
-    xs = torch.linspace(-span_x * (cols - 1) / cols, span_x * (cols - 1) / cols, cols)
-    ys = torch.linspace(-span_y * (rows - 1) / rows, span_y * (rows - 1) / rows, rows)
-    quarter = channels // 4
-    omega = 100.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    angle_x = (omega[:, None] * xs.double())[:, None, :].expand(-1, rows, -1)
-    angle_y = (omega[:, None] * ys.double())[:, :, None].expand(-1, -1, cols)
-    return torch.cat((angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos())).float()
+    across = _waves(span_x, cols, channels // 4)[:, None, :]
+    down = _waves(span_y, rows, channels // 4)[:, :, None]
+    return across, down
+
+
+def _waves(span: float, count: int, frequencies: int) -> Tensor:
+    """(2 * frequencies, count): sines and cosines at places from -span to span."""
+    places = torch.linspace(-span * (count - 1) / count, span * (count - 1) / count, count)
+    omega = 100.0 ** (-torch.arange(frequencies, dtype=torch.float64) / frequencies)
+    angles = omega[:, None] * places.double()
+    return torch.cat((angles.sin(), angles.cos())).float()

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from infinitevggt_core.attention import attend_all
 from infinitevggt_core.camera_head import ITERATIONS
-from infinitevggt_core.config import MemoryConfig
-from infinitevggt_core.memory import RollingMemory, camera_policy, token_policy
+from infinitevggt_core.memory import MemoryConfig, RollingMemory, camera_policy, token_policy
+from infinitevggt_core.memory.precision import Plain, Precision, precision_of
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.vggt import VGGT
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CAMERA_PRECISION = Plain(torch.float32)
 
 
 class StreamSession:
@@ -101,21 +101,22 @@ class StreamSession:
 
     def _new_camera_memory(self) -> RollingMemory:
         layers = self.model.config.camera_trunk_depth * ITERATIONS // self._camera_tokens
-        return RollingMemory(layers, camera_policy(self.memory), torch.float32)
+        policy, anchors = camera_policy(self.memory), self.memory.anchor_frames
+        return RollingMemory(layers, policy, CAMERA_PRECISION, anchors)
 
     def _open(self, images: Tensor) -> None:
         """The first frame fixes the number of streams and the image size."""
         self.check(self.memory, images.shape)
         self._image_shape = tuple(images.shape)
+        policy, anchors = token_policy(self.memory), self.memory.anchor_frames
         self._memories = [
-            RollingMemory(self.model.config.depth, token_policy(self.memory), self._storage_dtype)
+            RollingMemory(self.model.config.depth, policy, self._precision, anchors)
             for _ in range(len(images))
         ]
 
     @property
-    def _storage_dtype(self) -> torch.dtype:
-        name = self.memory.dtype
-        return self.model.dtype if name == "auto" else DTYPES[name]
+    def _precision(self) -> Precision:
+        return precision_of(self.memory.dtype, self.model.dtype)
 
     def _tokens_per_frame(self, shape: tuple[int, ...]) -> int:
         return self.model.aggregator.tokens_per_frame(shape[-2], shape[-1])
@@ -153,10 +154,11 @@ class StreamSession:
         cannot work."""
         self.check(memory)
         self.memory = memory
+        anchors = memory.anchor_frames
         for stream in self._memories:
-            stream.configure(token_policy(memory), self._storage_dtype)
+            stream.configure(token_policy(memory), self._precision, anchors)
         if self.frame_index:
-            self._camera_memory.configure(camera_policy(memory), torch.float32)
+            self._camera_memory.configure(camera_policy(memory), CAMERA_PRECISION, anchors)
         else:
             self._camera_memory = self._new_camera_memory()
 
@@ -198,14 +200,22 @@ class StreamSession:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a snapshot of a session with the same model. Raises ValueError, and changes
-        nothing, if it is of a network of other sizes."""
+        """Take over a snapshot of a session with the same model; keys and values are converted to
+        the precision this one stores. Raises ValueError, and changes nothing, if it does not
+        fit."""
+        resumed = StreamSession(self.model, points=self.points)
+        try:
+            resumed._resume(state)
+        except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+            raise ValueError(f"not a snapshot of a stream: {error!r}") from error
+        vars(self).update(vars(resumed))
+
+    def _resume(self, state: dict[str, Any]) -> None:
         if state["model"] != asdict(self.model.config):
             raise ValueError(
                 f"the snapshot is of another network: {state['model']}; this is {self.model.config}"
             )
-        self.memory = MemoryConfig(**state["memory"])
-        self.reset()
+        self.configure(MemoryConfig(**state["memory"]))
         if state["image_shape"]:
             self._open(torch.empty(state["image_shape"], device="meta"))
         self.frame_index = state["frame_index"]

@@ -1,6 +1,7 @@
 """The bounded, evicting key-value memory of a stream."""
 
 from infinitevggt_core.memory.budget import split_budget
+from infinitevggt_core.memory.config import MemoryConfig
 from infinitevggt_core.memory.policies import POLICIES, camera_policy, token_policy
 from infinitevggt_core.memory.policy import RetentionPolicy
 from infinitevggt_core.memory.rolling import RollingMemory
@@ -8,6 +9,7 @@ from infinitevggt_core.memory.token_store import TokenStore
 
 __all__ = [
     "POLICIES",
+    "MemoryConfig",
     "RetentionPolicy",
     "RollingMemory",
     "TokenStore",

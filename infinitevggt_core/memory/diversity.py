@@ -1,35 +1,37 @@
-"""InfiniteVGGT: forget the keys most like the mean key (paper section 3.2)."""
+"""InfiniteVGGT: forget the keys most like the mean key (arXiv 2601.02281, section 3.2)."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from infinitevggt_core.memory.budget import split_budget
-from infinitevggt_core.memory.policy import RetentionPolicy
+from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register
 
 
+@register("diversity")
+@dataclass(frozen=True)
 class Diversity(RetentionPolicy):
     """Anchors, and per head the keys least like the mean key. Layers whose keys are more alike get
     a smaller share of the budget (model_spec.md section 4)."""
 
     before_attention: ClassVar[bool] = True
-    scores_layers: ClassVar[bool] = True
+    uses_mean_key: ClassVar[bool] = True
 
-    def limits(self, scores: list[float], tokens_per_frame: int) -> list[int]:
-        floor = (self.config.anchor_frames + 1) * tokens_per_frame
-        return split_budget(self.config.total_budget, scores, floor)
+    total_budget: int
 
-    def capacity(self, layers: int, tokens_per_frame: int) -> int:
-        return self.config.total_budget
+    def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
+        return self.total_budget
 
-    def redundancy(self, keys: Tensor, frames: Tensor, candidates: Tensor) -> Tensor:
-        """Product of each normalised key with their mean over the candidates, not renormalised.
+    def split(
+        self, total: int, scores: list[float], anchors: int, tokens_per_frame: int
+    ) -> list[int]:
+        return split_budget(total, scores, (anchors + 1) * tokens_per_frame)
 
-        The normalised keys are never written out: both products read the keys as they are.
-        """
-        inverse_norm: Tensor = 1 / keys.float().norm(dim=-1).clamp(min=1e-12)  # (B, H, N)
-        weights = (inverse_norm * candidates) / candidates.sum(-1, keepdim=True).clamp(min=1)
-        mean = weights[..., None, :].to(keys.dtype) @ keys  # (B, H, 1, d)
-        similarity = (keys @ mean.transpose(-1, -2)).squeeze(-1).float()
-        scores: Tensor = similarity * inverse_norm
-        return scores
+    def redundancy(self, layer: LayerView) -> Tensor:
+        """Product of each normalised key with their mean, which is not normalised."""
+        return layer.tokens.key_products(layer.mean_key) * layer.tokens.notes
+
+    def score(self, layer: LayerView) -> Tensor:
+        """The mean redundancy of the candidates, which is the mean key's squared length."""
+        return layer.mean_key.square().sum(dim=-1).mean()

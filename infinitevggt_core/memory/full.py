@@ -1,23 +1,23 @@
 """StreamVGGT: keep everything. Unbounded, for comparison and short clips."""
 
-from typing import ClassVar
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from infinitevggt_core.config import UNLIMITED
-from infinitevggt_core.memory.policy import RetentionPolicy
+from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register
 
 
+@register("full")
+@dataclass(frozen=True)
 class Full(RetentionPolicy):
-    """Every token of every frame."""
+    """Every token of every frame; where that cannot be held, the latest."""
 
-    before_attention: ClassVar[bool] = False
+    def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
+        return UNLIMITED
 
-    def limits(self, scores: list[float], tokens_per_frame: int) -> list[int]:
-        return [UNLIMITED] * len(scores)
+    def redundancy(self, layer: LayerView) -> Tensor:
+        return (layer.frame - layer.tokens.frames).float()  # an age: exact however long the stream
 
-    def capacity(self, layers: int, tokens_per_frame: int) -> None:
-        return None
-
-    def redundancy(self, keys: Tensor, frames: Tensor, candidates: Tensor) -> Tensor:
-        return (frames.amax() - frames).float()  # an age: exact however long the stream
+    def camera_frames(self, configured: int) -> int:
+        return UNLIMITED

@@ -1,25 +1,50 @@
 """The policies by name, and which one bounds the camera head's memory."""
 
-from infinitevggt_core.config import MemoryConfig
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from infinitevggt_core.config import check_options
 from infinitevggt_core.memory.diversity import Diversity
 from infinitevggt_core.memory.full import Full
-from infinitevggt_core.memory.policy import RetentionPolicy
+from infinitevggt_core.memory.policy import POLICIES, RetentionPolicy, load_entry_points
 from infinitevggt_core.memory.window import Window
 
-POLICIES: dict[str, type[RetentionPolicy]] = {
-    "diversity": Diversity,
-    "window": Window,
-    "full": Full,
-}
+if TYPE_CHECKING:
+    from infinitevggt_core.memory.config import MemoryConfig
+
+__all__ = ["POLICIES", "Diversity", "Full", "Window", "camera_policy", "token_policy"]
+
+load_entry_points()
 
 
-def token_policy(config: MemoryConfig) -> RetentionPolicy:
-    """What the global layers keep."""
-    return POLICIES[config.policy](config)
+def token_policy(config: "MemoryConfig") -> RetentionPolicy:
+    """What the global layers keep. A policy's fields are taken from the settings of the same name
+    and from `policy_options`. Raises ValueError naming what is wrong with those."""
+    kind = POLICIES[config.policy]
+    own = {spec.name: spec.default for spec in fields(kind) if spec.default is not MISSING}
+    shared = {
+        spec.name: getattr(config, spec.name) for spec in fields(kind) if spec.name not in own
+    }
+    policy = kind(**shared, **_own_settings(config, own))
+    check_options(policy)
+    return policy
 
 
-def camera_policy(config: MemoryConfig) -> RetentionPolicy:
-    """What the camera head keeps: all frames, the same window, or a window of its own."""
-    if config.policy == "diversity":
-        return Window(config, config.camera_frames)
-    return token_policy(config)
+def camera_policy(config: "MemoryConfig") -> RetentionPolicy:
+    """What the camera head keeps: the latest frames, as many as the token policy says."""
+    return Window(token_policy(config).camera_frames(config.camera_frames))
+
+
+def _own_settings(config: "MemoryConfig", defaults: dict[str, Any]) -> dict[str, Any]:
+    """The `policy_options`, "name=value, name=value", each of the type of its default."""
+    values: dict[str, Any] = {}
+    for part in filter(None, config.policy_options.replace(" ", "").split(",")):
+        name, _, text = part.partition("=")
+        if name not in defaults:
+            names = ", ".join(defaults) or "none"
+            raise ValueError(f"policy {config.policy} has no option {name!r}; it has: {names}")
+        try:
+            values[name] = type(defaults[name])(text)
+        except ValueError as error:
+            raise ValueError(f"option {name} of policy {config.policy}: {error}") from error
+    return values

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.config import UNLIMITED
-from infinitevggt_core.memory.policy import RetentionPolicy
-from infinitevggt_core.memory.token_store import TokenStore
+from infinitevggt_core.memory.late_values import LateValues
+from infinitevggt_core.memory.mean_key import MeanKeys
+from infinitevggt_core.memory.policy import LayerView, RetentionPolicy
+from infinitevggt_core.memory.precision import Precision
+from infinitevggt_core.memory.token_store import StoredTokens, TokenStore
 
 GROWTH = 2
 
@@ -18,15 +21,18 @@ class RollingMemory:
     Between `begin_frame` and `end_frame` every layer calls remember, forget, recall, in this order.
     """
 
-    def __init__(self, layers: int, policy: RetentionPolicy, dtype: torch.dtype) -> None:
+    def __init__(
+        self, layers: int, policy: RetentionPolicy, precision: Precision, anchor_frames: int
+    ) -> None:
+        """anchor_frames: first frames, never forgotten."""
         self.policy = policy
-        self.dtype = dtype
-        self.scores = [0.0] * layers
-        """Mean redundancy of each layer when it last forgot by a policy that scores layers; 0
-        before that."""
-        self._store = TokenStore(layers)
-        self._limits: list[int] = []
+        self.anchor_frames = anchor_frames
+        self._store = TokenStore(layers, precision)
+        self._means = MeanKeys()
+        self._scores = [0.0] * layers
+        self._late_scores: LateValues | None = None
         self._new_scores: dict[int, Tensor] = {}
+        self._limits: list[int] = []
         self._frame = 0
         self._tokens_per_frame = 0
 
@@ -36,24 +42,39 @@ class RollingMemory:
         return list(self._store.lengths)
 
     @property
+    def scores(self) -> list[float]:
+        """How alike each layer's keys were when it last forgot by a policy that scores layers; 0
+        before that."""
+        if self._late_scores is not None:
+            for layer, score in self._late_scores.read().items():
+                self._scores[layer] = score
+            self._late_scores = None
+        return list(self._scores)
+
+    @property
     def nbytes(self) -> int:
         """Bytes held, free slots included."""
         return self._store.nbytes
 
     def frames(self, layer: int) -> Tensor:
         """(batch, heads, tokens): the frame each token of a layer came from."""
-        return self._store.read(layer)[2]
+        return self._store.read(layer).frames
 
     def begin_frame(self, frame: int, tokens_per_frame: int) -> None:
         """Split the budget by the last scores, before any layer runs."""
         self._frame, self._tokens_per_frame = frame, tokens_per_frame
-        self._limits = self.policy.limits(self.scores, tokens_per_frame)
+        layers, anchors = len(self._scores), self.anchor_frames
+        wanted = self.policy.wanted(layers, anchors, tokens_per_frame)
+        self._limits = self.policy.split(wanted, self.scores, anchors, tokens_per_frame)
 
     def remember(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Add tokens (batch, heads, tokens, head_dim) of the current frame."""
         if not self._store.slots:
-            self._store.allocate(keys, self.dtype, self._wanted_slots())
-        self._store.append(layer, keys, values, self._frame)
+            self._store.allocate(keys, self._wanted_slots())
+        tokens = self._store.append(layer, keys, values, self._frame)
+        tokens.notes[:] = self.policy.note(tokens)
+        if self._means.knows(layer) and self._frame >= self.anchor_frames:
+            self._means.add(layer, tokens.unit_keys())
 
     def forget(self, layer: int) -> None:
         """Drop what the policy finds redundant, if it does so before attention."""
@@ -62,50 +83,79 @@ class RollingMemory:
 
     def recall(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, heads, tokens, head_dim) that the current frame attends."""
-        keys, values, _ = self._store.read(layer)
-        return keys, values
+        tokens = self._store.read(layer)
+        return tokens.keys, tokens.values
 
     def end_frame(self) -> None:
-        """Take over the new scores; drop what leaves after attention."""
+        """Drop what leaves after attention; send for the new scores; make room for a frame."""
         if not self.policy.before_attention:
-            for layer in range(len(self.scores)):
+            for layer in range(len(self._scores)):
                 self._evict(layer)
-        if self._new_scores:  # one transfer for all layers, not one a layer
-            values = torch.stack(list(self._new_scores.values())).tolist()
-            for layer, score in zip(self._new_scores, values, strict=True):
-                self.scores[layer] = score
-            self._new_scores.clear()
+        if self._new_scores:  # one transfer for all layers
+            self._late_scores = LateValues(self._new_scores)
+            self._new_scores = {}
         self._fit_storage()
 
-    def configure(self, policy: RetentionPolicy, dtype: torch.dtype) -> None:
-        """Another policy or storage precision from the next frame on."""
-        self.policy = policy
-        if dtype != self.dtype and self._store.slots:
-            self._store.allocate(self._store.read(0)[0], dtype, self._store.slots)
-        self.dtype = dtype
+    def configure(self, policy: RetentionPolicy, precision: Precision, anchor_frames: int) -> None:
+        """Another policy, storage or number of anchors from the next frame on."""
+        if anchor_frames != self.anchor_frames:
+            self._means.reset()
+        other_notes = type(policy) is not type(self.policy)
+        self.policy, self.anchor_frames = policy, anchor_frames
+        self._convert(precision)
+        if other_notes:
+            self._note_again()
+
+    def _convert(self, precision: Precision) -> None:
+        if precision != self._store.precision:
+            self._store.convert(precision)
+            if self.policy.uses_mean_key:  # rounded keys are other keys
+                self._note_again()
+
+    def _note_again(self) -> None:
+        self._means.reset()
+        for layer in range(len(self._scores) if self._store.slots else 0):
+            tokens = self._store.read(layer)
+            tokens.notes[:] = self.policy.note(tokens)
 
     def _evict(self, layer: int) -> None:
         surplus = self._store.lengths[layer] - self._limits[layer]
         if surplus <= 0:
             return
-        keys, _, frames = self._store.read(layer)
-        indices, score = self.policy.choose(keys, frames, surplus)
-        self._store.drop(layer, indices)
-        if self.policy.scores_layers:
+        view = self._view(layer)
+        indices = self.policy.choose(view, surplus)
+        score = self.policy.score(view)
+        if score is not None:
             self._new_scores[layer] = score
+        if self._means.knows(layer):
+            self._means.remove(layer, view.tokens.unit_keys(indices))
+        self._store.drop(layer, indices)
+
+    def _view(self, layer: int) -> LayerView:
+        tokens = self._store.read(layer)
+        candidates = tokens.frames >= self.anchor_frames
+        mean = tokens.notes.new_empty(0)
+        if self.policy.uses_mean_key:
+            mean = self._mean_key(layer, tokens, candidates)
+        return LayerView(tokens, candidates, self._frame, self._tokens_per_frame, mean)
+
+    def _mean_key(self, layer: int, tokens: StoredTokens, candidates: Tensor) -> Tensor:
+        if not self._means.knows(layer):
+            self._means.set(layer, tokens.unit_keys(), candidates)
+        return self._means.mean(layer, candidates.sum(dim=-1))
 
     def _fit_storage(self) -> None:
         """Room for one more frame: grow towards the budget, never past it, or shrink after it."""
         wanted = self._wanted_slots()
         if wanted != self._store.slots:
-            self._store.allocate(self._store.read(0)[0], self.dtype, wanted)
+            self._store.resize(wanted)
         self._store.make_room(self._tokens_per_frame)
 
     def _wanted_slots(self) -> int:
-        layers, tokens = len(self.scores), self._tokens_per_frame
+        layers, tokens = len(self._scores), self._tokens_per_frame
         needed = sum(self._store.lengths) + layers * tokens
-        capacity = self.policy.capacity(layers, tokens)
-        most = max(needed, UNLIMITED if capacity is None else capacity + layers * tokens)
+        capacity = self.policy.wanted(layers, self.anchor_frames, tokens)
+        most = max(needed, min(UNLIMITED, capacity + layers * tokens))
         if needed <= self._store.slots <= most:
             return self._store.slots
         roomy = GROWTH * needed
@@ -114,8 +164,15 @@ class RollingMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything `load_state_dict` needs to go on as if never stopped."""
-        return {"scores": list(self.scores), "store": self._store.state_dict()}
+        return {
+            "scores": self.scores,
+            "store": self._store.state_dict(),
+            "means": self._means.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self.scores = list(state["scores"])
+        own = self._store.precision
+        self._scores, self._late_scores = list(state["scores"]), None
         self._store.load_state_dict(state["store"], device)
+        self._means.load_state_dict(state["means"], device)
+        self._convert(own)

@@ -7,60 +7,163 @@ The layers lie one after another in the arena, each with free slots behind it:
 Attention does not care about the order of keys, and everything here is built on that. A new frame
 is written behind its layer's tokens. Dropped tokens leave holes, which the layer's last tokens
 fill. When budgets move between layers, a layer slides by moving only as many tokens as it slides
-slots. So the traffic per frame is that of the new tokens, whatever the size of the memory.
+slots. So the traffic per frame is that of the new tokens, whatever the size of the memory, and the
+free slots of all layers together are those of one frame, whatever their budgets do.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from infinitevggt_core.memory.precision import Precision, precision_of_part
+
 FRAME_DTYPE = torch.int32
+NOTE_DTYPE = torch.float32
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """Some of the tokens of a layer; writing to them writes to the store."""
+
+    precision: Precision
+    arena: list[Tensor]
+    """Of the keys, of the values, frames, notes: each (batch, heads, slots, ...)."""
+    slots: slice
+    """Where they lie."""
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """Views (batch, heads, tokens, ...) of the arena."""
+        return [part[:, :, self.slots] for part in self.arena]
+
+    @property
+    def keys(self) -> Tensor:
+        """(batch, heads, tokens, head_dim)."""
+        return self.precision.decode(self.parts[: self._per_vector])
+
+    @property
+    def values(self) -> Tensor:
+        """(batch, heads, tokens, head_dim)."""
+        return self.precision.decode(self.parts[self._per_vector : -2])
+
+    @property
+    def frames(self) -> Tensor:
+        """(batch, heads, tokens) int32: the frame a token came from."""
+        return self.arena[-2][:, :, self.slots]
+
+    @property
+    def notes(self) -> Tensor:
+        """(batch, heads, tokens) fp32: what the policy noted about a token."""
+        return self.arena[-1][:, :, self.slots]
+
+    def key_products(self, vector: Tensor) -> Tensor:
+        """(batch, heads, tokens) fp32: of each key with its head's (batch, heads, head_dim)."""
+        return self.precision.products(self.parts[: self._per_vector], vector)
+
+    def unit_keys(self, indices: Tensor | None = None) -> Tensor:
+        """(batch, heads, tokens, head_dim) fp32, the keys divided by their norms, all or those at
+        (batch, heads, count) indices. The notes must be their inverse norms."""
+        parts = [*self.arena[: self._per_vector], self.arena[-1]]
+        if indices is None:
+            parts = [part[:, :, self.slots] for part in parts]
+        else:
+            parts = self._taken(parts, indices)
+        return self.precision.decode(parts[:-1]).float() * parts[-1][..., None]
+
+    def overwrite(self, targets: Tensor, sources: Tensor) -> None:
+        """Copy the tokens at indices (batch, heads, count) to others, distinct in each head."""
+        taken = self._taken(self.arena, sources)  # all first: nothing is half done if memory ends
+        rows = self._rows(targets)
+        for part, source in zip(self.arena, taken, strict=True):
+            _as_rows(part).index_copy_(0, rows, _as_rows(source))
+
+    def _taken(self, parts: list[Tensor], indices: Tensor) -> list[Tensor]:
+        """A copy of the tokens at (batch, heads, count) indices, of each part."""
+        rows = self._rows(indices)
+        return [
+            _as_rows(part).index_select(0, rows).view(*indices.shape, *part.shape[3:])
+            for part in parts
+        ]
+
+    def _rows(self, indices: Tensor) -> Tensor:
+        """Row numbers in (batch * heads * slots, ...): a row is copied whole, which gather and
+        scatter do number by number."""
+        batch, heads, slots = self.arena[0].shape[:3]
+        first = self.slots.start + slots * torch.arange(batch * heads, device=indices.device)
+        rows: Tensor = (first.view(batch, heads, 1) + indices).flatten()
+        return rows
+
+    @property
+    def _per_vector(self) -> int:
+        return (len(self.arena) - 2) // 2
 
 
 class TokenStore:
-    """keys, values: (batch, heads, slots, head_dim); frames: (batch, heads, slots), the frame a
-    token came from. Heads keep tokens of their own; all heads of a layer hold equally many."""
+    """Tokens of all layers. Heads keep tokens of their own; all heads of a layer hold equally
+    many."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: int, precision: Precision) -> None:
+        self.precision = precision
         self.lengths = [0] * layers
         self._starts = [0] * layers
-        self._arena: tuple[Tensor, Tensor, Tensor] | None = None
+        self._arena: list[Tensor] = []
 
     @property
     def slots(self) -> int:
-        return 0 if self._arena is None else self._arena[0].shape[2]
+        # parts grow one after another, and one of them may have failed to
+        return min((part.shape[2] for part in self._arena), default=0)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return 0 if self._arena is None else sum(part.nbytes for part in self._arena)
+        return sum(part.nbytes for part in self._arena)
 
-    def allocate(self, like: Tensor, dtype: torch.dtype, slots: int) -> None:
-        """Hold `slots` tokens like (batch, heads, tokens, head_dim) `like`; keep what is held."""
-        batch, heads, _, head_dim = like.shape
-        old = self._arena
+    @staticmethod
+    def bytes_per_token(heads: int, head_dim: int, precision: Precision) -> int:
+        """Bytes of one token of one layer, in all heads."""
+        like = torch.empty(1, heads, 1, head_dim, device="meta")
+        return sum(part.nbytes for part in _empty_parts(like, precision, slots=1))
+
+    def allocate(self, like: Tensor, slots: int) -> None:
+        """Hold `slots` tokens like (batch, heads, tokens, head_dim) `like`, of which none yet."""
         with torch.inference_mode(False):  # a stream may go on in and out of inference mode
-            self._arena = (
-                like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
-                like.new_zeros(batch, heads, slots, head_dim, dtype=dtype),
-                like.new_zeros(batch, heads, slots, dtype=FRAME_DTYPE),
-            )
-        starts = self._layout(slots)
-        if old is not None:
-            for layer, length in enumerate(self.lengths):
-                before, after = self._starts[layer], starts[layer]
-                for source, target in zip(old, self._arena, strict=True):
-                    target[:, :, after : after + length] = source[:, :, before : before + length]
-        self._starts = starts
+            self._arena = _empty_parts(like, self.precision, slots)
+        self._starts = self._layout(slots)
+
+    def resize(self, slots: int) -> None:
+        """More slots or fewer, and at least the tokens held. One part after the other, so that
+        never more than one is there twice. After a failure for want of memory all is as it was."""
+        if slots < self.slots:
+            self._arrange(slots)
+        for index, part in enumerate(self._arena):
+            both = min(slots, part.shape[2])
+            with torch.inference_mode(False):
+                resized = part.new_empty(*part.shape[:2], slots, *part.shape[3:])
+            resized[:, :, :both] = part[:, :, :both]
+            self._arena[index] = resized
+        self._arrange(slots)
+
+    def convert(self, precision: Precision) -> None:
+        """Store in another precision from now on."""
+        if self._arena:
+            arena = StoredTokens(self.precision, self._arena, slice(0, self.slots))
+            with torch.inference_mode(False):
+                parts = [part for x in (arena.keys, arena.values) for part in precision.encode(x)]
+                self._arena = [part.clone() for part in parts] + self._arena[-2:]
+        self.precision = precision
 
     def make_room(self, tokens: int) -> None:
         """Slide the layers until each has `tokens` free slots. The arena must have them in all."""
         ends = [*self._starts[1:], self.slots]
         spans = zip(ends, self._starts, self.lengths, strict=True)
-        if all(end - start - length >= tokens for end, start, length in spans):
-            return
-        targets = self._layout(self.slots)
+        if any(end - start - length < tokens for end, start, length in spans):
+            self._arrange(self.slots)
+
+    def _arrange(self, slots: int) -> None:
+        """Share the free ones of the first `slots` equally."""
+        targets = self._layout(slots)
         layers = range(len(targets))
         # those that slide left go first to last, then those that slide right last to first:
         # none meets a neighbour that has not moved out of the way
@@ -84,22 +187,28 @@ class TokenStore:
         self._starts[layer] = target
 
     def _move(self, source: int, target: int, count: int) -> None:
-        for part in self._parts():
+        for part in self._arena:
             part[:, :, target : target + count] = part[:, :, source : source + count]
 
-    def append(self, layer: int, keys: Tensor, values: Tensor, frame: int) -> None:
-        """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens."""
-        start = self._starts[layer] + self.lengths[layer]
-        span = slice(start, start + keys.shape[2])
-        all_keys, all_values, frames = self._parts()
-        all_keys[:, :, span], all_values[:, :, span], frames[:, :, span] = keys, values, frame
-        self.lengths[layer] += keys.shape[2]
+    def append(self, layer: int, keys: Tensor, values: Tensor, frame: int) -> StoredTokens:
+        """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens; what
+        was written. Their notes are still to be made."""
+        length = self.lengths[layer]
+        encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
+        self.lengths[layer] = length + keys.shape[2]
+        written = self.read(layer, start=length)
+        for target, source in zip(written.parts[:-2], encoded, strict=True):
+            target.copy_(source)
+        written.frames.fill_(frame)
+        return written
 
-    def read(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Views: keys, values (batch, heads, tokens, head_dim), frames (batch, heads, tokens)."""
-        span = slice(self._starts[layer], self._starts[layer] + self.lengths[layer])
-        keys, values, frames = self._parts()
-        return keys[:, :, span], values[:, :, span], frames[:, :, span]
+    def read(self, layer: int, start: int = 0) -> StoredTokens:
+        """A layer's tokens, from place `start` on."""
+        if not self._arena:
+            raise RuntimeError("nothing is allocated yet")
+        first = self._starts[layer]
+        span = slice(first + start, first + self.lengths[layer])
+        return StoredTokens(self.precision, self._arena, span)
 
     def drop(self, layer: int, indices: Tensor) -> None:
         """Forget tokens (batch, heads, count) of a layer, distinct in each head."""
@@ -113,43 +222,54 @@ class TokenStore:
         )
         leaving.scatter_(2, (holes - kept).clamp(min=-1) + 1, True)
         movers = kept + leaving[:, :, 1:].to(torch.uint8).argsort(dim=-1, stable=True)
-        for part in self.read(layer):
-            dims = (-1,) * 3 + part.shape[3:]
-            at = [
-                index.view(index.shape + (1,) * (part.ndim - 3)).expand(dims)
-                for index in (holes, movers)
-            ]
-            part.scatter_(2, at[0], part.gather(2, at[1]))
+        self.read(layer).overwrite(holes, movers)
         self.lengths[layer] = kept
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        if self._arena is None:
-            raise RuntimeError("nothing is allocated yet")
-        return self._arena
+    def truncate(self, layer: int, length: int) -> None:
+        """Forget the tokens behind the first `length`."""
+        self.lengths[layer] = min(length, self.lengths[layer])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything held, without the free slots."""
-        if self._arena is None:
+        if not self._arena:
             return {"lengths": list(self.lengths)}
-        tokens = [
-            torch.cat(parts, dim=2) for parts in zip(*map(self.read, self._all()), strict=True)
-        ]
-        places = {"lengths": list(self.lengths), "starts": list(self._starts)}
-        return {**places, "slots": self.slots, "tokens": tokens}
+        layers = [self.read(layer) for layer in range(len(self.lengths))]
+        return {
+            "lengths": list(self.lengths),
+            "starts": list(self._starts),
+            "slots": self.slots,
+            "stored": [
+                torch.cat(part, dim=2) for part in zip(*(x.parts for x in layers), strict=True)
+            ],
+        }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self._arena, self.lengths = None, [0] * len(state["lengths"])
-        if "tokens" not in state:
+        """Take over what another store held, in the precision it is in."""
+        if len(state["lengths"]) != len(self.lengths):
+            raise ValueError(f"{len(state['lengths'])} layers, not {len(self.lengths)}")
+        self._arena, self.lengths = [], [0] * len(self.lengths)
+        if "stored" not in state:
             return
-        tokens = [part.to(device) for part in state["tokens"]]
-        self.allocate(tokens[0], tokens[0].dtype, state["slots"])
+        stored = [part.to(device) for part in state["stored"]]
+        self.precision = precision_of_part(stored[0], self.precision.compute)
+        self.allocate(self.precision.decode(stored[: (len(stored) - 2) // 2]), state["slots"])
         # the same places, because how layers slide depends on them, and with it the order of tokens
         self.lengths, self._starts = list(state["lengths"]), list(state["starts"])
         offset = 0
         for layer, length in enumerate(self.lengths):
-            for target, source in zip(self.read(layer), tokens, strict=True):
+            for target, source in zip(self.read(layer).parts, stored, strict=True):
                 target.copy_(source[:, :, offset : offset + length])
             offset += length
 
-    def _all(self) -> range:
-        return range(len(self.lengths))
+
+def _empty_parts(like: Tensor, precision: Precision, slots: int) -> list[Tensor]:
+    """Parts of keys and values like (batch, heads, tokens, head_dim) `like`, frames and notes."""
+    batch, heads = like.shape[:2]
+    vectors = precision.encode(like[:, :, :1]) * 2
+    parts = [part.new_empty(batch, heads, slots, *part.shape[3:]) for part in vectors]
+    marks = [like.new_empty(batch, heads, slots, dtype=t) for t in (FRAME_DTYPE, NOTE_DTYPE)]
+    return parts + marks
+
+
+def _as_rows(part: Tensor) -> Tensor:
+    return part.view(-1, *part.shape[3:])

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from weights import fill_with_stand_in_weights, stand_in_frames
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, Prediction, StreamSession
+from infinitevggt_core.memory import RollingMemory, token_policy
+from infinitevggt_core.memory.policy import LayerView
+from infinitevggt_core.memory.precision import Plain, Precision
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CORE = Path(__file__).parents[2] / "infinitevggt_core"
@@ -65,6 +68,24 @@ def clip_of(predictions: list[Prediction]) -> Prediction:
     return Prediction(
         **{name: torch.stack([getattr(p, name) for p in predictions], dim=1) for name in present}
     )
+
+
+def rolling_memory(
+    layers: int, config: MemoryConfig, precision: Precision | None = None
+) -> RollingMemory:
+    """As a session would make it."""
+    exact = Plain(torch.float32)
+    return RollingMemory(layers, token_policy(config), precision or exact, config.anchor_frames)
+
+
+def view_of(keys: Tensor, config: MemoryConfig, precision: Precision | None = None) -> LayerView:
+    """What a policy sees of keys (batch, heads, frames, tokens, head_dim) of a layer."""
+    memory = rolling_memory(1, config, precision)
+    for frame, of_frame in enumerate(keys.unbind(2)):
+        memory.begin_frame(frame, of_frame.shape[2])
+        memory._fit_storage()
+        memory.remember(0, of_frame, 2 * of_frame)
+    return memory._view(0)
 
 
 def assert_close(got: Tensor, want: Tensor, tolerance: float, what: str = "") -> None:

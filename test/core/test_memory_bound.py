@@ -21,7 +21,17 @@ from core_samples import (
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
 from infinitevggt_core.camera_head import ITERATIONS
-from infinitevggt_core.memory import POLICIES, RollingMemory, camera_policy, split_budget
+from infinitevggt_core.config import UNLIMITED
+from infinitevggt_core.memory import (
+    POLICIES,
+    RollingMemory,
+    TokenStore,
+    camera_policy,
+    split_budget,
+    token_policy,
+)
+from infinitevggt_core.memory.precision import precision_of
+from infinitevggt_core.session import CAMERA_PRECISION
 
 SMALLER = replace(SMALL, depth=2, dpt_layers=(0, 0, 1, 1))
 
@@ -31,6 +41,8 @@ BOUNDED = {
     "window": WINDOW,
     "no anchors": replace(EVICTING, anchor_frames=0),
 }
+PER_TOKEN = 2 * SMALL.embed_dim * 4 + SMALL.num_heads * (4 + 4)
+"""Bytes of a token in a layer: key and value, and per head its frame and the policy's note."""
 EARLY, LATE = 200, 600
 LEAK = 0.5
 """New containers a frame anywhere in the process; a leak would be one at least."""
@@ -64,8 +76,8 @@ def test_every_policy_is_either_bounded_here_or_says_that_it_is_not() -> None:
     bounded = {memory.policy for memory in BOUNDED.values()}
     unbounded = {
         name
-        for name, policy in POLICIES.items()
-        if policy(MemoryConfig(policy=name)).capacity(SMALL.depth, TOKENS) is None
+        for name in POLICIES
+        if token_policy(MemoryConfig(policy=name)).wanted(SMALL.depth, 1, TOKENS) >= UNLIMITED
     }
     assert bounded | unbounded == set(POLICIES)
     assert unbounded == {"full"}
@@ -92,7 +104,7 @@ def test_bytes_and_objects_stay_as_they_are(name: str, generator: torch.Generato
 def test_the_camera_memory_of_the_default_settings_is_full_by_frame_200() -> None:
     """It is the one cache whose bound does not depend on the image size."""
     config = MemoryConfig()
-    memory = RollingMemory(2, camera_policy(config), torch.float32)
+    memory = RollingMemory(2, camera_policy(config), CAMERA_PRECISION, config.anchor_frames)
     token = torch.zeros(1, 1, 1, 4)
     held = []
     for frame in range(LATE):
@@ -123,7 +135,7 @@ def test_storage_grows_towards_a_huge_budget_and_is_not_allocated_at_once(
     model: VGGT, generator: torch.Generator
 ) -> None:
     session = StreamSession(model, MemoryConfig(total_budget=10**9))
-    per_frame = SMALL.depth * TOKENS * (2 * SMALL.embed_dim * 4 + SMALL.num_heads * 4)
+    per_frame = SMALL.depth * TOKENS * PER_TOKEN
     for pushed in range(1, 30):
         push_noise(session, 1, generator)
         tokens_alone = session.memory_bytes - session._camera_memory.nbytes
@@ -135,11 +147,27 @@ def test_storage_never_passes_the_budget_and_one_frame(
     model: VGGT, generator: torch.Generator
 ) -> None:
     session = StreamSession(model, EVICTING)
-    per_token = 2 * SMALL.embed_dim * 4 + SMALL.num_heads * 4
     for _ in range(30):
         push_noise(session, 1, generator)
         tokens_alone = session.memory_bytes - session._camera_memory.nbytes
-        assert tokens_alone <= (EVICTING.total_budget + SMALL.depth * TOKENS) * per_token
+        assert tokens_alone <= (EVICTING.total_budget + SMALL.depth * TOKENS) * PER_TOKEN
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_bytes_are_those_of_the_tokens_within_five_percent(
+    model: VGGT, dtype: str, generator: torch.Generator
+) -> None:
+    """At the default budget for the published model, 25 frames a layer."""
+    memory = MemoryConfig(total_budget=25 * SMALL.depth * TOKENS, dtype=dtype)
+    session = StreamSession(model, memory)
+    push_noise(session, 40, generator)
+    precision = precision_of(dtype, model.dtype)
+    head_dim = SMALL.embed_dim // SMALL.num_heads
+    per_token = TokenStore.bytes_per_token(SMALL.num_heads, head_dim, precision)
+    held = session.memory_bytes - session._camera_memory.nbytes
+    tokens = sum(session.stored_tokens)
+    assert tokens > memory.total_budget - SMALL.depth
+    assert tokens * per_token <= held <= 1.05 * tokens * per_token
 
 
 @pytest.mark.parametrize("before", [replace(EVICTING, total_budget=20 * SMALLEST), FULL])

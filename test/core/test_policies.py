@@ -14,16 +14,20 @@ from core_samples import (
     WINDOW,
     assert_close,
     push_all,
+    rolling_memory,
     small_frames,
+    view_of,
 )
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession
-from infinitevggt_core.memory import POLICIES, RollingMemory, split_budget, token_policy
+from infinitevggt_core.memory import POLICIES, split_budget, token_policy
+from infinitevggt_core.memory.precision import EightBit, Plain, Precision
 
 CPU = torch.device("cpu")
+PRECISIONS = [Plain(torch.float32), Plain(torch.bfloat16), EightBit(torch.float32)]
 INT32_MAX = 2**31 - 1
 
 
@@ -33,54 +37,51 @@ def diversity_by_the_formula(keys: Tensor) -> Tensor:
     return (unit * unit.mean(dim=2, keepdim=True)).sum(dim=-1)
 
 
-def keys_with_frames(
-    batch: int, heads: int, frames: int, tokens: int, dim: int
-) -> tuple[Tensor, Tensor]:
-    """Random keys of a common direction, frame by frame, and where they are from."""
-    keys = torch.randn(batch, heads, frames * tokens, dim) + torch.linspace(0, 1, dim)
-    origin = torch.arange(frames, dtype=torch.int32).repeat_interleave(tokens)
-    return keys, origin.expand(batch, heads, -1)
+def keys_of_frames(batch: int, heads: int, frames: int, tokens: int, dim: int) -> Tensor:
+    """(batch, heads, frames, tokens, dim) random keys of a common direction."""
+    return torch.randn(batch, heads, frames, tokens, dim) + torch.linspace(0, 1, dim)
 
 
 def test_every_policy_of_the_settings_exists() -> None:
-    assert tuple(POLICIES) == MemoryConfig.__dataclass_fields__["policy"].metadata["choices"]
+    assert list(POLICIES) == list(MemoryConfig.__dataclass_fields__["policy"].metadata["choices"])
 
 
 @pytest.mark.parametrize("anchors", [0, 1, 2])
-def test_diversity_forgets_the_keys_with_the_highest_scores(anchors: int) -> None:
-    keys, frames = keys_with_frames(batch=2, heads=3, frames=5, tokens=6, dim=8)
-    policy = token_policy(replace(EVICTING, anchor_frames=anchors))
-    gone, score = policy.choose(keys, frames, surplus=7)
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+def test_diversity_forgets_the_keys_with_the_highest_scores(
+    anchors: int, precision: Precision
+) -> None:
+    """By what is stored, in fp32, however few bits it is stored in."""
+    memory = replace(EVICTING, anchor_frames=anchors)
+    policy, keys = token_policy(memory), keys_of_frames(2, 3, 50, 6, dim=64)
+    view = view_of(keys, memory, precision)
+    gone = policy.choose(view, surplus=60)
     first = anchors * 6
-    want = diversity_by_the_formula(keys[:, :, first:])
-    highest = want.topk(7, dim=-1).indices + first
+    want = diversity_by_the_formula(view.tokens.keys[:, :, first:].double())
+    highest = want.topk(60, dim=-1).indices + first
     assert torch.equal(gone.sort(dim=-1).values, highest.sort(dim=-1).values)
-    assert_close(score, want.mean(), EXACT)
-    unit = torch.nn.functional.normalize(keys[:, :, first:], dim=-1)
-    assert_close(score, unit.mean(dim=2).square().sum(dim=-1).mean(), EXACT, "mean of |mean|^2")
+    assert_close(policy.score(view), want.mean(), EXACT)
 
 
-@pytest.mark.parametrize("name", ["diversity", "window"])
-def test_choosing_does_not_touch_the_keys(name: str) -> None:
-    keys, frames = keys_with_frames(batch=1, heads=2, frames=9, tokens=4, dim=8)
-    before, frames_before = keys.clone(), frames.clone()
-    token_policy(MEMORIES[name]).choose(keys, frames, surplus=4)
-    assert torch.equal(keys, before)
-    assert torch.equal(frames, frames_before)
+@pytest.mark.parametrize("name", POLICIES)
+def test_choosing_does_not_touch_the_tokens(name: str) -> None:
+    view = view_of(keys_of_frames(1, 2, 9, 4, dim=8), MEMORIES[name])
+    before = [part.clone() for part in view.tokens.parts]
+    token_policy(MEMORIES[name]).choose(view, surplus=4)
+    assert all(map(torch.equal, view.tokens.parts, before))
 
 
 def test_diversity_of_keys_without_length_is_finite() -> None:
-    keys, frames = torch.zeros(1, 1, 6, 4), torch.arange(6, dtype=torch.int32).view(1, 1, 6)
-    gone, score = token_policy(EVICTING).choose(keys, frames, surplus=5)
-    assert score == 0
-    assert sorted(gone.flatten().tolist()) == [1, 2, 3, 4, 5]
+    view, policy = view_of(torch.zeros(1, 1, 6, 1, 4), EVICTING), token_policy(EVICTING)
+    assert policy.score(view) == 0
+    assert sorted(policy.choose(view, surplus=5).flatten().tolist()) == [1, 2, 3, 4, 5]
 
 
-def test_all_candidates_may_go_but_no_anchor() -> None:
-    keys, frames = keys_with_frames(batch=1, heads=2, frames=4, tokens=5, dim=8)
-    for name in ("diversity", "window"):
-        gone, _ = token_policy(MEMORIES[name]).choose(keys, frames, surplus=15)
-        assert (gone.sort(dim=-1).values == torch.arange(5, 20)).all()
+@pytest.mark.parametrize("name", POLICIES)
+def test_all_candidates_may_go_but_no_anchor(name: str) -> None:
+    view = view_of(keys_of_frames(1, 2, 4, 5, dim=8), MEMORIES[name])
+    gone = token_policy(MEMORIES[name]).choose(view, surplus=15)
+    assert (gone.sort(dim=-1).values == torch.arange(5, 20)).all()
 
 
 @given(
@@ -97,7 +98,7 @@ def test_a_memory_keeps_what_the_formula_keeps(
     floor = (anchors + 1) * tokens
     budget = layers * floor + extra
     config = MemoryConfig(total_budget=budget, anchor_frames=anchors)
-    memory = RollingMemory(layers, token_policy(config), torch.float32)
+    memory = rolling_memory(layers, config)
     oracle = [torch.zeros(1, heads, 0, dim) for _ in range(layers)]
     generator = torch.Generator().manual_seed(seed)
     scores = [0.0] * layers
@@ -242,13 +243,14 @@ def test_fresh_layers_share_the_released_default_evenly() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"policy": "lru"}, "policy must be one of diversity, window, full"),
+        ({"policy": "lru"}, "policy must be one of diversity, full"),
         ({"total_budget": 0}, "total_budget must lie in"),
         ({"anchor_frames": -1}, "anchor_frames must lie in"),
         ({"window": 0}, "window must lie in"),
         ({"camera_memory": "none"}, "camera_memory must be one of"),
         ({"camera_frames": 0}, "camera_frames must lie in"),
-        ({"dtype": "float16"}, "dtype must be one of auto, float32, bfloat16"),
+        ({"dtype": "float16"}, "dtype must be one of auto, float32, bfloat16, int8"),
+        ({"policy_options": "decay=3"}, "policy diversity has no option 'decay'; it has: none"),
         ({"total_budget": float("nan")}, "total_budget must lie in"),
     ],
 )
@@ -258,8 +260,8 @@ def test_settings_out_of_range_are_refused(change: dict[str, object], said: str)
 
 
 def test_a_memory_that_does_not_evict_keeps_its_scores() -> None:
-    memory = RollingMemory(1, token_policy(MemoryConfig(total_budget=100)), torch.float32)
-    memory.load_state_dict({"scores": [0.25], "store": {"lengths": [0]}}, CPU)
+    memory = rolling_memory(1, MemoryConfig(total_budget=100))
+    memory.load_state_dict({"scores": [0.25], "store": {"lengths": [0]}, "means": {}}, CPU)
     memory.begin_frame(0, 4)
     memory.remember(0, torch.randn(1, 1, 4, 2), torch.randn(1, 1, 4, 2))
     memory.forget(0)

@@ -27,7 +27,6 @@ from core_samples import (
 from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, Prediction, StreamSession
-from infinitevggt_core.session import DTYPES
 
 BF16_SHARE = 0.1
 """How far bf16 may be off fp32, in root mean squares of the fp32 values."""
@@ -156,8 +155,9 @@ def test_a_resumed_stream_equals_one_that_never_stopped(
     assert resumed.layer_scores == session.layer_scores
 
 
-def test_a_stream_stored_in_bf16_resumes_too(model: VGGT, frames: Tensor) -> None:
-    session = StreamSession(model, replace(EVICTING, dtype="bfloat16"))
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_a_stream_stored_in_fewer_bits_resumes_too(model: VGGT, frames: Tensor, dtype: str) -> None:
+    session = StreamSession(model, replace(EVICTING, dtype=dtype))
     push_all(session, frames[:8])
     resumed = StreamSession(model)
     resumed.load_state_dict(saved_and_read(session.state_dict()))
@@ -193,6 +193,62 @@ def test_a_snapshot_of_another_network_is_refused(
     untouched = StreamSession(model, WINDOW)
     push_all(untouched, frames[:3])
     assert_same(push_all(session, frames[3:]), push_all(untouched, frames[3:]))
+
+
+def break_layers(state: dict[str, Any]) -> None:
+    state["memories"][0]["store"]["lengths"].pop()
+
+
+def break_tokens(state: dict[str, Any]) -> None:
+    stored = state["memories"][0]["store"]["stored"]
+    stored[0] = stored[0][:, :, 3:]
+
+
+def break_streams(state: dict[str, Any]) -> None:
+    state["memories"].append(state["memories"][0])
+
+
+def break_settings(state: dict[str, Any]) -> None:
+    state["memory"]["total_budget"] = 5
+
+
+def break_keys(state: dict[str, Any]) -> None:
+    del state["camera_memory"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [break_layers, break_tokens, break_streams, break_settings, break_keys]
+)
+def test_a_snapshot_that_does_not_fit_leaves_the_stream_as_it_was(
+    model: VGGT, frames: Tensor, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    other = StreamSession(model, EVICTING)
+    push_all(other, frames[:8])
+    state = saved_and_read(other.state_dict())
+    spoil(state)
+    session = StreamSession(model, WINDOW)
+    push_all(session, frames[:8])
+    with pytest.raises(ValueError, match=r"snapshot|budget|longer|layers"):
+        session.load_state_dict(state)
+    assert session.memory == WINDOW
+    got = push_all(session, frames[8:])
+    assert_same(got, push_all(StreamSession(model, WINDOW), frames)[8:])
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_snapshot_is_converted_to_the_precision_of_the_session(
+    model: VGGT, frames: Tensor, name: str
+) -> None:
+    exact = StreamSession(model, MEMORIES[name])
+    push_all(exact, frames[:8])
+    resumed = StreamSession(small_model().cast(torch.bfloat16))
+    resumed.load_state_dict(saved_and_read(exact.state_dict()))
+    assert resumed._memories[0].recall(0)[0].dtype == torch.bfloat16
+    half = StreamSession(small_model().cast(torch.bfloat16), MEMORIES[name])
+    push_all(half, frames[:8])
+    assert resumed.memory_bytes == half.memory_bytes
+    for frame in frames[8:]:
+        assert_near(resumed.push(frame), exact.push(frame))
 
 
 def test_a_lower_budget_holds_from_the_next_frame_on(model: VGGT, frames: Tensor) -> None:
@@ -288,16 +344,17 @@ def test_three_anchor_frames_stay_whole(model: VGGT, frames: Tensor) -> None:
         assert (torch.stack(counts) == TOKENS).all()
 
 
+@pytest.mark.parametrize(("dtype", "share"), [("bfloat16", 0.75), ("int8", 0.7)])
 @pytest.mark.parametrize("name", MEMORIES)
 def test_the_storage_precision_changes_in_mid_stream(
-    model: VGGT, frames: Tensor, name: str
+    model: VGGT, frames: Tensor, name: str, dtype: str, share: float
 ) -> None:
     memory = MEMORIES[name]
     session = StreamSession(model, memory)
     push_all(session, frames[:8])
     full_bytes = session.memory_bytes
-    session.configure(replace(memory, dtype="bfloat16"))
-    assert session.memory_bytes < 0.75 * full_bytes
+    session.configure(replace(memory, dtype=dtype))
+    assert session.memory_bytes < share * full_bytes
     halved = push_all(session, frames[8:12])
     session.configure(replace(memory, dtype="float32"))
     restored = push_all(session, frames[12:])
@@ -499,11 +556,6 @@ def test_pushing_builds_no_graph(frames: Tensor) -> None:
 def test_points_are_none_unless_asked_for(model: VGGT, frames: Tensor) -> None:
     assert StreamSession(model).push(frames[0]).points is None
     assert StreamSession(model, points=True).push(frames[0]).points.shape == (1, HEIGHT, WIDTH, 3)
-
-
-def test_every_storage_precision_of_the_settings_is_known() -> None:
-    choices = MemoryConfig.__dataclass_fields__["dtype"].metadata["choices"]
-    assert {"auto", *DTYPES} == set(choices)
 
 
 @pytest.mark.parametrize(

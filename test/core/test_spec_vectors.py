@@ -11,6 +11,8 @@ from core_samples import (
     deterministic_frames,
     deterministic_values,
     fill_deterministically,
+    rolling_memory,
+    view_of,
 )
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from infinitevggt_core.camera_head import ITERATIONS, CameraHead
 from infinitevggt_core.dense_head import DenseHead, position_features
 from infinitevggt_core.encoder import DinoV2
 from infinitevggt_core.geometry import rotation_from_quaternion
-from infinitevggt_core.memory import RollingMemory, split_budget, token_policy
+from infinitevggt_core.memory import split_budget, token_policy
 from infinitevggt_core.rope import rotation_at
 from infinitevggt_core.track_head import RADIUS, TrackHead, correlate
 
@@ -120,7 +122,7 @@ def test_g4_streaming_under_a_budget(aggregator: Aggregator, clip: Tensor) -> No
         5: (0.121030, 0.094870, 0.104512, 0.074212),
     }
     memory = MemoryConfig(policy="diversity", total_budget=256)
-    rolling = RollingMemory(len(LAYERS), token_policy(memory), torch.float32)
+    rolling = rolling_memory(len(LAYERS), memory)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rolling.remember(layer, k, v)
@@ -268,7 +270,8 @@ def test_t1_special_tokens_are_not_rotated() -> None:
 
 
 def test_t2_positional_map() -> None:
-    features = position_features(2, 3, 8, image_size=(100, 150))
+    across, down = position_features(2, 3, 8, image_size=(100, 150))
+    features = torch.cat((across.expand(4, 2, 3), down.expand(4, 2, 3)))
     want = (-0.526688, -0.055442, 0.850058, 0.998462, -0.273808, -0.027731, 0.961784, 0.999615)
     assert_close(features[:, 0, 0], torch.tensor(want), PRINTED)
     flipped = torch.tensor([-1, -1, 1, 1, -1, -1, 1, 1]) * torch.tensor(want)
@@ -282,11 +285,12 @@ def test_t3_budgets() -> None:
 def test_t4_eviction() -> None:
     angles = torch.tensor([0.0, 0, 10, 20, 30, 90, 100]).deg2rad()
     norms = torch.tensor([1.0, 2, 3, 1, 1, 1, 2])
-    keys = (torch.stack((angles.cos(), angles.sin()), dim=-1) * norms[:, None])[None, None]
-    frames = torch.tensor([0, 1, 1, 1, 1, 1, 1], dtype=torch.int32)[None, None]
-    gone, score = token_policy(MemoryConfig(policy="diversity")).choose(keys, frames, surplus=3)
+    keys = torch.stack((angles.cos(), angles.sin()), dim=-1) * norms[:, None]
+    memory = MemoryConfig(policy="diversity")
+    view, policy = view_of(keys[None, None, :, None], memory), token_policy(memory)
+    gone = policy.choose(view, surplus=3)
     assert set(range(7)) - set(gone.flatten().tolist()) == {0, 1, 5, 6}
-    assert abs(score - 0.613463) <= PRINTED
+    assert abs(policy.score(view) - 0.613463) <= PRINTED
 
 
 def test_t5_quaternion() -> None:

@@ -17,9 +17,12 @@ from hypothesis.stateful import (
 from torch import Tensor
 
 from infinitevggt_core.memory import TokenStore
+from infinitevggt_core.memory.precision import EightBit, Plain, Precision
 
 HEAD_DIM = 3
 CPU = torch.device("cpu")
+EXACT = Plain(torch.float32)
+PRECISIONS = [EXACT, Plain(torch.bfloat16), EightBit(torch.bfloat16)]
 
 
 @dataclass
@@ -40,8 +43,9 @@ class Oracle:
 
 def read(store: TokenStore, layer: int) -> Tensor:
     """A layer as the oracle holds it, in the order of the store."""
-    keys, values, frames = store.read(layer)
-    return torch.cat((keys.float(), values.float(), frames[..., None].float()), dim=-1)
+    tokens = store.read(layer)
+    parts = (tokens.keys, tokens.values, tokens.frames[..., None])
+    return torch.cat([part.float() for part in parts], dim=-1)
 
 
 def in_order(tokens: Tensor) -> list[list[list[float]]]:
@@ -60,27 +64,27 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def start(self, batch: int, heads: int, layers: int, spare: int) -> None:
         self.shape = (batch, heads)
-        self.store = TokenStore(layers)
+        self.store = TokenStore(layers, EXACT)
         self.frame = 0
         empty = torch.zeros(batch, heads, 0, 2 * HEAD_DIM + 1)
         self.oracle = Oracle([empty] * layers)
-        self.store.allocate(torch.zeros(batch, heads, 1, HEAD_DIM), torch.float32, spare)
+        self.store.allocate(torch.zeros(batch, heads, 1, HEAD_DIM), spare)
 
     @property
     def held(self) -> int:
         return sum(tokens.shape[2] for tokens in self.oracle.layers)
 
     @rule(spare=st.integers(0, 20))
-    def allocate(self, spare: int) -> None:
+    def resize(self, spare: int) -> None:
         """Grow or shrink, down to nothing free."""
-        self.store.allocate(self.store.read(0)[0], torch.float32, self.held + spare)
+        self.store.resize(self.held + spare)
 
     @rule(tokens=st.integers(1, 6))
     def push_a_frame(self, tokens: int) -> None:
         """Room for one frame in each layer, then a frame in each."""
         layers = len(self.oracle.layers)
         if self.store.slots < self.held + layers * tokens:
-            self.allocate(spare=layers * tokens)
+            self.resize(spare=layers * tokens)
         self.store.make_room(tokens)
         for layer in range(layers):
             self.append(layer, tokens)
@@ -123,7 +127,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def save_and_load(self) -> None:
         """The exact order, not only the same tokens."""
-        loaded = TokenStore(len(self.oracle.layers))
+        loaded = TokenStore(len(self.oracle.layers), EXACT)
         loaded.load_state_dict(saved_and_read(self.store.state_dict()), CPU)
         for layer in range(len(self.oracle.layers)):
             assert torch.equal(read(loaded, layer), read(self.store, layer))
@@ -156,8 +160,8 @@ def test_any_sequence_of_calls_keeps_every_token_in_its_layer() -> None:
 
 def filled(lengths: list[int], slots: int) -> TokenStore:
     """One batch and head; the key of every token is its layer, the value its place."""
-    store = TokenStore(len(lengths))
-    store.allocate(torch.zeros(1, 1, 1, 1), torch.float32, slots)
+    store = TokenStore(len(lengths), EXACT)
+    store.allocate(torch.zeros(1, 1, 1, 1), slots)
     store.make_room(max(lengths))
     for layer, length in enumerate(lengths):
         keys = torch.full((1, 1, length, 1), float(layer))
@@ -169,15 +173,15 @@ def test_dropping_all_tokens_leaves_an_empty_layer_and_the_others_whole() -> Non
     store = filled([3, 4, 5], slots=20)
     store.drop(1, torch.tensor([[[2, 0, 3, 1]]]))
     assert store.lengths == [3, 0, 5]
-    assert store.read(1)[0].shape == (1, 1, 0, 1)
-    assert store.read(0)[1].flatten().tolist() == [0, 1, 2]
-    assert store.read(2)[1].flatten().tolist() == [0, 1, 2, 3, 4]
+    assert store.read(1).keys.shape == (1, 1, 0, 1)
+    assert store.read(0).values.flatten().tolist() == [0, 1, 2]
+    assert store.read(2).values.flatten().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_dropped_tokens_are_replaced_by_the_last_and_no_other_moves() -> None:
     store = filled([8], slots=8)
     store.drop(0, torch.tensor([[[6, 1, 3]]]))
-    assert store.read(0)[1].flatten().tolist() == [0, 5, 2, 7, 4]
+    assert store.read(0).values.flatten().tolist() == [0, 5, 2, 7, 4]
 
 
 def test_room_that_is_there_moves_nothing() -> None:
@@ -188,35 +192,97 @@ def test_room_that_is_there_moves_nothing() -> None:
 
 
 def test_the_store_rounds_to_its_precision_and_says_its_bytes() -> None:
-    store = TokenStore(1)
+    store = TokenStore(1, Plain(torch.bfloat16))
     assert (store.nbytes, store.slots) == (0, 0)
     keys = torch.rand(2, 3, 4, 5)
-    store.allocate(keys, torch.bfloat16, 10)
+    store.allocate(keys, 10)
     store.append(0, keys, -keys, frame=7)
-    held_keys, held_values, frames = store.read(0)
-    assert torch.equal(held_keys, keys.bfloat16())
-    assert torch.equal(held_values, -keys.bfloat16())
-    assert (frames == 7).all()
-    assert store.nbytes == 2 * 3 * 10 * (2 * 5 * 2 + 4)
+    held = store.read(0)
+    assert torch.equal(held.keys, keys.bfloat16())
+    assert torch.equal(held.values, -keys.bfloat16())
+    assert (held.frames == 7).all()
+    assert store.nbytes == 2 * 3 * 10 * (2 * 5 * 2 + 4 + 4)  # keys and values, frame, note
+    assert store.nbytes == 2 * 10 * TokenStore.bytes_per_token(3, 5, store.precision)
+
+
+def test_eight_bits_are_within_half_a_step_of_each_token() -> None:
+    store = TokenStore(1, EightBit(torch.float32))
+    keys = torch.randn(1, 2, 50, 8) * torch.logspace(-30, 3, 50)[:, None]
+    keys[0, 0, 7] = 0
+    store.allocate(keys, 50)
+    store.append(0, keys, -3 * keys, frame=0)
+    largest = keys.abs().amax(dim=-1, keepdim=True)
+    held = store.read(0)
+    assert ((held.keys - keys).abs() <= 0.501 * largest / 127).all()
+    assert ((held.values + 3 * keys).abs() <= 0.501 * 3 * largest / 127).all()
+    assert store.nbytes == 2 * 50 * (2 * (8 + 4) + 4 + 4)  # a scale each; frame, note
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+def test_products_with_stored_keys_are_fp32(precision: Precision) -> None:
+    keys, vector = torch.randn(2, 3, 40, 16), torch.randn(2, 3, 16)
+    store = TokenStore(1, precision)
+    store.allocate(keys, 40)
+    store.append(0, keys, keys, frame=0)
+    stored = store.read(0)
+    if isinstance(precision, EightBit):  # the stored number is the step times its scale
+        steps, scales = stored.parts[:2]
+        exact = steps.double() * scales[..., None].double()
+    else:
+        exact = stored.keys.double()
+    want = (exact * vector.double()[..., None, :]).sum(dim=-1)
+    assert (stored.key_products(vector) - want).abs().max() < 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+def test_products_on_the_gpu_are_those_on_the_cpu(precision: Precision) -> None:
+    parts, vector = precision.encode(torch.randn(1, 4, 1000, 64)), torch.randn(1, 4, 64)
+    got = precision.products([part.cuda() for part in parts], vector.cuda()).cpu()
+    assert (got - precision.products(parts, vector)).abs().max() < 1e-4
 
 
 def test_an_empty_store_is_saved_and_loaded() -> None:
-    store = filled([3], slots=5)
-    store.load_state_dict(saved_and_read(TokenStore(2).state_dict()), CPU)
+    store = filled([3, 1], slots=8)
+    store.load_state_dict(saved_and_read(TokenStore(2, EXACT).state_dict()), CPU)
     assert (store.lengths, store.slots, store.nbytes) == ([0, 0], 0, 0)
 
 
 def test_reading_before_anything_is_allocated_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="nothing is allocated"):
-        TokenStore(1).read(0)
+        TokenStore(1, EXACT).read(0)
 
 
-@given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=5), data=st.data())
-def test_a_precision_change_keeps_every_token(lengths: list[int], data: st.DataObject) -> None:
+@given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=5))
+def test_a_precision_change_keeps_every_token(lengths: list[int]) -> None:
     store = filled(lengths, slots=sum(lengths) + 5 * len(lengths))
     before = [read(store, layer) for layer in range(len(lengths))]
-    slots = data.draw(st.integers(sum(lengths), sum(lengths) + 9))
-    store.allocate(store.read(0)[0], torch.bfloat16, slots)
-    assert store.slots == slots
-    for layer, tokens in enumerate(before):
-        assert torch.equal(read(store, layer), tokens)
+    for precision in (Plain(torch.bfloat16), EightBit(torch.float32)):
+        store.convert(precision)
+        for layer, tokens in enumerate(before):
+            assert torch.allclose(read(store, layer), tokens, rtol=1e-2)
+
+
+def test_growing_that_fails_for_want_of_memory_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = filled([3, 4], slots=20)
+    before = [read(store, layer) for layer in range(2)]
+    allocate, calls = Tensor.new_empty, []
+
+    def fail_at_the_third(part: Tensor, *size: int, **options: object) -> Tensor:
+        calls.append(size)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("no memory for the third part")
+        return allocate(part, *size, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tensor, "new_empty", fail_at_the_third)
+        with pytest.raises(torch.OutOfMemoryError):
+            store.resize(40)
+    assert store.slots == 20
+    assert all(torch.equal(read(store, layer), before[layer]) for layer in range(2))
+    store.resize(30)
+    assert store.slots == 30
+    assert all(torch.equal(read(store, layer), before[layer]) for layer in range(2))

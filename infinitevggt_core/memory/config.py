@@ -1,0 +1,77 @@
+"""The settings of a stream's memory."""
+
+from dataclasses import dataclass
+
+from infinitevggt_core.config import UNLIMITED, check_options, option
+from infinitevggt_core.memory.policies import POLICIES, token_policy
+from infinitevggt_core.memory.precision import PRECISIONS
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """What a stream remembers. Changes between two frames through `StreamSession.configure`."""
+
+    policy: str = option(
+        "diversity",
+        "what to keep: diversity, the anchors and the keys least like the mean key (InfiniteVGGT); "
+        "window, the anchors and the latest frames; full, everything",
+        choices=POLICIES.keys(),
+    )
+    policy_options: str = option(
+        "", "settings of the policy that are its own: name=value, with commas between"
+    )
+    total_budget: int = option(
+        600_000,
+        "tokens kept per stream, summed over the global layers; policy window goes by its frames",
+        unit="tokens",
+        low=1,
+        high=UNLIMITED,
+    )
+    anchor_frames: int = option(
+        1, "first frames of the stream, never evicted", unit="frames", low=0, high=1000
+    )
+    window: int = option(
+        5,
+        "policy window: latest frames kept besides the anchors",
+        unit="frames",
+        low=1,
+        high=10_000,
+    )
+    camera_memory: str = option(
+        "per_iteration",
+        "camera head: one memory per refinement (equals the batch causal forward), or one that the "
+        "refinements share (released InfiniteVGGT); changes before the first image only",
+        choices=("per_iteration", "shared"),
+    )
+    camera_frames: int = option(
+        256,
+        "latest frames the camera head remembers besides the anchors; policy window has its own",
+        unit="frames",
+        low=1,
+        high=100_000,
+    )
+    dtype: str = option(
+        "auto",
+        "storage of keys and values; auto: the precision of the network; int8: with a scale per "
+        "token and head",
+        choices=PRECISIONS,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        token_policy(self)
+
+    def smallest_budget(self, layers: int, tokens_per_frame: int) -> int:
+        """Least tokens kept: the anchors and one more frame in every global layer."""
+        return layers * (self.anchor_frames + 1) * tokens_per_frame
+
+    def check_budget(self, layers: int, tokens_per_frame: int) -> None:
+        """Raise ValueError naming the smallest budget that works, if this one does not."""
+        smallest = self.smallest_budget(layers, tokens_per_frame)
+        wanted = token_policy(self).wanted(layers, self.anchor_frames, tokens_per_frame)
+        if wanted < smallest:
+            raise ValueError(
+                f"total_budget {wanted} tokens cannot hold {self.anchor_frames} anchor "
+                f"frame(s) and one more in each of {layers} layers at {tokens_per_frame} tokens a "
+                f"frame: the smallest that works is {smallest}"
+            )
