@@ -1,6 +1,6 @@
 """Alternating attention inside each frame and over all frames (model_spec.md section 3)."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 
 import torch
@@ -44,12 +44,18 @@ class Aggregator(nn.Module):
         )
 
     def forward(
-        self, images: Tensor, attend: LayerAttend, levels: Collection[int], starts: bool = True
+        self,
+        images: Tensor,
+        attend: LayerAttend,
+        levels: Collection[int],
+        starts: bool = True,
+        observe: Callable[[int, Tensor], None] | None = None,
     ) -> dict[int, Tensor]:
         """Tokens (B, S, P, 2C) of the asked layers, frame half first.
 
         images: (B, S, 3, H, W) in [0, 1], H and W multiples of the patch size. attend: what the
-        global blocks see. starts: the clip's first frame is the first of its stream.
+        global blocks see. starts: the clip's first frame is the first of its stream. observe: is
+        shown what the feed-forward part of each global block adds, (B, S * P, C).
         """
         batch, frames, _, height, width = images.shape
         tokens = self._embed(images, starts)  # (B S) P C
@@ -68,7 +74,12 @@ class Aggregator(nn.Module):
         ):
             within = frame_block(tokens, rotate=rotate)
             across = rearrange(within, "(b s) p c -> b (s p) c", b=batch)
-            across = global_block(across, attend=partial(attend, layer), rotate=rotate_clip)
+            across = global_block(
+                across,
+                attend=partial(attend, layer),
+                rotate=rotate_clip,
+                observe=observe and partial(observe, layer),
+            )
             tokens = rearrange(across, "b (s p) c -> (b s) p c", s=frames)
             if layer in levels:
                 both = torch.cat((within, tokens), dim=-1)

@@ -1,5 +1,7 @@
 """The transformer block that all parts of the network share (model_spec.md sections 2, 3, 5)."""
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -72,11 +74,18 @@ class Block(nn.Module):
         self.ls2 = LayerScale(dim, layer_scale)
 
     def forward(
-        self, x: Tensor, attend: Attend = attend_all, rotate: Rotation | None = None
+        self,
+        x: Tensor,
+        attend: Attend = attend_all,
+        rotate: Rotation | None = None,
+        observe: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
+        """observe: is shown what the feed-forward part adds."""
         x = x + self.ls1(self.attn(self.norm1(x), attend, rotate))
-        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return out
+        update: Tensor = self.ls2(self.mlp(self.norm2(x)))
+        if observe is not None:
+            observe(update)
+        return x + update
 
 
 def parameter_dtype(module: nn.Module) -> torch.dtype:
