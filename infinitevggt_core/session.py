@@ -6,20 +6,24 @@ by how diverse their keys are. All state of a stream lives here; the model holds
 any number of sessions can share one.
 """
 
+import time
+import warnings
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from infinitevggt_core.attention import attend_all
-from infinitevggt_core.camera_head import ITERATIONS
-from infinitevggt_core.memory import MemoryConfig, RollingMemory, camera_policy, token_policy
-from infinitevggt_core.memory.precision import Plain, Precision, precision_of
+from infinitevggt_core.alignment import Alignment
+from infinitevggt_core.config import UNLIMITED
+from infinitevggt_core.memory import MemoryConfig
+from infinitevggt_core.memory.controller import LatencyController
 from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.stream_memory import StreamMemory
 from infinitevggt_core.vggt import VGGT
 
-CAMERA_PRECISION = Plain(torch.float32)
+LEFT_AFTER_OOM = 0.75
+"""Part of the tokens kept when the device runs out of memory."""
 
 
 class StreamSession:
@@ -39,9 +43,13 @@ class StreamSession:
         self.frame_index = 0
         """Frames pushed since the last reset."""
         self._image_shape: tuple[int, ...] = ()
-        self._memories: list[RollingMemory] = []  # one a stream: streams forget independently
-        self._camera_memory = self._new_camera_memory()
+        self._held: StreamMemory | None = None
+        self._first_frame = 0  # of the stream that the network sees, see reanchor()
+        self._alignment: Alignment | None = None
+        self._reanchoring = False
+        self._controller: LatencyController | None = None
         self._interrupted = False
+        self._said_oom = False
 
     @torch.no_grad()
     def push(self, image: Tensor) -> Prediction:
@@ -52,74 +60,137 @@ class StreamSession:
         which leaves the stream as it was, and RuntimeError after a push that was interrupted.
         """
         images = self._checked(image)
-        frame, tokens = self.frame_index, self._tokens_per_frame(images.shape)
-        if frame == 0:
-            self._open(images)
+        if self._held is None:
+            self._open(tuple(images.shape))
+        started_s = time.perf_counter()
         self._interrupted = True
-
-        for memory in self._memories:
-            memory.begin_frame(frame, tokens)  # splits the budget by the last frame's scores
-        self._camera_memory.begin_frame(frame, self._camera_tokens)
-
-        levels = self.model.aggregator(images[:, None], self._attend, self.model.levels, frame == 0)
-        pose = self.model.camera_head(levels[self.model.config.depth - 1], self._attend_camera)
-        size = (images.shape[-2], images.shape[-1])
-        depth, depth_confidence = self.model.depth_head(levels, size)
-        point_maps = self.model.point_head(levels, size) if self.points else ()
-
-        for memory in [*self._memories, self._camera_memory]:
-            memory.end_frame()
+        prediction = self._predict_within_memory(images)
+        if self._alignment is not None:
+            prediction = self._alignment.apply(prediction)
+        if self._reanchoring:
+            self._start_again(images, prediction)
         self.frame_index += 1
         self._interrupted = False
+        self._keep_pace(started_s)
+        return prediction
+
+    def _predict_within_memory(self, images: Tensor) -> Prediction:
+        while True:
+            try:
+                return self._predict(images)
+            except torch.OutOfMemoryError as error:
+                reason = str(error)
+            # here, where no traceback keeps the tensors of the frame alive
+            self._make_do(reason)
+
+    def _predict(self, images: Tensor) -> Prediction:
+        """In the world of the stream that the network sees."""
+        model, held, frame = self.model, self._opened, self.frame_index
+        held.begin_frame(frame)  # splits the budget by the last frame's scores
+        levels = model.aggregator(
+            images[:, None],
+            held.attend,
+            model.levels,
+            starts=frame == self._first_frame,
+            observe=held.observe if held.watches_updates else None,
+        )
+        pose = model.camera_head(levels[model.config.depth - 1], held.attend_camera)
+        size = (images.shape[-2], images.shape[-1])
+        depth, depth_confidence = model.depth_head(levels, size)
+        point_maps = model.point_head(levels, size) if self.points else ()
+        held.end_frame()
         maps = (pose, depth[..., 0], depth_confidence, *point_maps)
         return Prediction(*(frames[:, 0] for frames in maps))
 
-    def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """A frame's tokens meet the memory of one global layer; forgetting comes before attention,
-        so that a frame may lose tokens of its own."""
-        outputs = []
-        for memory, query, key, value in zip(
-            self._memories, *(torch.split(x, 1) for x in (q, k, v)), strict=True
-        ):
-            memory.remember(layer, key, value)
-            memory.forget(layer)
-            outputs.append(_attend_stored(query, *memory.recall(layer)))
-        return torch.cat(outputs)
+    def _make_do(self, reason: str) -> None:
+        """The device has no memory for a frame: keep less from now on, so that it can be tried
+        again. Raises torch.OutOfMemoryError where there is nothing left to forget."""
+        held = self._opened
+        held.undo_frame()
+        try:
+            room = held.shrink(LEFT_AFTER_OOM)
+        except MemoryError as error:
+            # without this frame the stream goes on, unless it is in two worlds
+            self._interrupted = self._reanchoring
+            raise torch.OutOfMemoryError(reason) from error
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if not self._said_oom:
+            self._said_oom = True
+            warnings.warn(
+                f"out of memory on {self.model.device}: a stream keeps {room} tokens from now on; "
+                f"a lower total_budget or limit_mb avoids this ({reason})",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
-    def _attend_camera(self, iteration: int, block: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """A camera token meets those of the past, as they were in the same refinement or, shared,
-        in all of them."""
-        shared = self.memory.camera_memory == "shared"
-        layer = block if shared else iteration * self.model.config.camera_trunk_depth + block
-        self._camera_memory.remember(layer, k, v)
-        return _attend_stored(q, *self._camera_memory.recall(layer))
+    def pin(self) -> int:
+        """Make the latest frame an anchor: what is still held of it is never forgotten. Returns its
+        index. Raises ValueError if there is no room for one more."""
+        held, frame = self._opened, self.frame_index - 1
+        held.pin(held.pinned | {frame})
+        return frame
 
-    @property
-    def _camera_tokens(self) -> int:
-        """Camera tokens that a frame leaves in each layer of the camera memory."""
-        return ITERATIONS if self.memory.camera_memory == "shared" else 1
+    def unpin(self, frame: int | None = None) -> None:
+        """Make a pinned frame, or all of them, an ordinary one."""
+        held = self._opened
+        if frame is not None and frame not in held.pinned:
+            raise ValueError(f"frame {frame} is not pinned; pinned are: {sorted(held.pinned)}")
+        held.pin(frozenset() if frame is None else held.pinned - {frame})
 
-    def _new_camera_memory(self) -> RollingMemory:
-        layers = self.model.config.camera_trunk_depth * ITERATIONS // self._camera_tokens
-        policy, anchors = camera_policy(self.memory), self.memory.anchor_frames
-        return RollingMemory(layers, policy, CAMERA_PRECISION, anchors)
+    def reanchor(self) -> None:
+        """Start a new stream at the next frame, and go on giving predictions in the old world.
 
-    def _open(self, images: Tensor) -> None:
+        The further a stream is from its anchors, the more it drifts; here the next frame becomes
+        the first of a new stream, with an empty memory. It is seen twice, by the old stream and by
+        the new: its pose in both gives the rotation and translation between their worlds, its depth
+        in both the scale between their units. What comes after is brought into the old world by
+        them, so that poses and points go on without a jump. Pinned frames are gone.
+        """
+        self._reanchoring = self._held is not None
+
+    def _start_again(self, images: Tensor, seen: Prediction) -> None:
+        """The frame that was `seen` by the old stream is the first of a new one."""
+        self._first_frame = self.frame_index
+        self._held = self._memory_for(self.memory, self._image_shape)
+        self._set_pace(self._held)
+        self._alignment = Alignment.between(self._predict_within_memory(images), seen)
+        self._reanchoring = False
+
+    def _open(self, image_shape: tuple[int, ...]) -> None:
         """The first frame fixes the number of streams and the image size."""
-        self.check(self.memory, images.shape)
-        self._image_shape = tuple(images.shape)
-        policy, anchors = token_policy(self.memory), self.memory.anchor_frames
-        self._memories = [
-            RollingMemory(self.model.config.depth, policy, self._precision, anchors)
-            for _ in range(len(images))
-        ]
+        self._held = self._memory_for(self.memory, image_shape)
+        self._image_shape = image_shape
+        self._set_pace(self._held)
 
     @property
-    def _precision(self) -> Precision:
-        return precision_of(self.memory.dtype, self.model.dtype)
+    def _opened(self) -> StreamMemory:
+        if self._held is None:
+            raise ValueError("the stream has seen no frame yet")
+        return self._held
 
-    def _tokens_per_frame(self, shape: tuple[int, ...]) -> int:
-        return self.model.aggregator.tokens_per_frame(shape[-2], shape[-1])
+    def _memory_for(self, memory: MemoryConfig, image_shape: tuple[int, ...]) -> StreamMemory:
+        streams, _, height, width = image_shape
+        tokens = self.model.aggregator.tokens_per_frame(height, width)
+        model = self.model
+        return StreamMemory(memory, model.config, model.dtype, streams, tokens, self._first_frame)
+
+    def _set_pace(self, held: StreamMemory) -> None:
+        """Start or stop holding a time per frame."""
+        before, target_ms = self._controller, self.memory.target_ms
+        self._controller = LatencyController(target_ms, *held.budget_range) if target_ms else None
+        if self._controller is not None and before is not None:
+            self._controller.resume(before.budget)
+        held.aim(UNLIMITED if self._controller is None else self._controller.budget)
+
+    def _keep_pace(self, started_s: float) -> None:
+        if self._controller is None or self._held is None:
+            return
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        frame_ms = 1e3 * (time.perf_counter() - started_s)
+        self._controller.update(frame_ms, sum(self._held.lengths))
+        self._held.aim(self._controller.budget)
 
     def _checked(self, image: Tensor) -> Tensor:
         self._refuse_if_interrupted()
@@ -138,51 +209,44 @@ class StreamSession:
         if self._interrupted:
             raise RuntimeError("the last push was interrupted and left the stream torn: reset() it")
 
-    def check(self, memory: MemoryConfig, image_shape: tuple[int, ...] = ()) -> None:
-        """Raise ValueError if the stream cannot go on under `memory`, with the reason.
-
-        image_shape: (..., H, W), for a stream that has seen no frame yet.
-        """
-        shape = image_shape or self._image_shape
-        if shape:
-            memory.check_budget(self.model.config.depth, self._tokens_per_frame(shape))
-        if self.frame_index > 0 and memory.camera_memory != self.memory.camera_memory:
+    def check(self, memory: MemoryConfig) -> None:
+        """Raise ValueError if the stream cannot go on under `memory`, with the reason."""
+        if self._held is None:
+            return
+        if memory.camera_memory != self.memory.camera_memory:
             raise ValueError("camera_memory cannot change in mid-stream: reset() first")
+        self._held.check(memory)
 
     def configure(self, memory: MemoryConfig) -> None:
         """Another memory from the next frame on. Raises ValueError, and changes nothing, if it
         cannot work."""
         self.check(memory)
+        if memory == self.memory:
+            return
         self.memory = memory
-        anchors = memory.anchor_frames
-        for stream in self._memories:
-            stream.configure(token_policy(memory), self._precision, anchors)
-        if self.frame_index:
-            self._camera_memory.configure(camera_policy(memory), CAMERA_PRECISION, anchors)
-        else:
-            self._camera_memory = self._new_camera_memory()
+        if self._held is not None:
+            self._held.configure(memory)
+            self._set_pace(self._held)
 
     @property
     def stored_tokens(self) -> list[int]:
         """Tokens now kept per global layer; of several streams, by the one that keeps most."""
-        if not self._memories:
-            return [0] * self.model.config.depth
-        return [max(lengths) for lengths in zip(*(m.lengths for m in self._memories), strict=True)]
+        return [0] * self.model.config.depth if self._held is None else self._held.lengths
 
     @property
     def layer_scores(self) -> list[list[float]]:
         """Per stream, per global layer: mean cosine similarity with the mean key, at the last
         eviction; 0 before one."""
-        return [list(memory.scores) for memory in self._memories]
+        return [] if self._held is None else [stream.scores for stream in self._held.streams]
 
     @property
     def memory_bytes(self) -> int:
         """Bytes held for the streams, over every cache, free slots included."""
-        return sum(memory.nbytes for memory in [*self._memories, self._camera_memory])
+        return 0 if self._held is None else self._held.nbytes
 
     def token_frames(self, layer: int, stream: int = 0) -> Tensor:
         """[heads, tokens] int32, a copy: the frame each kept token of a global layer came from."""
-        return self._memories[stream].frames(layer)[0].clone()
+        return self._opened.streams[stream].frames(layer)[0].clone()
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot; `load_state_dict` goes on from it as if the stream had never stopped.
@@ -195,8 +259,10 @@ class StreamSession:
             "memory": asdict(self.memory),
             "frame_index": self.frame_index,
             "image_shape": self._image_shape,
-            "memories": [memory.state_dict() for memory in self._memories],
-            "camera_memory": self._camera_memory.state_dict(),
+            "first_frame": self._first_frame,
+            "reanchoring": self._reanchoring,
+            "alignment": None if self._alignment is None else self._alignment.state_dict(),
+            "held": None if self._held is None else self._held.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -215,16 +281,12 @@ class StreamSession:
             raise ValueError(
                 f"the snapshot is of another network: {state['model']}; this is {self.model.config}"
             )
-        self.configure(MemoryConfig(**state["memory"]))
-        if state["image_shape"]:
-            self._open(torch.empty(state["image_shape"], device="meta"))
-        self.frame_index = state["frame_index"]
-        memories = [*self._memories, self._camera_memory]
-        saved = [*state["memories"], state["camera_memory"]]
-        for memory, part in zip(memories, saved, strict=True):
-            memory.load_state_dict(part, self.model.device)
-
-
-def _attend_stored(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention in the precision the memory is stored in."""
-    return attend_all(query.to(keys.dtype), keys, values).to(query.dtype)
+        self.memory = MemoryConfig(**state["memory"])
+        self.frame_index, self._first_frame = state["frame_index"], state["first_frame"]
+        self._reanchoring = state["reanchoring"]
+        device = self.model.device
+        if state["alignment"] is not None:
+            self._alignment = Alignment(**{k: v.to(device) for k, v in state["alignment"].items()})
+        if state["held"] is not None:
+            self._open(tuple(state["image_shape"]))
+            self._opened.load_state_dict(state["held"], device)

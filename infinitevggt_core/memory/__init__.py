@@ -3,17 +3,19 @@
 from infinitevggt_core.memory.budget import split_budget
 from infinitevggt_core.memory.config import MemoryConfig
 from infinitevggt_core.memory.policies import POLICIES, camera_policy, token_policy
-from infinitevggt_core.memory.policy import RetentionPolicy
+from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register
 from infinitevggt_core.memory.rolling import RollingMemory
 from infinitevggt_core.memory.token_store import TokenStore
 
 __all__ = [
     "POLICIES",
+    "LayerView",
     "MemoryConfig",
     "RetentionPolicy",
     "RollingMemory",
     "TokenStore",
     "camera_policy",
+    "register",
     "split_budget",
     "token_policy",
 ]

@@ -14,7 +14,8 @@ class MemoryConfig:
     policy: str = option(
         "diversity",
         "what to keep: diversity, the anchors and the keys least like the mean key (InfiniteVGGT); "
-        "window, the anchors and the latest frames; full, everything",
+        "window, the anchors and the latest frames; frames, whole frames that add most "
+        "(FrameVGGT); importance, the tokens with the largest updates (OVGGT); full, everything",
         choices=POLICIES.keys(),
     )
     policy_options: str = option(
@@ -27,12 +28,27 @@ class MemoryConfig:
         low=1,
         high=UNLIMITED,
     )
+    limit_mb: int = option(
+        0,
+        "most memory of the stream, over every cache; 0: none but the budget",
+        unit="MB",
+        low=0,
+        high=10_000_000,
+    )
+    target_ms: float = option(
+        0.0,
+        "time a frame should take: the budget moves below total_budget and limit_mb to hold it; "
+        "0: none",
+        unit="ms",
+        low=0.0,
+        high=1e6,
+    )
     anchor_frames: int = option(
         1, "first frames of the stream, never evicted", unit="frames", low=0, high=1000
     )
     window: int = option(
         5,
-        "policy window: latest frames kept besides the anchors",
+        "policies window and frames: latest frames kept besides the anchors",
         unit="frames",
         low=1,
         high=10_000,
@@ -61,17 +77,22 @@ class MemoryConfig:
         check_options(self)
         token_policy(self)
 
-    def smallest_budget(self, layers: int, tokens_per_frame: int) -> int:
+    def smallest_budget(self, layers: int, tokens_per_frame: int, pinned: int = 0) -> int:
         """Least tokens kept: the anchors and one more frame in every global layer."""
-        return layers * (self.anchor_frames + 1) * tokens_per_frame
+        anchors = self.anchor_frames + token_policy(self).most_own_anchors + pinned
+        return layers * (anchors + 1) * tokens_per_frame
 
-    def check_budget(self, layers: int, tokens_per_frame: int) -> None:
-        """Raise ValueError naming the smallest budget that works, if this one does not."""
-        smallest = self.smallest_budget(layers, tokens_per_frame)
-        wanted = token_policy(self).wanted(layers, self.anchor_frames, tokens_per_frame)
+    def check_budget(self, layers: int, tokens_per_frame: int, pinned: int = 0) -> None:
+        """Raise ValueError naming the smallest budget that works, if this one does not.
+
+        pinned: anchor frames beside the first ones and the policy's own.
+        """
+        smallest = self.smallest_budget(layers, tokens_per_frame, pinned)
+        anchors = smallest // (layers * tokens_per_frame) - 1
+        wanted = token_policy(self).wanted(layers, anchors, tokens_per_frame)
         if wanted < smallest:
             raise ValueError(
-                f"total_budget {wanted} tokens cannot hold {self.anchor_frames} anchor "
+                f"total_budget {wanted} tokens cannot hold {anchors} anchor "
                 f"frame(s) and one more in each of {layers} layers at {tokens_per_frame} tokens a "
                 f"frame: the smallest that works is {smallest}"
             )

@@ -5,14 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 from infinitevggt_core.config import check_options
 from infinitevggt_core.memory.diversity import Diversity
+from infinitevggt_core.memory.frames import Frames
 from infinitevggt_core.memory.full import Full
+from infinitevggt_core.memory.importance import Importance
 from infinitevggt_core.memory.policy import POLICIES, RetentionPolicy, load_entry_points
 from infinitevggt_core.memory.window import Window
 
 if TYPE_CHECKING:
     from infinitevggt_core.memory.config import MemoryConfig
 
-__all__ = ["POLICIES", "Diversity", "Full", "Window", "camera_policy", "token_policy"]
+__all__ = [
+    "POLICIES",
+    "Diversity",
+    "Frames",
+    "Full",
+    "Importance",
+    "Window",
+    "camera_policy",
+    "token_policy",
+]
 
 load_entry_points()
 
@@ -30,9 +41,10 @@ def token_policy(config: "MemoryConfig") -> RetentionPolicy:
     return policy
 
 
-def camera_policy(config: "MemoryConfig") -> RetentionPolicy:
+def camera_policy(config: "MemoryConfig") -> Window:
     """What the camera head keeps: the latest frames, as many as the token policy says."""
-    return Window(token_policy(config).camera_frames(config.camera_frames))
+    frames = token_policy(config).camera_frames(config.camera_frames)
+    return Window(min(frames, config.camera_frames) if config.limit_mb else frames)
 
 
 def _own_settings(config: "MemoryConfig", defaults: dict[str, Any]) -> dict[str, Any]:

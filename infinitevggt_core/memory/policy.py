@@ -47,6 +47,8 @@ class LayerView:
     frame: int
     """The latest frame."""
     tokens_per_frame: int
+    surplus: int
+    """Tokens to forget in each head."""
     mean_key: Tensor
     """(batch, heads, head_dim) fp32, of the normalised candidates; empty unless the policy uses
     it."""
@@ -63,6 +65,8 @@ class RetentionPolicy(ABC):
     """True: a frame attends what is left after forgetting, its own tokens among them (paper)."""
     uses_mean_key: ClassVar[bool] = False
     """True: the memory keeps the mean of the normalised keys, and notes 1 / norm of each key."""
+    watches_updates: ClassVar[bool] = False
+    """True: `note_updates` is shown what the feed-forward parts of the global blocks add."""
 
     @abstractmethod
     def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
@@ -93,10 +97,27 @@ class RetentionPolicy(ABC):
         """What to note about tokens (batch, heads, tokens) that were just stored."""
         return inverse_norms(tokens.keys) if self.uses_mean_key else 0.0
 
-    def choose(self, layer: LayerView, surplus: int) -> Tensor:
-        """Indices (batch, heads, surplus) of the tokens to forget."""
+    def note_updates(self, updates: Tensor) -> Tensor:
+        """What to note (batch, tokens) about the current frame's tokens, given what the layer's
+        feed-forward part adds to them, (batch, tokens, dim)."""
+        raise NotImplementedError
+
+    @property
+    def most_own_anchors(self) -> int:
+        """Most frames that `own_anchors` names."""
+        return 0
+
+    def own_anchors(self, frame: int) -> set[int]:
+        """Frames, up to the current one, that are anchors now beside the first ones."""
+        return set()
+
+    def choose(self, layer: LayerView, leaving: Tensor | None = None) -> Tensor:
+        """Indices (batch, heads, surplus) of the tokens to forget; those `leaving`, (batch, heads,
+        tokens) bool, before any other."""
         redundancy = self.redundancy(layer).masked_fill(~layer.candidates, -torch.inf)
-        return redundancy.topk(surplus, dim=-1, sorted=False).indices
+        if leaving is not None:
+            redundancy = redundancy.masked_fill(leaving, torch.inf)
+        return redundancy.topk(layer.surplus, dim=-1, sorted=False).indices
 
 
 def register(name: str) -> Callable[[type[Policy]], type[Policy]]:

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.config import UNLIMITED
+from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.late_values import LateValues
 from infinitevggt_core.memory.mean_key import MeanKeys
 from infinitevggt_core.memory.policy import LayerView, RetentionPolicy
 from infinitevggt_core.memory.precision import Precision
-from infinitevggt_core.memory.token_store import StoredTokens, TokenStore
+from infinitevggt_core.memory.token_store import TokenStore
 
 GROWTH = 2
 
@@ -22,18 +23,23 @@ class RollingMemory:
     """
 
     def __init__(
-        self, layers: int, policy: RetentionPolicy, precision: Precision, anchor_frames: int
+        self, layers: int, policy: RetentionPolicy, precision: Precision, anchors: Anchors
     ) -> None:
-        """anchor_frames: first frames, never forgotten."""
         self.policy = policy
-        self.anchor_frames = anchor_frames
+        self.anchors = anchors
+        """Those that are set; the policy may have more of its own."""
+        self.ceiling = UNLIMITED
+        """Most tokens in all layers that there is memory for; storage is sized by it."""
+        self.target = UNLIMITED
+        """Most tokens in all layers that there is time for."""
         self._store = TokenStore(layers, precision)
         self._means = MeanKeys()
         self._scores = [0.0] * layers
         self._late_scores: LateValues | None = None
         self._new_scores: dict[int, Tensor] = {}
+        self._protected = anchors
         self._limits: list[int] = []
-        self._frame = 0
+        self._frame = anchors.first
         self._tokens_per_frame = 0
 
     @property
@@ -63,9 +69,27 @@ class RollingMemory:
     def begin_frame(self, frame: int, tokens_per_frame: int) -> None:
         """Split the budget by the last scores, before any layer runs."""
         self._frame, self._tokens_per_frame = frame, tokens_per_frame
-        layers, anchors = len(self._scores), self.anchor_frames
-        wanted = self.policy.wanted(layers, anchors, tokens_per_frame)
-        self._limits = self.policy.split(wanted, self.scores, anchors, tokens_per_frame)
+        protected = self.anchors.with_others(self.policy.own_anchors(frame))
+        if protected != self._protected:
+            self._means.reset()
+        self._protected = protected
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        total = min(self._capacity(), max(self.target, self.smallest))
+        anchors, tokens = len(self._protected), self._tokens_per_frame
+        self._limits = self.policy.split(total, self.scores, anchors, tokens)
+
+    def _capacity(self) -> int:
+        """Tokens to keep in all layers, as far as memory goes."""
+        layers, tokens = len(self._scores), self._tokens_per_frame
+        wanted = self.policy.wanted(layers, len(self._protected), tokens)
+        return max(min(wanted, self.ceiling), self.smallest)
+
+    @property
+    def smallest(self) -> int:
+        """Tokens of the anchors and of one frame more, in all layers."""
+        return len(self._scores) * (len(self._protected) + 1) * self._tokens_per_frame
 
     def remember(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Add tokens (batch, heads, tokens, head_dim) of the current frame."""
@@ -73,7 +97,7 @@ class RollingMemory:
             self._store.allocate(keys, self._wanted_slots())
         tokens = self._store.append(layer, keys, values, self._frame)
         tokens.notes[:] = self.policy.note(tokens)
-        if self._means.knows(layer) and self._frame >= self.anchor_frames:
+        if self._means.knows(layer) and self._frame not in self._protected:
             self._means.add(layer, tokens.unit_keys())
 
     def forget(self, layer: int) -> None:
@@ -86,25 +110,51 @@ class RollingMemory:
         tokens = self._store.read(layer)
         return tokens.keys, tokens.values
 
+    def observe(self, layer: int, updates: Tensor) -> None:
+        """What the layer's feed-forward part adds to the current frame, (batch, tokens, dim)."""
+        tokens = self._store.read(layer, start=self._store.lengths[layer] - updates.shape[1])
+        tokens.notes[:] = self.policy.note_updates(updates)[:, None]
+
     def end_frame(self) -> None:
         """Drop what leaves after attention; send for the new scores; make room for a frame."""
         if not self.policy.before_attention:
-            for layer in range(len(self._scores)):
-                self._evict(layer)
+            self._evict_all()
         if self._new_scores:  # one transfer for all layers
             self._late_scores = LateValues(self._new_scores)
             self._new_scores = {}
         self._fit_storage()
 
-    def configure(self, policy: RetentionPolicy, precision: Precision, anchor_frames: int) -> None:
-        """Another policy, storage or number of anchors from the next frame on."""
-        if anchor_frames != self.anchor_frames:
-            self._means.reset()
+    def configure(
+        self, policy: RetentionPolicy, precision: Precision, anchors: Anchors, ceiling: int
+    ) -> None:
+        """Another policy, storage, anchors or limit from the next frame on."""
         other_notes = type(policy) is not type(self.policy)
-        self.policy, self.anchor_frames = policy, anchor_frames
+        self.policy, self.anchors, self.ceiling = policy, anchors, ceiling
         self._convert(precision)
         if other_notes:
             self._note_again()
+
+    def undo_frame(self) -> None:
+        """Forget the current frame, as far as it came, in all layers; what it displaced stays
+        forgotten."""
+        self._new_scores.clear()
+        self._means.reset()  # it may have died while it was counting
+        for layer, length in enumerate(self._store.lengths):
+            current = self._store.read(layer).frames == self._frame if length else None
+            if current is not None and current.any():
+                # heads may have lost some of it already; in those older tokens go with it
+                view = self._view(layer, int(current.sum(dim=-1).max()))
+                self._store.drop(layer, self.policy.choose(view, leaving=current))
+        self._means.reset()
+
+    def shrink(self, ceiling: int) -> None:
+        """Give memory back to the device: forget until `ceiling` tokens are left in all layers, or
+        the smallest that works."""
+        self.ceiling = ceiling
+        self._set_limits()
+        self._evict_all()
+        self._new_scores.clear()
+        self._store.resize(self._wanted_slots(), through_host=True)
 
     def _convert(self, precision: Precision) -> None:
         if precision != self._store.precision:
@@ -118,12 +168,16 @@ class RollingMemory:
             tokens = self._store.read(layer)
             tokens.notes[:] = self.policy.note(tokens)
 
+    def _evict_all(self) -> None:
+        for layer in range(len(self._scores)):
+            self._evict(layer)
+
     def _evict(self, layer: int) -> None:
         surplus = self._store.lengths[layer] - self._limits[layer]
         if surplus <= 0:
             return
-        view = self._view(layer)
-        indices = self.policy.choose(view, surplus)
+        view = self._view(layer, surplus)
+        indices = self.policy.choose(view)
         score = self.policy.score(view)
         if score is not None:
             self._new_scores[layer] = score
@@ -131,18 +185,15 @@ class RollingMemory:
             self._means.remove(layer, view.tokens.unit_keys(indices))
         self._store.drop(layer, indices)
 
-    def _view(self, layer: int) -> LayerView:
+    def _view(self, layer: int, surplus: int) -> LayerView:
         tokens = self._store.read(layer)
-        candidates = tokens.frames >= self.anchor_frames
+        candidates = self._protected.candidates(tokens.frames)
         mean = tokens.notes.new_empty(0)
         if self.policy.uses_mean_key:
-            mean = self._mean_key(layer, tokens, candidates)
-        return LayerView(tokens, candidates, self._frame, self._tokens_per_frame, mean)
-
-    def _mean_key(self, layer: int, tokens: StoredTokens, candidates: Tensor) -> Tensor:
-        if not self._means.knows(layer):
-            self._means.set(layer, tokens.unit_keys(), candidates)
-        return self._means.mean(layer, candidates.sum(dim=-1))
+            if not self._means.knows(layer):
+                self._means.set(layer, tokens.unit_keys(), candidates)
+            mean = self._means.mean(layer, candidates.sum(dim=-1))
+        return LayerView(tokens, candidates, self._frame, self._tokens_per_frame, surplus, mean)
 
     def _fit_storage(self) -> None:
         """Room for one more frame: grow towards the budget, never past it, or shrink after it."""
@@ -152,10 +203,9 @@ class RollingMemory:
         self._store.make_room(self._tokens_per_frame)
 
     def _wanted_slots(self) -> int:
-        layers, tokens = len(self._scores), self._tokens_per_frame
-        needed = sum(self._store.lengths) + layers * tokens
-        capacity = self.policy.wanted(layers, self.anchor_frames, tokens)
-        most = max(needed, min(UNLIMITED, capacity + layers * tokens))
+        frame = len(self._scores) * self._tokens_per_frame
+        needed = sum(self._store.lengths) + frame
+        most = max(needed, min(UNLIMITED, self._capacity() + frame))
         if needed <= self._store.slots <= most:
             return self._store.slots
         roomy = GROWTH * needed
@@ -168,6 +218,7 @@ class RollingMemory:
             "scores": self.scores,
             "store": self._store.state_dict(),
             "means": self._means.state_dict(),
+            "own_anchors": sorted(self._protected.others - self.anchors.others),
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
@@ -175,4 +226,5 @@ class RollingMemory:
         self._scores, self._late_scores = list(state["scores"]), None
         self._store.load_state_dict(state["store"], device)
         self._means.load_state_dict(state["means"], device)
+        self._protected = self.anchors.with_others(set(state["own_anchors"]))
         self._convert(own)

@@ -132,15 +132,21 @@ class TokenStore:
             self._arena = _empty_parts(like, self.precision, slots)
         self._starts = self._layout(slots)
 
-    def resize(self, slots: int) -> None:
+    def resize(self, slots: int, through_host: bool = False) -> None:
         """More slots or fewer, and at least the tokens held. One part after the other, so that
-        never more than one is there twice. After a failure for want of memory all is as it was."""
+        never more than one is there twice. After a failure for want of memory all is as it was.
+
+        through_host: the device has no memory left even for one part of fewer slots.
+        """
         if slots < self.slots:
             self._arrange(slots)
         for index, part in enumerate(self._arena):
-            both = min(slots, part.shape[2])
+            both, device, shape = min(slots, part.shape[2]), part.device, list(part.shape)
+            if through_host:
+                part = self._arena[index] = part[:, :, :both].to("cpu", copy=True)
+            shape[2] = slots
             with torch.inference_mode(False):
-                resized = part.new_empty(*part.shape[:2], slots, *part.shape[3:])
+                resized = part.new_empty(shape, device=device)
             resized[:, :, :both] = part[:, :, :both]
             self._arena[index] = resized
         self._arrange(slots)

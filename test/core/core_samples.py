@@ -13,6 +13,7 @@ from weights import fill_with_stand_in_weights, stand_in_frames
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, Prediction, StreamSession
 from infinitevggt_core.memory import RollingMemory, token_policy
+from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.policy import LayerView
 from infinitevggt_core.memory.precision import Plain, Precision
 
@@ -43,7 +44,20 @@ SMALLEST = 2 * TOKENS * SMALL.depth
 EVICTING = MemoryConfig(policy="diversity", total_budget=SMALLEST + 37, camera_frames=3)
 WINDOW = MemoryConfig(policy="window", window=3)
 FULL = MemoryConfig(policy="full")
-MEMORIES = {"diversity": EVICTING, "window": WINDOW, "full": FULL}
+FRAMES = MemoryConfig(policy="frames", total_budget=3 * SMALLEST, window=2)
+IMPORTANCE = MemoryConfig(
+    policy="importance",
+    policy_options="moving_anchors=2, anchor_every=3",
+    total_budget=3 * SMALLEST,
+    camera_frames=3,
+)
+MEMORIES = {
+    "diversity": EVICTING,
+    "window": WINDOW,
+    "frames": FRAMES,
+    "importance": IMPORTANCE,
+    "full": FULL,
+}
 
 
 def small_model(seed: int = 0, config: ModelConfig = SMALL) -> VGGT:
@@ -74,18 +88,20 @@ def rolling_memory(
     layers: int, config: MemoryConfig, precision: Precision | None = None
 ) -> RollingMemory:
     """As a session would make it."""
-    exact = Plain(torch.float32)
-    return RollingMemory(layers, token_policy(config), precision or exact, config.anchor_frames)
+    exact, anchors = Plain(torch.float32), Anchors(count=config.anchor_frames)
+    return RollingMemory(layers, token_policy(config), precision or exact, anchors)
 
 
-def view_of(keys: Tensor, config: MemoryConfig, precision: Precision | None = None) -> LayerView:
+def view_of(
+    keys: Tensor, config: MemoryConfig, surplus: int, precision: Precision | None = None
+) -> LayerView:
     """What a policy sees of keys (batch, heads, frames, tokens, head_dim) of a layer."""
     memory = rolling_memory(1, config, precision)
     for frame, of_frame in enumerate(keys.unbind(2)):
         memory.begin_frame(frame, of_frame.shape[2])
         memory._fit_storage()
         memory.remember(0, of_frame, 2 * of_frame)
-    return memory._view(0)
+    return memory._view(0, surplus)
 
 
 def assert_close(got: Tensor, want: Tensor, tolerance: float, what: str = "") -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from core_samples import (
     EVICTING,
+    FRAMES,
     FULL,
     HEIGHT,
+    IMPORTANCE,
     SMALL,
     SMALLEST,
     TOKENS,
@@ -30,8 +32,9 @@ from infinitevggt_core.memory import (
     split_budget,
     token_policy,
 )
+from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.precision import precision_of
-from infinitevggt_core.session import CAMERA_PRECISION
+from infinitevggt_core.stream_memory import CAMERA_PRECISION
 
 SMALLER = replace(SMALL, depth=2, dpt_layers=(0, 0, 1, 1))
 
@@ -39,6 +42,8 @@ BOUNDED = {
     "diversity": EVICTING,
     "diversity, shared camera memory": replace(EVICTING, camera_memory="shared"),
     "window": WINDOW,
+    "frames": FRAMES,
+    "importance": IMPORTANCE,
     "no anchors": replace(EVICTING, anchor_frames=0),
 }
 PER_TOKEN = 2 * SMALL.embed_dim * 4 + SMALL.num_heads * (4 + 4)
@@ -101,10 +106,24 @@ def test_bytes_and_objects_stay_as_they_are(name: str, generator: torch.Generato
     assert len(gc.get_objects()) - objects < LEAK * (LATE - EARLY)
 
 
+def test_three_thousand_frames_hold_the_bytes_of_two_hundred(generator: torch.Generator) -> None:
+    """With pins that come and go, and streams that start again."""
+    session = StreamSession(small_model(config=SMALLER), replace(EVICTING, total_budget=150))
+    held = 0
+    for _ in range(10):
+        push_noise(session, EARLY, generator)
+        held = held or session.memory_bytes
+        assert session.memory_bytes == held
+        session.pin()
+        push_noise(session, 99, generator)
+        session.reanchor()
+        push_noise(session, 1, generator)
+
+
 def test_the_camera_memory_of_the_default_settings_is_full_by_frame_200() -> None:
     """It is the one cache whose bound does not depend on the image size."""
     config = MemoryConfig()
-    memory = RollingMemory(2, camera_policy(config), CAMERA_PRECISION, config.anchor_frames)
+    memory = RollingMemory(2, camera_policy(config), CAMERA_PRECISION, Anchors())
     token = torch.zeros(1, 1, 1, 4)
     held = []
     for frame in range(LATE):
@@ -125,7 +144,7 @@ def test_the_camera_memory_is_bounded(
     memory = replace(EVICTING, camera_memory=camera_memory, camera_frames=4)
     session = StreamSession(model, memory)
     push_noise(session, 12, generator)
-    kept = session._camera_memory.frames(0)
+    kept = session._held.camera.frames(0)
     per_frame = ITERATIONS if camera_memory == "shared" else 1
     assert kept.flatten().unique().tolist() == [0, 8, 9, 10, 11]
     assert kept.shape[-1] == 5 * per_frame
@@ -138,7 +157,7 @@ def test_storage_grows_towards_a_huge_budget_and_is_not_allocated_at_once(
     per_frame = SMALL.depth * TOKENS * PER_TOKEN
     for pushed in range(1, 30):
         push_noise(session, 1, generator)
-        tokens_alone = session.memory_bytes - session._camera_memory.nbytes
+        tokens_alone = session.memory_bytes - session._held.camera.nbytes
         assert tokens_alone <= 2 * (pushed + 1) * per_frame
     assert session.stored_tokens == [29 * TOKENS] * SMALL.depth
 
@@ -149,7 +168,7 @@ def test_storage_never_passes_the_budget_and_one_frame(
     session = StreamSession(model, EVICTING)
     for _ in range(30):
         push_noise(session, 1, generator)
-        tokens_alone = session.memory_bytes - session._camera_memory.nbytes
+        tokens_alone = session.memory_bytes - session._held.camera.nbytes
         assert tokens_alone <= (EVICTING.total_budget + SMALL.depth * TOKENS) * PER_TOKEN
 
 
@@ -164,7 +183,7 @@ def test_bytes_are_those_of_the_tokens_within_five_percent(
     precision = precision_of(dtype, model.dtype)
     head_dim = SMALL.embed_dim // SMALL.num_heads
     per_token = TokenStore.bytes_per_token(SMALL.num_heads, head_dim, precision)
-    held = session.memory_bytes - session._camera_memory.nbytes
+    held = session.memory_bytes - session._held.camera.nbytes
     tokens = sum(session.stored_tokens)
     assert tokens > memory.total_budget - SMALL.depth
     assert tokens * per_token <= held <= 1.05 * tokens * per_token

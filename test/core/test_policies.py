@@ -1,12 +1,13 @@
 """What is kept: the formula of model_spec.md section 4, and the promises of every policy."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from core_samples import (
     EVICTING,
     EXACT,
+    IMPORTANCE,
     MEMORIES,
     SMALL,
     SMALLEST,
@@ -23,7 +24,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession
-from infinitevggt_core.memory import POLICIES, split_budget, token_policy
+from infinitevggt_core.config import option
+from infinitevggt_core.memory import POLICIES, RetentionPolicy, split_budget, token_policy
+from infinitevggt_core.memory.policy import LayerView, register
 from infinitevggt_core.memory.precision import EightBit, Plain, Precision
 
 CPU = torch.device("cpu")
@@ -54,8 +57,8 @@ def test_diversity_forgets_the_keys_with_the_highest_scores(
     """By what is stored, in fp32, however few bits it is stored in."""
     memory = replace(EVICTING, anchor_frames=anchors)
     policy, keys = token_policy(memory), keys_of_frames(2, 3, 50, 6, dim=64)
-    view = view_of(keys, memory, precision)
-    gone = policy.choose(view, surplus=60)
+    view = view_of(keys, memory, 60, precision)
+    gone = policy.choose(view)
     first = anchors * 6
     want = diversity_by_the_formula(view.tokens.keys[:, :, first:].double())
     highest = want.topk(60, dim=-1).indices + first
@@ -65,22 +68,23 @@ def test_diversity_forgets_the_keys_with_the_highest_scores(
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_choosing_does_not_touch_the_tokens(name: str) -> None:
-    view = view_of(keys_of_frames(1, 2, 9, 4, dim=8), MEMORIES[name])
+    view = view_of(keys_of_frames(1, 2, 9, 4, dim=8), MEMORIES[name], surplus=4)
     before = [part.clone() for part in view.tokens.parts]
-    token_policy(MEMORIES[name]).choose(view, surplus=4)
+    token_policy(MEMORIES[name]).choose(view)
     assert all(map(torch.equal, view.tokens.parts, before))
 
 
 def test_diversity_of_keys_without_length_is_finite() -> None:
-    view, policy = view_of(torch.zeros(1, 1, 6, 1, 4), EVICTING), token_policy(EVICTING)
+    view, policy = view_of(torch.zeros(1, 1, 6, 1, 4), EVICTING, 5), token_policy(EVICTING)
     assert policy.score(view) == 0
-    assert sorted(policy.choose(view, surplus=5).flatten().tolist()) == [1, 2, 3, 4, 5]
+    assert sorted(policy.choose(view).flatten().tolist()) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_all_candidates_may_go_but_no_anchor(name: str) -> None:
-    view = view_of(keys_of_frames(1, 2, 4, 5, dim=8), MEMORIES[name])
-    gone = token_policy(MEMORIES[name]).choose(view, surplus=15)
+    memory = replace(MEMORIES[name], policy_options="")
+    view = view_of(keys_of_frames(1, 2, 4, 5, dim=8), memory, surplus=15)
+    gone = token_policy(memory).choose(view)
     assert (gone.sort(dim=-1).values == torch.arange(5, 20)).all()
 
 
@@ -132,7 +136,7 @@ def test_a_memory_keeps_what_the_formula_keeps(
 def test_evicting_never_touches_anchors(
     model: VGGT, frames: Tensor, name: str, anchors: int
 ) -> None:
-    memory = replace(MEMORIES[name], anchor_frames=anchors, total_budget=2 * SMALLEST)
+    memory = replace(MEMORIES[name], anchor_frames=anchors, total_budget=3 * SMALLEST)
     session = StreamSession(model, memory)
     keys_of_anchors: list[list[Tensor]] = []
     for index, frame in enumerate(frames):
@@ -150,7 +154,7 @@ def test_evicting_never_touches_anchors(
 
 def anchor_keys(session: StreamSession, layer: int, anchors: int) -> list[Tensor]:
     """Per head, the keys of the anchors in an order that depends on their values alone."""
-    keys = session._memories[0].recall(layer)[0][0]
+    keys = session._held.streams[0].recall(layer)[0][0]
     origin = session.token_frames(layer)
     rows = [head[frame < anchors] for head, frame in zip(keys, origin, strict=True)]
     return [row[row[:, 0].argsort()].clone() for row in rows]
@@ -186,11 +190,132 @@ def test_full_keeps_everything(model: VGGT, frames: Tensor) -> None:
     assert (session.token_frames(SMALL.depth - 1).sort(dim=-1).values == want).all()
 
 
+def frames_by_the_description(keys: Tensor, budget: int, window: int) -> list[int]:
+    """Which of the frames 0, 1, ... with keys (heads, frames, tokens, dim) are held at the end,
+    where `budget` may be and frame 0 is an anchor: one frame after the other, pair by pair."""
+    prototypes = torch.nn.functional.normalize(keys.mean(dim=2), dim=-1)
+    held: list[int] = []
+    for latest in range(keys.shape[1]):
+        held.append(latest)
+        free = [frame for frame in held if 0 < frame <= latest - window]
+        if len(held) <= budget:
+            continue
+
+        def alike(one: int, other: int) -> float:
+            return (prototypes[:, one] * prototypes[:, other]).sum(dim=-1).mean().item()
+
+        def closest(frame: int) -> tuple[float, float]:
+            others = [alike(frame, other) for other in held if other != frame]
+            return round(max(others), 5), sum(others)
+
+        held.remove(max(free, key=closest))
+    return held
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+@pytest.mark.parametrize("budget", [5, 8])
+def test_frames_keeps_whole_frames_that_differ(budget: int, precision: Precision) -> None:
+    """Against the description in the docstring, over 30 frames that come back to five places."""
+    heads, tokens, dim, window = 3, 7, 16, 2
+    places = torch.randn(5, heads, 1, tokens, dim)
+    keys = torch.stack([places[i * i % 5, :, 0] for i in range(30)], dim=1)
+    keys += 0.5 * torch.randn_like(keys)
+    config = MemoryConfig(policy="frames", total_budget=budget * tokens, window=window)
+    memory = rolling_memory(1, config, precision)
+    for frame, of_frame in enumerate(keys.unbind(1)):
+        memory.begin_frame(frame, tokens)
+        memory.remember(0, of_frame[None], of_frame[None])
+        memory.end_frame()
+    want = torch.tensor(frames_by_the_description(keys, budget, window)).repeat_interleave(tokens)
+    for head in memory.frames(0)[0].sort(dim=-1).values:
+        assert head.tolist() == want.tolist()
+
+
+def test_frames_forgets_several_at_once_one_by_one() -> None:
+    """Of two equal frames one stays, though both are the most redundant."""
+    tokens, dim = 4, 8
+    keys = torch.randn(1, 1, 6, tokens, dim)
+    keys[:, :, 3] = keys[:, :, 2]
+    keys[:, :, 5] = 1.1 * keys[:, :, 4]
+    config = MemoryConfig(policy="frames", total_budget=100, window=1)
+    view = view_of(keys, config, surplus=2 * tokens)
+    gone = (token_policy(config).choose(view) // tokens).unique().tolist()
+    assert len(gone) == 2
+    assert gone[0] in (2, 3)
+    assert gone[1] == 4  # 5 is the latest frame
+
+
+def test_importance_keeps_the_tokens_with_the_largest_updates(model: VGGT, frames: Tensor) -> None:
+    """Without moving anchors, against the updates seen from outside, summed over one layer."""
+    memory = replace(IMPORTANCE, policy_options="moving_anchors=0")
+    session, layer = StreamSession(model, memory), 2
+    block, seen = model.aggregator.global_blocks[layer], []
+    hook = block.ls2.register_forward_hook(lambda _m, _x, out: seen.append(out[0].norm(dim=-1)))
+    push_all(session, frames)
+    hook.remove()
+    stored = session._held.streams[0]._store.read(layer)
+    assert torch.equal(stored.notes[0, 0], stored.notes[0, 1])
+    held = list(zip(stored.frames[0, 0].tolist(), stored.notes[0, 0].tolist(), strict=True))
+    room = session.stored_tokens[layer] - TOKENS
+    kept: list[tuple[int, float]] = []
+    for frame, sizes in enumerate(seen[1:], start=1):
+        kept = sorted([*kept, *((frame, size) for size in sizes.tolist())], key=lambda x: -x[1])
+        kept = kept[:room]
+    assert sorted(kept) == sorted(token for token in held if token[0] > 0)
+
+
+def test_importance_moves_its_anchors(model: VGGT) -> None:
+    session = StreamSession(model, IMPORTANCE)  # two, every third frame
+    for index, frame in enumerate(small_frames(20)):
+        session.push(frame)
+        latest = index - index % 3
+        for anchor in {0, max(0, latest), max(0, latest - 3)}:
+            held = (session.token_frames(1) == anchor).sum(dim=-1)
+            assert (held == TOKENS).all(), f"frame {anchor} at frame {index}"
+
+
+def test_a_policy_of_ones_own_needs_one_class(model: VGGT, frames: Tensor) -> None:
+    with pytest.raises(ValueError, match="policy must be one of"):
+        MemoryConfig(policy="nearest_half")
+
+    @register("nearest_half")
+    @dataclass(frozen=True)
+    class NearestHalf(RetentionPolicy):
+        total_budget: int
+        offset: float = option(0.5, "an offset", low=0.0, high=1.0)
+
+        def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
+            return self.total_budget
+
+        def redundancy(self, layer: LayerView) -> Tensor:
+            return (layer.frame - layer.tokens.frames) + self.offset
+
+    try:
+        memory = MemoryConfig(
+            policy="nearest_half", policy_options="offset=0.25", total_budget=2 * SMALLEST
+        )
+        assert token_policy(memory).offset == 0.25
+        with pytest.raises(ValueError, match="offset must lie in"):
+            MemoryConfig(policy="nearest_half", policy_options="offset=7")
+        with pytest.raises(ValueError, match="it has: offset"):
+            MemoryConfig(policy="nearest_half", policy_options="ofset=0.5")
+        with pytest.raises(ValueError, match="could not convert"):
+            MemoryConfig(policy="nearest_half", policy_options="offset=much")
+        session = StreamSession(model, memory)
+        push_all(session, frames)
+        assert session.stored_tokens == [4 * TOKENS] * SMALL.depth
+        assert session.token_frames(0)[0].unique().tolist() == [0, 13, 14, 15]
+        with pytest.raises(ValueError, match="already"):
+            register("nearest_half")(NearestHalf)
+    finally:
+        del POLICIES["nearest_half"]
+
+
 def test_no_tokens_are_kept_twice(model: VGGT) -> None:
     session = StreamSession(model, EVICTING)
     push_all(session, small_frames(30))
     for layer in range(SMALL.depth):
-        for keys in session._memories[0].recall(layer)[0][0]:
+        for keys in session._held.streams[0].recall(layer)[0][0]:
             assert len(keys.unique(dim=0)) == len(keys)
 
 
@@ -243,7 +368,7 @@ def test_fresh_layers_share_the_released_default_evenly() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"policy": "lru"}, "policy must be one of diversity, full"),
+        ({"policy": "lru"}, "policy must be one of diversity, frames"),
         ({"total_budget": 0}, "total_budget must lie in"),
         ({"anchor_frames": -1}, "anchor_frames must lie in"),
         ({"window": 0}, "window must lie in"),
@@ -261,7 +386,9 @@ def test_settings_out_of_range_are_refused(change: dict[str, object], said: str)
 
 def test_a_memory_that_does_not_evict_keeps_its_scores() -> None:
     memory = rolling_memory(1, MemoryConfig(total_budget=100))
-    memory.load_state_dict({"scores": [0.25], "store": {"lengths": [0]}, "means": {}}, CPU)
+    memory.load_state_dict(
+        {"scores": [0.25], "store": {"lengths": [0]}, "means": {}, "own_anchors": []}, CPU
+    )
     memory.begin_frame(0, 4)
     memory.remember(0, torch.randn(1, 1, 4, 2), torch.randn(1, 1, 4, 2))
     memory.forget(0)

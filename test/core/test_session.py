@@ -196,16 +196,16 @@ def test_a_snapshot_of_another_network_is_refused(
 
 
 def break_layers(state: dict[str, Any]) -> None:
-    state["memories"][0]["store"]["lengths"].pop()
+    state["held"]["streams"][0]["store"]["lengths"].pop()
 
 
 def break_tokens(state: dict[str, Any]) -> None:
-    stored = state["memories"][0]["store"]["stored"]
+    stored = state["held"]["streams"][0]["store"]["stored"]
     stored[0] = stored[0][:, :, 3:]
 
 
 def break_streams(state: dict[str, Any]) -> None:
-    state["memories"].append(state["memories"][0])
+    state["held"]["streams"] *= 2
 
 
 def break_settings(state: dict[str, Any]) -> None:
@@ -213,7 +213,7 @@ def break_settings(state: dict[str, Any]) -> None:
 
 
 def break_keys(state: dict[str, Any]) -> None:
-    del state["camera_memory"]
+    del state["held"]["camera"]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_snapshot_is_converted_to_the_precision_of_the_session(
     push_all(exact, frames[:8])
     resumed = StreamSession(small_model().cast(torch.bfloat16))
     resumed.load_state_dict(saved_and_read(exact.state_dict()))
-    assert resumed._memories[0].recall(0)[0].dtype == torch.bfloat16
+    assert resumed._held.streams[0].recall(0)[0].dtype == torch.bfloat16
     half = StreamSession(small_model().cast(torch.bfloat16), MEMORIES[name])
     push_all(half, frames[:8])
     assert resumed.memory_bytes == half.memory_bytes
@@ -445,7 +445,7 @@ def test_an_interrupted_push_refuses_until_reset(
     session = StreamSession(model, EVICTING)
     push_all(session, frames[:pushed])
 
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_options: object) -> None:
         raise MemoryError("no memory for the map")
 
     with monkeypatch.context() as patch:

@@ -287,8 +287,8 @@ def test_t4_eviction() -> None:
     norms = torch.tensor([1.0, 2, 3, 1, 1, 1, 2])
     keys = torch.stack((angles.cos(), angles.sin()), dim=-1) * norms[:, None]
     memory = MemoryConfig(policy="diversity")
-    view, policy = view_of(keys[None, None, :, None], memory), token_policy(memory)
-    gone = policy.choose(view, surplus=3)
+    view, policy = view_of(keys[None, None, :, None], memory, 3), token_policy(memory)
+    gone = policy.choose(view)
     assert set(range(7)) - set(gone.flatten().tolist()) == {0, 1, 5, 6}
     assert abs(policy.score(view) - 0.613463) <= PRINTED
 
