@@ -153,21 +153,31 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    repository, _, revision = name.partition("@")
+    repository, _, at = name.partition("@")
+    revision = at or None
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=[*KNOWN_NAMES, INDEX_NAME, "*.safetensors", "config.json"],
-            )
-        )
+        wanted = _wanted_files(repository, revision)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{name}: no such file, and not to be had from the hub: {reason}. With no network, "
             "download the checkpoint elsewhere and give its path"
         ) from error
+
+
+def _wanted_files(repository: str, revision: str | None) -> list[str]:
+    """One form of the weights: many repositories hold them as .pt and as .safetensors."""
+    from huggingface_hub import list_repo_files
+
+    anything = [INDEX_NAME, *KNOWN_NAMES, "*.safetensors"]
+    try:
+        offered = set(list_repo_files(repository, revision=revision))
+    except Exception:  # no network, whatever its library raises: the cache may have the files
+        return anything
+    if INDEX_NAME in offered:
+        return [INDEX_NAME, "*.safetensors"]
+    return next(([known] for known in KNOWN_NAMES if known in offered), anything)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:

@@ -24,7 +24,7 @@ from infinitevggt_core import (
     save_checkpoint,
 )
 from infinitevggt_core import checkpoint as checkpoint_module
-from infinitevggt_core.checkpoint import KNOWN_NAMES, RANDOM, config_from_state
+from infinitevggt_core.checkpoint import INDEX_NAME, KNOWN_NAMES, RANDOM, config_from_state
 
 State = dict[str, Tensor]
 
@@ -405,6 +405,7 @@ def test_a_hub_id_without_a_network_says_what_to_do(
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", unreachable)
     with pytest.raises(CheckpointError, match=r"facebook/VGGT-1B: .*give its path"):
         load_checkpoint("facebook/VGGT-1B")
 
@@ -431,8 +432,30 @@ def test_a_hub_id_loads_what_the_hub_gives(
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: ["model.safetensors"])
     assert same_state(load_checkpoint(name), model)
     assert asked == ["owner/name", revision]
+
+
+@pytest.mark.parametrize(
+    ("offered", "wanted"),
+    [
+        (["model.pt", "model.safetensors", "README.md"], ["model.safetensors"]),
+        (["checkpoints.pth", "config.json"], ["checkpoints.pth"]),
+        (["model.pt", INDEX_NAME, "model-1-of-2.safetensors"], [INDEX_NAME, "*.safetensors"]),
+    ],
+)
+def test_weights_are_downloaded_in_one_form(
+    offered: list[str], wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(_repository: str, *, revision: None, allow_patterns: list[str]) -> str:
+        assert allow_patterns == wanted
+        raise ConnectionError("enough is known")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: offered)
+    with pytest.raises(CheckpointError, match="enough is known"):
+        load_checkpoint("owner/name")
 
 
 def test_random_models_are_reproducible_and_leave_the_generator_alone() -> None:
