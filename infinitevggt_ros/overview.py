@@ -1,13 +1,14 @@
-"""One picture of a run: the map from above with the trajectory, an image and its depth."""
+"""One picture of a run: the map with the camera's way, an image and its depth, the truth."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from infinitevggt_core.whole_file import whole_file
 
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
     from infinitevggt_ros.comparison import Comparison
     from infinitevggt_ros.demo_report import Recording
 
-MOST_POINTS = 200_000
-SHOWN_SHARE = 98.0
-"""Per cent of the points that the map's axes must hold: a few stray ones do not set the scale."""
+MOST_POINTS, FEWEST_POINTS = 200_000, 100
+STEP_BACK, STEP_UP = 0.7, 0.6
+"""Of the map's viewer from the start, relative to the distance between start and map."""
+NEAREST = 0.3
+"""Depth below which points would hide the view, relative to the same distance."""
+MAP_POINTS = 430.0
+"""Width of the map's axes, in printer's points."""
+SPLAT = 1.3
 
 
 def draw_overview(
@@ -60,26 +66,53 @@ def draw_overview(
 
 
 def _draw_map(axes: Axes, result: "Recording") -> None:
-    """From above, x (forward) upwards and y (left) to the left, as a robot's map is read."""
-    order = np.argsort(result.points[:, 2])  # what is higher hides what is lower
-    step = max(1, len(order) // MOST_POINTS)
-    points, colors = result.points[order[::step]], result.colors[order[::step]]
-    axes.scatter(points[:, 1], points[:, 0], c=colors, s=1.0, linewidths=0)
+    """As seen over the camera's shoulder at the start: from behind it and above."""
+    axes.set_title("fused map, from behind the start and above")
+    axes.set_facecolor("0.12")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    points, colors = result.points, result.colors
+    if len(points) < FEWEST_POINTS:
+        return
+    if len(points) > MOST_POINTS:
+        drawn = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)
+        points, colors = points[drawn], colors[drawn]
+    middle = np.median(points, axis=0)
     path = result.positions
-    axes.plot(path[:, 1], path[:, 0], color="crimson", linewidth=2, label="camera")
-    axes.plot(path[0, 1], path[0, 0], "o", color="crimson", markersize=9, label="start")
-    everything = np.concatenate((points[:, :2], path[:, :2]))
-    margin = (100 - SHOWN_SHARE) / 2
-    low, high = np.percentile(everything, (margin, 100 - margin), axis=0)
-    low, high = np.minimum(low, path[:, :2].min(0)), np.maximum(high, path[:, :2].max(0))
-    center, half = (low + high) / 2, 0.55 * max(*(high - low), 1e-3)
-    axes.set_xlim(center[1] + half, center[1] - half)
-    axes.set_ylim(center[0] - half, center[0] + half)
+    away = middle - path[0]
+    away[2] = 0
+    distance = max(float(np.linalg.norm(away)), 1e-6)
+    eye = path[0] - STEP_BACK * away + (0, 0, STEP_UP * distance)
+    shown, depth = _seen_from(eye, middle, points)
+    ahead = depth > NEAREST * distance
+    shown, depth, colors = shown[ahead], depth[ahead], colors[ahead]
+    order = np.argsort(-depth)  # what is near hides what is far
+    spacing = float(np.median(cKDTree(points).query(points[::50], k=2)[0][:, 1]))
+    low, high = np.percentile(shown, (1, 99), axis=0)
+    path_shown, _ = _seen_from(eye, middle, path)
+    low, high = np.minimum(low, path_shown.min(0)), np.maximum(high, path_shown.max(0))
+    center, half = (low + high) / 2, 0.53 * max(*(high - low), 1e-6)
+    # splats as wide as the points are apart, in printer's points squared
+    sizes = np.square(SPLAT * MAP_POINTS * spacing / depth / (2 * half))
+    axes.scatter(*shown[order].T, c=colors[order], s=sizes[order], marker="s", linewidths=0)
+    axes.plot(*path_shown.T, color="crimson", linewidth=2, label="the camera's way")
+    axes.plot(*path_shown[0], "o", color="crimson", markersize=8, label="its start")
+    axes.set_xlim(center[0] - half, center[0] + half)
+    axes.set_ylim(center[1] - half, center[1] + half)
     axes.set_aspect("equal", adjustable="box")
-    axes.set_xlabel("y, left (stream unit)")
-    axes.set_ylabel("x, forward (stream unit)")
-    axes.set_title("fused map from above, and the camera's way")
     axes.legend(loc="upper right")
+
+
+def _seen_from(
+    eye: NDArray[np.float64], target: NDArray[np.float64], points: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pictures (N, 2), x right and y up, and depths (N,), of an upright pinhole camera."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    axes = np.stack((right, np.cross(right, forward), forward))
+    x, y, depth = axes @ (points - eye).T
+    return np.stack((x, y), axis=1) / depth[:, None], depth
 
 
 def _draw_path(

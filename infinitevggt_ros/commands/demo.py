@@ -14,6 +14,8 @@ from infinitevggt_ros.commands import CommandError, synthetic_bag
 EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
 SEED = 10_000
 """A world for validation: no shipped checkpoint is trained on it."""
+FINE_MAP = ("map.voxel_size:=0.01", "map.pixel_stride:=1")
+"""What --param may overrule: a map for a picture."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bag", type=Path, help="bag of camera images; none: film a synthetic room"
     )
-    parser.add_argument("--frames", type=int, default=100, help="images to film in the room")
+    parser.add_argument("--frames", type=int, default=200, help="images to film in the room")
     parser.add_argument("--checkpoint", default="", help="model.checkpoint of the node")
     parser.add_argument(
         "--param",
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
     parameters = [f"model.checkpoint:={options.checkpoint}"] * bool(options.checkpoint)
     recording = options.out / "result.mcap"
-    demo = DemoRun(bag, recording, [*parameters, *options.param])
+    demo = DemoRun(bag, recording, [*FINE_MAP, *parameters, *options.param])
     demo.run()
     print(write_report(bag, demo.image_topic, recording, options.out), flush=True)
     return 0

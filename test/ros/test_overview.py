@@ -1,0 +1,40 @@
+"""The picture of a run, from maps of any size."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from infinitevggt_ros.demo_report import Recording
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.overview import draw_overview
+
+RNG = np.random.default_rng(3)
+
+
+def recording(points: int) -> Recording:
+    """A wall 2 in front of a camera that moved a little."""
+    places = np.column_stack((np.full(points, 2.0), *RNG.uniform(-1, 1, (2, points))))
+    way = np.array([[0.0, 0, 0], [0.1, 0, 0]])
+    return Recording(
+        stamps_ns=[0, 1],
+        positions=way,
+        quats_xyzw=np.array([[0.0, 0, 0, 1]] * 2),
+        points=places.astype(np.float32),
+        colors=np.tile(np.float32([0, 0, 1]), (points, 1)),
+        confidences=np.ones(points, np.float32),
+        depth=np.ones((6, 8), np.float32),
+        depth_stamp_ns=1,
+        statuses=[StreamStatus()],
+    )
+
+
+@pytest.mark.parametrize(("points", "share"), [(0, 0.0), (1, 0.0), (5000, 0.05)])
+def test_the_map_is_drawn_in_its_colours(tmp_path: Path, points: int, share: float) -> None:
+    image = np.zeros((6, 8, 3), np.uint8)
+    draw_overview(tmp_path / "overview.png", image, recording(points), None, "")
+    picture = cv2.imread(str(tmp_path / "overview.png"))
+    left_half = picture[:, : picture.shape[1] // 3]
+    blue = (left_half == (255, 0, 0)).all(axis=-1).mean()
+    assert blue > share if share else blue == 0
