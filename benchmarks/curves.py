@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from infinitevggt_core.whole_file import whole_file
 
-LOSSES = ("pose", "depth", "points", "tracks", "matching")
+LOSSES = ("pose", "depth", "points", "tracks", "places", "matching")
 MEASURES = {
     "depth_absrel": "depth AbsRel",
     "rotation_deg": "rotation error (deg)",
