@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from infinitevggt_core.config import MemoryConfig
+from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.worlds.config import LEVELS
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.option_arguments import add_options, apply_options, image_size
