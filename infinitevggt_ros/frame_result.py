@@ -7,23 +7,27 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 from torch import Tensor
 
-from infinitevggt_core import PixelMap, Prediction
+from infinitevggt_core import Prediction
 from infinitevggt_ros.axes import map_from_optical
+from infinitevggt_ros.intake import ImageMessage, NetworkImage
+from infinitevggt_ros.mailbox import Received
 
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
     """Arrays are at the network's resolution, for one camera."""
 
-    header: Header
-    """The image's own: its stamp and optical frame."""
-    image: Tensor
-    """[3, H, W], RGB in [0, 1]."""
+    received: Received[ImageMessage]
+    image: NetworkImage
     prediction: Prediction
     """[1, ...]."""
-    pixel_map: PixelMap
     intrinsics: Tensor
     """[3, 3], px: calibrated where known, else predicted."""
+
+    @property
+    def header(self) -> Header:
+        """The image's own: its stamp and optical frame."""
+        return self.received.message.header
 
     @property
     def pose(self) -> NDArray[np.float64]:

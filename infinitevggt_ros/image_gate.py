@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from infinitevggt_ros.settings import TimeSettings
+
 
 class BadInputError(Exception):
     """An image that cannot be used. `kind` is one of a few words, for throttling; the text says
@@ -14,35 +16,49 @@ class BadInputError(Exception):
 
 @dataclass(slots=True)
 class ImageGate:
-    """Refuses zero stamps, stamps that do not advance and images of another size.
+    """Refuses zero stamps, stamps that do not advance or lie ahead, and images of another size.
 
     A camera that stays different for `restart_after` images in a row (it was restarted, or a bag
-    loops) is believed: the stream then restarts with it.
+    loops) is believed: the stream then restarts with it. Older stamps are only if the settings say
+    so.
     """
 
     restart_after: int
+    time: TimeSettings
     _stamp_ns: int = 0
     _size: tuple[int, int] | None = None
     _refused_in_a_row: int = 0
     _refused_stamp_ns: int = 0
 
-    def check(self, stamp_ns: int, size: tuple[int, int]) -> bool:
-        """Raise BadInputError, or say whether the stream must restart with this image.
+    def check(self, stamp_ns: int, size: tuple[int, int], now_ns: int) -> str:
+        """Raise BadInputError, or say why the stream must restart with this image; empty: it need
+        not.
 
-        size: height, width in px.
+        size: height, width in px. now_ns: the node's clock; 0 while that is not known.
         """
         if stamp_ns <= 0:
             raise BadInputError("zero stamp", "its stamp is zero")
+        ahead_s = (stamp_ns - now_ns) / 1e9
+        if now_ns > 0 and ahead_s > self.time.max_ahead:
+            raise BadInputError(
+                "future stamp",
+                f"its stamp is {ahead_s:.1f} s ahead of the node's clock: synchronise the clocks, "
+                "or raise time.max_ahead",
+            )
         problem = self._problem(stamp_ns, size)
         if problem is None:
-            return False
+            return ""
+        if problem.kind == "stamp back" and self.time.on_jump == "refuse":
+            raise problem
         # a run counts while its own stamps advance
         ordered = self._refused_in_a_row == 0 or stamp_ns > self._refused_stamp_ns
         self._refused_in_a_row = self._refused_in_a_row + 1 if ordered else 1
         self._refused_stamp_ns = stamp_ns
         if self._refused_in_a_row < self.restart_after:
             raise problem
-        return True
+        if problem.kind == "stamp back":
+            return f"time went back by {(self._stamp_ns - stamp_ns) / 1e9:.1f} s"
+        return f"the images stay different, {problem}"
 
     def admit(self, stamp_ns: int, size: tuple[int, int]) -> None:
         """Remember the image that entered."""

@@ -9,6 +9,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
+from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.settings import InputSettings
 
 CHECK_PERIOD_S = 0.5
@@ -48,6 +49,7 @@ class ImageSubscription:
         self._subscription: Subscription | None = None
         self._reliability: ReliabilityPolicy | None = None
         self._last_image_s = time.monotonic()
+        self._last_stamp_ns = 0
         self._check()
         # not the node's clock: that one stands still while a bag is paused or not yet played
         node.create_timer(
@@ -56,6 +58,7 @@ class ImageSubscription:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image_s = time.monotonic()
+        self._last_stamp_ns = stamp_ns(message)
         self._receive(message)
 
     def _check(self) -> None:
@@ -87,6 +90,10 @@ class ImageSubscription:
     def _silence(self) -> str:
         offered = self._offered()
         text = f"{self.topic}: no image for {SILENCE_S:.0f} s, {len(offered)} publisher(s)"
+        if self._last_stamp_ns:
+            now_ns = self._node.get_clock().now().nanoseconds
+            age_s = (now_ns - self._last_stamp_ns) / 1e9
+            text = f"{text}, the last stamp is {age_s:.1f} s old"
         if not offered:
             return f"{text}; remap `image` to your camera's topic (now {self.topic})"
         names = ", ".join(sorted(reliability.name.lower() for reliability in offered))

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import cv2
 import numpy as np
 from cv_bridge import CvBridge
 from numpy.typing import NDArray
@@ -33,6 +34,15 @@ CHANNEL_BYTES = {
 GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 """What OpenCV means by a type without a colour order."""
 
+UNUSUAL = {
+    "bayer": "is demosaiced here in the simplest way; image_proc does better",
+    "16-bit": "is scaled to 8 bit; the network was trained on 8-bit pictures",
+    "yuv": "has colour for every second pixel only; rgb8 has all",
+}
+"""Kinds of encodings that are used although another would be better, and what is to say of them."""
+NV = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+"""A plane of brightness, below it colour at half the resolution; cv_bridge does not know them."""
+
 
 def stamp_ns(message: Any) -> int:
     """The stamp of a message with a header, in whole nanoseconds."""
@@ -42,6 +52,8 @@ def stamp_ns(message: Any) -> int:
 
 def rgb_from_image(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
     """(H, W, 3) RGB. Raises BadInputError naming what is wrong with the message."""
+    if message.encoding in NV:
+        return _rgb_from_nv(message)
     _check_layout(message)
     encoding = GENERIC.get(message.encoding, message.encoding)
     if encoding != message.encoding:
@@ -78,13 +90,23 @@ def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[n
     return _as_rgb8(decoded)
 
 
-def remark(encoding: str) -> str | None:
-    """What is worth saying about an encoding that is used all the same."""
+def unusual_kind(encoding: str) -> str:
+    """Which of UNUSUAL an encoding is; empty for none."""
     if encoding.startswith("bayer"):
-        return f"encoding {encoding} is demosaiced here in the simplest way; image_proc does better"
+        return "bayer"
     if encoding.endswith("16"):
-        return f"encoding {encoding} is scaled to 8 bit; the network was trained on 8-bit pictures"
-    return None
+        return "16-bit"
+    return "yuv" if encoding.startswith(("yuv", "uyvy", "yuyv", "nv")) else ""
+
+
+def _rgb_from_nv(message: Image) -> NDArray[np.uint8]:
+    height, width = message.height, message.width
+    _check_rows(message, pixel_bytes=1, rows=height * 3 // 2)
+    if height % 2 or width % 2:
+        raise BadInputError("encoding", f"{message.encoding} has even sides, not {width}x{height}")
+    planes = np.frombuffer(message.data, np.uint8, height * 3 // 2 * message.step)
+    pixels = np.ascontiguousarray(planes.reshape(-1, message.step)[:, :width])
+    return np.asarray(cv2.cvtColor(pixels, NV[message.encoding]), dtype=np.uint8)
 
 
 def _as_rgb8(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -99,26 +121,29 @@ def _as_rgb8(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _check_layout(message: Image) -> None:
     """What cv_bridge reads wrong without a word, or reports without naming it."""
-    if message.height == 0 or message.width == 0 or len(message.data) == 0:
-        raise BadInputError(
-            "empty", f"it is empty: {message.width}x{message.height} px, {len(message.data)} bytes"
-        )
     pixel_bytes = CHANNEL_BYTES.get(message.encoding)
     if message.encoding.startswith("bayer_"):
         pixel_bytes = 2 if message.encoding.endswith("16") else 1
-    if pixel_bytes is None:
+    if pixel_bytes is None and len(message.data) > 0:
         if re.fullmatch(r"\d+[USF]C\d+", message.encoding):
             raise BadInputError(
                 "no picture", f"its encoding {message.encoding!r} is not a picture's"
             )
         raise BadInputError("encoding", f"its encoding {message.encoding!r} is not known")
+    _check_rows(message, pixel_bytes or 1, message.height)
+
+
+def _check_rows(message: Image, pixel_bytes: int, rows: int) -> None:
+    if message.height == 0 or message.width == 0 or len(message.data) == 0:
+        raise BadInputError(
+            "empty", f"it is empty: {message.width}x{message.height} px, {len(message.data)} bytes"
+        )
     if message.step < message.width * pixel_bytes:
         raise BadInputError(
             "step",
             f"rows of {message.step} bytes cannot hold {message.width} px of {message.encoding}",
         )
-    if len(message.data) < message.height * message.step:
+    if len(message.data) < rows * message.step:
         raise BadInputError(
-            "truncated",
-            f"it is truncated: {len(message.data)} of {message.height * message.step} bytes",
+            "truncated", f"it is truncated: {len(message.data)} of {rows * message.step} bytes"
         )

@@ -2,22 +2,32 @@
 
 import time
 
-import torch
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
-from infinitevggt_core import VGGT, StreamSession, load_checkpoint
+from infinitevggt_core import StreamSession
 from infinitevggt_ros import parameters
 from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
+from infinitevggt_ros.intake import Intake
+from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs
-from infinitevggt_ros.settings import ModelSettings
+from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream_report import StreamReport
 from infinitevggt_ros.worker import StreamWorker
 
 WARNING_PERIOD_S = 5.0
+SUPERVISION_PERIOD_S = 0.1
+CLOCK_JUMP = JumpThreshold(
+    min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=True
+)
 
 
 class StreamNode(Node):
@@ -25,29 +35,34 @@ class StreamNode(Node):
 
     def __init__(self) -> None:
         super().__init__("infinitevggt")
+        self.ended: Future[str] = Future()
+        """Done when the node cannot go on, with the reason."""
         self._warned_s: dict[str, float] = {}
         settings = self._settings = parameters.declare(self)
         for text in parameters.unknown(self):
             self.warn(text, text)
-        model = load_model(settings.model)
-        if settings.model.is_random:
-            self.get_logger().warning(
-                f"{settings.model.source}: the weights are random, poses and depth mean nothing. "
-                "Set model.checkpoint to a trained one"
-            )
-        topic = image_topic(self, settings.input)
-        outputs = Outputs(self, settings.tf, settings.output, self.warn)
-        session = StreamSession(model, settings.memory)
-        self.worker = StreamWorker(session, settings, outputs, topic, self.warn)
-        self._images = ImageSubscription(self, settings.input, self.worker.receive, self.warn)
+        self._topic = image_topic(self, settings.input)
+        self._intake = Intake(settings.input, self._topic, self.warn)
+        self._outputs = Outputs(self, settings.tf, settings.output, self.warn)
+        report = StreamReport(self._outputs, self._intake, settings.model)
+        self.worker = StreamWorker(self._load, report, self._topic, self.warn)
+        self._images: ImageSubscription | None = None
         # best effort hears drivers of either kind
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, calibrations)
-        self.create_service(Trigger, "~/reset", self._on_reset)
+        # a group of their own, because they wait for the worker while the others go on
+        services = ReentrantCallbackGroup()
+        self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
+        self.create_service(SetBool, "~/set_paused", self._on_set_paused, callback_group=services)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
+        self._jumps = self.get_clock().create_jump_callback(
+            CLOCK_JUMP, post_callback=self._on_clock_jump
+        )
+        # not the node's clock: that one stands still while a bag is paused or not yet played
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
         self.worker.start()
-        self.get_logger().info(f"{settings.model.source} on {model.device}; waiting for {topic}")
 
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, at most one of a kind every 5 s. Kinds are few, so this stays small."""
@@ -56,48 +71,88 @@ class StreamNode(Node):
             self._warned_s[kind] = now_s
             self.get_logger().warning(text)
 
-    def destroy_node(self) -> None:
-        """Join the worker before its publishers go."""
-        self.worker.stop()
-        super().destroy_node()
+    def _load(self) -> Stream:
+        """In the worker's thread: a large checkpoint takes its time. Raises ValueError."""
+        settings = self._settings
+        if settings.model.is_random:
+            self.get_logger().warning(
+                f"{settings.model.source}: the weights are random, poses and depth mean nothing. "
+                "Set model.checkpoint to a trained one"
+            )
+        session = StreamSession(load_model(settings.model), settings.memory)
+        return Stream(session, settings, self._intake, self._outputs, self.warn)
+
+    def _supervise(self) -> None:
+        """Follow what happened in the worker's thread."""
+        worker = self.worker
+        if worker.load_error is not None:
+            if not self.ended.done():
+                self.ended.set_result(str(worker.load_error))
+        elif worker.revive():
+            self.get_logger().error("the inference thread had died; it was started again")
+        if worker.refused:
+            self._take_back()
+        if worker.stream is not None and self._images is None:
+            self._images = ImageSubscription(
+                self, self._settings.input, self.worker.receive, self.warn
+            )
+            device = worker.stream.session.model.device
+            source = self._settings.model.source
+            self.get_logger().info(f"{source} on {device}; waiting for {self._topic}")
+
+    def _take_back(self) -> None:
+        """Settings were possible until they met the stream: no value that does not hold stays."""
+        stream, reason = self.worker.stream, self.worker.refused
+        self.worker.refused = ""
+        if stream is not None:
+            changed = parameters.differences(stream.settings, self._settings)
+            self.get_logger().error(f"taken back: {', '.join(p.name for p in changed)}: {reason}")
+            self.set_parameters(changed)
 
     def _on_camera_info(self, info: CameraInfo) -> None:
-        self.worker.calibration = info
+        self._intake.calibration = info
 
-    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self.worker.request_reset()
-        response.success, response.message = True, "the next image starts a new map"
+    def _on_clock_jump(self, jump: TimeJump) -> None:
+        """/clock went back, or another clock is used: what is known of the time before is wrong."""
+        if self._settings.time.on_jump == "refuse":
+            return
+        back_s = -jump.delta.nanoseconds / 1e9
+        why = f"the clock went back by {back_s:.1f} s" if back_s > 0 else "another clock is used"
+
+        def reset(stream: Stream) -> str:
+            if stream.session.frame_index:
+                stream.reset(why)
+                self.get_logger().warning(f"{why}: the stream starts again, map {stream.map_id}")
+            return why
+
+        self.worker.submit(reset)
+
+    async def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def reset(stream: Stream) -> str:
+            stream.reset("asked to")
+            return "the next image starts a new map"
+
+        response.success, response.message = await self.worker.submit(reset)
+        return response
+
+    def _on_set_paused(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        self.worker.is_paused = bool(request.data)
+        response.success = True
+        response.message = "images are dropped" if request.data else "images are used"
         return response
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Refuse what cannot work, with the reason; change nothing."""
         try:
             settings = parameters.with_changes(self._settings, changes)
-            self.worker.session.check(settings.memory)
+            if self.worker.stream is not None:
+                self.worker.stream.session.check(settings.memory)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         self._settings = parameters.with_changes(self._settings, changes)
-        self.worker.request(self._settings)
-
-
-def load_model(settings: ModelSettings) -> VGGT:
-    """The network of the settings, on its device, in its precision. Raises ValueError."""
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"model.device {device!r} is not to be had: {error}") from error
-    model = load_checkpoint(settings.source, device=device)
-    patch_size = model.config.patch_size
-    if settings.image_size % patch_size:
-        raise ValueError(f"model.image_size must be a multiple of {patch_size}")
-    if settings.precision == "bf16" or (
-        settings.precision == "auto" and model.device.type == "cuda"
-    ):
-        model.cast(torch.bfloat16)
-    return model
+        self.worker.configure(self._settings)

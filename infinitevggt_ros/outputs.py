@@ -1,5 +1,6 @@
 """The node's publishers: one call a frame."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from infinitevggt_core.geometry import unproject
 from infinitevggt_ros import messages
 from infinitevggt_ros.axes import points_in_map, pose_from_matrix
 from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.settings import OutputSettings, TfSettings
 from infinitevggt_ros.tf_tree import TfTree
@@ -30,6 +32,7 @@ LATCHED_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 STATUS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+TIMED_OUTPUTS = "pose", "depth", "points", "map"
 
 
 class Outputs:
@@ -40,7 +43,11 @@ class Outputs:
     ) -> None:
         """warn(kind, text): the node's throttled warning."""
         self.settings = settings
+        self.timings: dict[str, tuple[float, float]] = {}
+        """Latency and age in ms (StreamStatus) of what was sent for the last frame, by output; of
+        the map when it was sent last."""
         self._context = node.context
+        self._clock = node.get_clock()
         self._map_frame = tf.map_frame
         self._tf = TfTree(node, tf)
         self._warn = warn
@@ -60,6 +67,11 @@ class Outputs:
         return bool(self._context.ok())
 
     @property
+    def now_ns(self) -> int:
+        """The node's clock; 0 while it waits for the first /clock."""
+        return int(self._clock.now().nanoseconds)
+
+    @property
     def map_is_wanted(self) -> bool:
         return self._map.get_subscription_count() > 0
 
@@ -74,6 +86,7 @@ class Outputs:
 
     def publish_frame(self, result: FrameResult) -> None:
         """Pose, depth and this frame's cloud, all with the image's stamp."""
+        self.timings = {name: timing for name, timing in self.timings.items() if name == "map"}
         self._publish_pose(result)
         self._publish_depth(result)
         if self._points.get_subscription_count():
@@ -82,10 +95,10 @@ class Outputs:
     def publish_status(self, status: StreamStatus) -> None:
         self._status.publish(status)
 
-    def publish_map(self, point_map: PointMap, stamp_of: Header) -> None:
-        """The whole fused cloud, in the map frame, as of the header's stamp."""
+    def publish_map(self, point_map: PointMap, latest: FrameResult) -> None:
+        """The whole fused cloud, in the map frame, as of the latest frame in it."""
         cloud = point_map.cloud()
-        header = Header(stamp=stamp_of.stamp, frame_id=self._map_frame)
+        header = Header(stamp=latest.header.stamp, frame_id=self._map_frame)
         self._map.publish(
             messages.cloud(
                 header,
@@ -94,6 +107,12 @@ class Outputs:
                 cloud.confidences.numpy(),
             )
         )
+        self._time("map", latest)
+
+    def _time(self, output: str, result: FrameResult) -> None:
+        """Note that an output of this frame was sent just now."""
+        latency_ms = 1e3 * (time.monotonic() - result.received.time_s)
+        self.timings[output] = latency_ms, (self.now_ns - stamp_ns(result.received.message)) / 1e6
 
     def _publish_pose(self, result: FrameResult) -> None:
         if not np.isfinite(result.pose).all():
@@ -110,6 +129,7 @@ class Outputs:
         self._odometry.publish(odometry)
         self._trajectory.add(PoseStamped(header=header, pose=pose), self.settings.path_poses)
         self._path.publish(Path(header=header, poses=self._trajectory.poses))
+        self._time("pose", result)
 
     def _publish_depth(self, result: FrameResult) -> None:
         wanted = self._depth, self._depth_info, self._confidence
@@ -120,19 +140,21 @@ class Outputs:
         depth = np.where(hidden, np.float32(np.nan), depth)
         matrix = result.intrinsics.double().numpy()
         if self.settings.depth_resolution == "camera":
-            pixels = result.pixel_map
+            pixels = result.image.pixel_map
             depth, confidence = pixels.to_camera(depth), pixels.to_camera(confidence)
             matrix = pixels.camera_intrinsics(matrix)
         header = result.header
         self._depth.publish(messages.float_image(header, depth))
         self._depth_info.publish(messages.camera_info(header, matrix, depth.shape))
         self._confidence.publish(messages.float_image(header, confidence))
+        self._time("depth", result)
 
     def _publish_points(self, result: FrameResult) -> None:
         """In the optical frame, so that it is right whatever becomes of the pose."""
         points = unproject(result.prediction.depth[0].cpu(), result.intrinsics).reshape(-1, 3)
         confidence = result.prediction.depth_confidence[0].cpu().reshape(-1)
-        colors = result.image.cpu().reshape(3, -1).T
+        colors = result.image.pixels.cpu().reshape(3, -1).T
         shown = (confidence >= self.settings.min_confidence) & torch.isfinite(points).all(-1)
         arrays = (points[shown].numpy(), colors[shown].numpy(), confidence[shown].numpy())
         self._points.publish(messages.cloud(result.header, *arrays))
+        self._time("points", result)

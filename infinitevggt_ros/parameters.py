@@ -79,6 +79,16 @@ def with_changes(settings: Settings, parameters: Iterable[Parameter]) -> Setting
     return replace(settings, **groups)
 
 
+def differences(wanted: Settings, present: Settings) -> list[Parameter]:
+    """The parameters that make `wanted` of `present`."""
+    found = []
+    for name, group, spec, _ in parameter_fields():
+        value = getattr(getattr(wanted, group), spec.name)
+        if value != getattr(getattr(present, group), spec.name):
+            found.append(Parameter(name, value=value))
+    return found
+
+
 def as_yaml() -> str:
     """config/stream.yaml: every parameter, its meaning, unit and default."""
     lines = [

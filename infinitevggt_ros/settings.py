@@ -29,6 +29,13 @@ class InputSettings:
         "predicted field of view",
         choices=("camera_info", "predicted"),
     )
+    image_geometry: str = option(
+        "auto",
+        "what the images are: as the lens gives them (distorted: rectified here, by the "
+        "distortion in `camera_info`), or rectified already (its P holds); auto: rectified if "
+        "the topic's name says rect",
+        choices=("auto", "distorted", "rectified"),
+    )
     restart_after: int = option(
         5,
         "images in a row with another size, or older than those before, after which the stream "
@@ -80,6 +87,29 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeSettings:
+    """What time may do."""
+
+    on_jump: str = option(
+        "reset",
+        "when time goes back (a bag loops, /clock jumps, a camera restarts): start a new map, or "
+        "refuse images until they are newer than the newest again",
+        choices=("reset", "refuse"),
+    )
+    max_ahead: float = option(
+        1.0,
+        "an image stamped further than this ahead of the node's clock is refused: nothing that is "
+        "published may lie in the future",
+        unit="s",
+        low=0.0,
+        high=1e9,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
 class TfSettings:
     """Where the stream stands in the tf tree (REP-105)."""
 
@@ -128,6 +158,7 @@ class Settings:
     """Every parameter of the node. A field's name is their prefix; those of input have none."""
 
     input: InputSettings = field(default_factory=InputSettings)
+    time: TimeSettings = field(default_factory=TimeSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     map: MapConfig = field(default_factory=MapConfig)
@@ -135,5 +166,5 @@ class Settings:
     output: OutputSettings = field(default_factory=OutputSettings)
 
 
-LIVE_GROUPS = ("memory", "map", "output")
+LIVE_GROUPS = ("time", "memory", "map", "output")
 """Groups that change while the node runs; the others are read-only."""

@@ -1,53 +1,86 @@
 """`stream_node`: the executable of the node."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.node import StreamNode
+
+LEAVE_WITHIN_S = 1.0
+"""Patience with a frame in hand, or weights that load, when the node is told to stop."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; exit status."""
     # rclpy's own handler ends the spin on SIGINT; without KeyboardInterrupt on top of it, a second
-    # one (ros2 launch sends it) cannot cut the clean-up short. While the node loads, it must.
-    is_loading = True
-
-    def interrupt(*_: object) -> None:
-        if is_loading:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    node = rclpy = None
+    # one (ros2 launch sends it) cannot cut the clean-up short. While the node starts, it must.
+    start = _Start()
+    signal.signal(signal.SIGINT, start.interrupt)
     try:
         # here, because these take a second or two, in which Ctrl-C should end the program quietly
         import rclpy
         from rclpy.exceptions import ParameterException
-        from rclpy.executors import ExternalShutdownException
 
         from infinitevggt_ros.node import StreamNode
 
         rclpy.init(args=list(sys.argv if args is None else args))
-        try:
-            node = StreamNode()
-            is_loading = False
-            rclpy.spin(node)
-        except ExternalShutdownException:
-            pass
-        except (ParameterException, ValueError) as error:
-            print(f"stream_node: {error}", file=sys.stderr)
-            return 1
-        except Exception:
-            if rclpy.ok():
-                raise
-            # a signal shut ROS down in the middle of a callback: what it called there failed
+        node = StreamNode()
     except KeyboardInterrupt:
-        pass
+        return 0
+    except (ParameterException, ValueError) as error:
+        print(f"stream_node: {error}", file=sys.stderr)
+        return 1
+    start.is_over = True
+    status = 0
+    try:
+        status = _spin(node)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.destroy_node()
-        if rclpy is not None:
-            rclpy.try_shutdown(uninstall_handlers=False)
+        _leave(node, status)
+    return status
+
+
+class _Start:
+    """What SIGINT does, besides what rclpy does."""
+
+    is_over = False
+
+    def interrupt(self, *_: object) -> None:
+        if not self.is_over:
+            raise KeyboardInterrupt
+
+
+def _spin(node: "StreamNode") -> int:
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+
+    try:
+        rclpy.spin_until_future_complete(node, node.ended)
+    except ExternalShutdownException:
+        return 0
+    except Exception:
+        if rclpy.ok():
+            raise
+        return 0  # a signal shut ROS down in the middle of a callback: what it called there failed
+    if node.ended.done():
+        print(f"stream_node: {node.ended.result()}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _leave(node: "StreamNode", status: int) -> None:
+    import rclpy
+
+    if not node.worker.stop(LEAVE_WITHIN_S):
+        # it still computes or loads, and cannot be stopped; what it uses must not be destroyed
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    node.destroy_node()
+    rclpy.try_shutdown(uninstall_handlers=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Messages, axes and the path, with answers known by hand."""
 
+import cv2
 import numpy as np
 import pytest
 from camera import header, image_message, rgb_values
@@ -14,9 +15,9 @@ from infinitevggt_ros.axes import (
     points_in_map,
     transform_from_matrix,
 )
-from infinitevggt_ros.calibration import camera_matrix
+from infinitevggt_ros.calibration import camera_matrix, read_calibration
 from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.images import remark, rgb_from_image, stamp_ns
+from infinitevggt_ros.images import rgb_from_image, stamp_ns, unusual_kind
 from infinitevggt_ros.mailbox import Mailbox
 from infinitevggt_ros.trajectory import Trajectory
 
@@ -119,10 +120,24 @@ def test_row_padding_is_not_seen() -> None:
     np.testing.assert_array_equal(rgb_from_image(message, CvBridge()), padded[:, :6])
 
 
-def test_sixteen_bit_and_bayer_pictures_are_remarked_on() -> None:
-    assert "demosaiced" in str(remark("bayer_grbg8"))
-    assert "8 bit" in str(remark("mono16"))
-    assert remark("rgb8") is None
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_planes_of_brightness_and_colour_become_pictures(encoding: str) -> None:
+    planes = np.full((3, 4), 128, np.uint8)  # no colour
+    planes[0], planes[1] = 16, 235  # black above white, in video range
+    message = image_message(planes, 1, encoding)
+    message.height = 2
+    rgb = rgb_from_image(message, CvBridge())
+    assert rgb.shape == (2, 4, 3)
+    assert (rgb[0] == 0).all()
+    assert (rgb[1] == 255).all()
+    message.data = message.data[:-1]
+    with pytest.raises(BadInputError, match="truncated: 11 of 12 bytes"):
+        rgb_from_image(message, CvBridge())
+
+
+def test_unusual_encodings_have_their_kind() -> None:
+    kinds = {name: unusual_kind(name) for name in ("bayer_grbg16", "mono16", "nv21", "rgb8")}
+    assert kinds == {"bayer_grbg16": "bayer", "mono16": "16-bit", "nv21": "yuv", "rgb8": ""}
 
 
 def calibrated(**changes: object) -> CameraInfo:
@@ -142,6 +157,55 @@ def test_a_calibration_is_used_when_it_is_of_these_images() -> None:
         camera_matrix(calibrated(), (8, 12))
     with pytest.raises(BadInputError, match="no camera matrix"):
         camera_matrix(calibrated(k=[np.nan] * 9), (4, 6))
+
+
+def test_a_part_of_the_sensor_binned_has_its_own_intrinsics() -> None:
+    info = calibrated(height=480, width=640, binning_x=2, binning_y=2)
+    info.k = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 40, 400, 200
+    matrix = camera_matrix(info, (100, 200))
+    np.testing.assert_allclose(matrix, [[250, 0, 110], [0, 250, 100], [0, 0, 1]])
+
+
+PINHOLE = (100.0, 0.0, 60.0, 0.0, 100.0, 40.0, 0.0, 0.0, 1.0)
+LENSES = {
+    "plumb_bob": (-0.3, 0.1, 0.001, -0.002, 0.02),
+    "rational_polynomial": (0.5, 0.1, 0.0, 0.0, 0.01, 0.7, 0.2, 0.03),
+    "equidistant": (-0.05, 0.01, 0.002, -0.001),
+}
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_a_point_lands_where_p_says_once_the_lens_is_out(model: str) -> None:
+    """Against OpenCV's projection, which goes the other way than the rectification."""
+    info = CameraInfo(height=80, width=120, distortion_model=model, d=LENSES[model], k=PINHOLE)
+    info.p = [80.0, 0.0, 58.0, 0.0, 0.0, 80.0, 41.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    calibration = read_calibration(info, (80, 120), is_rectified=False)
+    assert calibration is not None
+    k, d = np.array(PINHOLE).reshape(3, 3), np.array(LENSES[model])
+    point = np.array([[[0.3, -0.2, 1.0]]])
+    project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
+    (u, v) = project(point, np.zeros(3), np.zeros(3), k, d)[0].ravel()
+    picture = np.zeros((80, 120, 3), np.uint8)
+    cv2.circle(picture, (round(u), round(v)), 2, (255, 255, 255), -1)
+    rows, cols = np.nonzero(calibration.rectified(picture)[..., 0])
+    assert cols.mean() == pytest.approx(0.3 * 80 + 58, abs=0.7)
+    assert rows.mean() == pytest.approx(-0.2 * 80 + 41, abs=0.7)
+
+
+def test_images_that_come_rectified_are_left_alone_and_have_p() -> None:
+    info = CameraInfo(height=80, width=120, distortion_model="plumb_bob", d=[0.1] * 5, k=PINHOLE)
+    info.p = [80.0, 0.0, 58.0, 0.0, 0.0, 80.0, 41.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    calibration = read_calibration(info, (80, 120), is_rectified=True)
+    assert calibration is not None
+    assert calibration.maps is None
+    np.testing.assert_array_equal(calibration.matrix, [[80, 0, 58], [0, 80, 41], [0, 0, 1]])
+
+
+def test_a_lens_that_is_not_known_is_named() -> None:
+    info = CameraInfo(height=80, width=120, distortion_model="fov", d=[0.9], k=PINHOLE)
+    with pytest.raises(BadInputError, match="'fov' with 1 coefficients"):
+        read_calibration(info, (80, 120), is_rectified=False)
 
 
 @pytest.mark.parametrize("most", [2, 3, 7, 100])

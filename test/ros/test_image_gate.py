@@ -3,19 +3,21 @@
 import pytest
 
 from infinitevggt_ros.image_gate import BadInputError, ImageGate
+from infinitevggt_ros.settings import TimeSettings
 
 SIZE, OTHER = (48, 64), (64, 48)
+NOW_NS = 10**9
 
 
-def opened(restart_after: int = 3) -> ImageGate:
-    gate = ImageGate(restart_after)
-    assert gate.check(100, SIZE) is False
+def opened(restart_after: int = 3, on_jump: str = "reset") -> ImageGate:
+    gate = ImageGate(restart_after, TimeSettings(on_jump=on_jump))
+    assert gate.check(100, SIZE, NOW_NS) == ""
     gate.admit(100, SIZE)
     return gate
 
 
 def test_a_later_image_of_the_same_size_enters() -> None:
-    assert opened().check(101, SIZE) is False
+    assert opened().check(101, SIZE, NOW_NS) == ""
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def test_a_later_image_of_the_same_size_enters() -> None:
 )
 def test_a_refusal_says_what_is_wrong(stamp_ns: int, size: tuple[int, int], kind: str) -> None:
     with pytest.raises(BadInputError) as error:
-        opened().check(stamp_ns, size)
+        opened().check(stamp_ns, size, NOW_NS)
     assert error.value.kind == kind
 
 
@@ -32,16 +34,16 @@ def test_a_run_of_images_that_stay_different_restarts_the_stream() -> None:
     gate = opened(restart_after=3)
     for stamp_ns in (1, 2):
         with pytest.raises(BadInputError):
-            gate.check(stamp_ns, SIZE)
-    assert gate.check(3, SIZE) is True
+            gate.check(stamp_ns, SIZE, NOW_NS)
+    assert "time went back" in gate.check(3, SIZE, NOW_NS)
 
 
 def test_a_good_image_between_ends_the_run() -> None:
     gate = opened(restart_after=2)
     for stamp_ns in (110, 120, 130):
         with pytest.raises(BadInputError):
-            gate.check(stamp_ns - 100, SIZE)
-        assert gate.check(stamp_ns, SIZE) is False
+            gate.check(stamp_ns - 100, SIZE, NOW_NS)
+        assert gate.check(stamp_ns, SIZE, NOW_NS) == ""
         gate.admit(stamp_ns, SIZE)
 
 
@@ -49,17 +51,41 @@ def test_one_image_sent_again_and_again_is_no_run() -> None:
     gate = opened(restart_after=2)
     for _ in range(10):
         with pytest.raises(BadInputError):
-            gate.check(50, SIZE)
+            gate.check(50, SIZE, NOW_NS)
 
 
 def test_zero_stamps_never_restart_the_stream() -> None:
     gate = opened(restart_after=1)
     for _ in range(5):
         with pytest.raises(BadInputError, match="zero"):
-            gate.check(0, SIZE)
+            gate.check(0, SIZE, NOW_NS)
 
 
 def test_after_a_reset_any_image_may_come() -> None:
     gate = opened()
     gate.forget()
-    assert gate.check(1, OTHER) is False
+    assert gate.check(1, OTHER, NOW_NS) == ""
+
+
+def test_older_images_restart_nothing_where_that_is_refused_but_another_size_does() -> None:
+    gate = opened(restart_after=2, on_jump="refuse")
+    for stamp_ns in range(1, 50):
+        with pytest.raises(BadInputError, match="before the last"):
+            gate.check(stamp_ns, SIZE, NOW_NS)
+    with pytest.raises(BadInputError):
+        gate.check(101, OTHER, NOW_NS)
+    assert "64" in gate.check(102, OTHER, NOW_NS)
+
+
+@pytest.mark.parametrize(("ahead_ns", "is_refused"), [(10**9, False), (10**9 + 1, True)])
+def test_an_image_of_the_future_is_refused(ahead_ns: int, is_refused: bool) -> None:
+    gate = opened()
+    if not is_refused:
+        assert gate.check(NOW_NS + ahead_ns, SIZE, NOW_NS) == ""
+        return
+    with pytest.raises(BadInputError, match=r"1\.0 s ahead of the node's clock"):
+        gate.check(NOW_NS + ahead_ns, SIZE, NOW_NS)
+
+
+def test_without_a_clock_there_is_no_future() -> None:
+    assert opened().check(10**18, SIZE, 0) == ""

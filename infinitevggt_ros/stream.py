@@ -1,0 +1,124 @@
+"""One camera's stream: an image in, results published, a map that grows."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from infinitevggt_core import PointMap, Prediction, StreamSession
+from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.image_gate import BadInputError, ImageGate
+from infinitevggt_ros.images import stamp_ns
+from infinitevggt_ros.intake import ImageMessage, Intake, NetworkImage
+from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.settings import Settings
+
+DEFAULT_FRAME = "camera_optical_frame"
+
+
+class Stream:
+    """Convert, push, publish. Belongs to the worker's thread."""
+
+    def __init__(
+        self,
+        session: StreamSession,
+        settings: Settings,
+        intake: Intake,
+        outputs: Outputs,
+        warn: Callable[[str, str], None],
+    ) -> None:
+        """warn(kind, text): the node's throttled warning."""
+        self.session = session
+        self.settings = settings
+        self.map = PointMap(settings.map)
+        self.map_id = 0
+        self.last_reset = ""
+        self.inference_ms = 0.0
+        self.latest: FrameResult | None = None
+        """Of this map."""
+        self.is_torn = False
+        """Whether a frame broke off in the network: only a reset helps."""
+        self._intake = intake
+        self._outputs = outputs
+        self._warn = warn
+        self._gate = ImageGate(settings.input.restart_after, settings.time)
+        self._map_changed = False
+        self._map_published_s = 0.0
+
+    def process(self, received: Received[ImageMessage]) -> None:
+        """The next image. Raises BadInputError for one that cannot be used."""
+        message = received.message
+        message.header.frame_id = message.header.frame_id or DEFAULT_FRAME
+        image = self._admit(message)
+        prediction = self._push(image)
+        self._gate.admit(stamp_ns(message), image.pixel_map.camera_size)
+        result = self._result(received, image, prediction)
+        self._fuse(result)
+        self.latest = result
+        self._outputs.publish_frame(result)
+
+    def configure(self, settings: Settings) -> None:
+        """Use other settings from the next frame on. Raises ValueError or RuntimeError where they
+        cannot work; configure with those before then."""
+        self.session.configure(settings.memory)
+        self._map_changed |= settings.map != self.settings.map
+        self.map.configure(settings.map)
+        self._outputs.settings = settings.output
+        self._gate.time = settings.time
+        self.settings = settings
+
+    def reset(self, why: str) -> None:
+        """Start a new map with the next image."""
+        self.session.reset()
+        self.map.reset()
+        self._gate.forget()
+        self._outputs.reset()
+        self.latest, self.is_torn = None, False
+        self.map_id += 1
+        self.last_reset = why
+
+    def publish_map_when_due(self) -> None:
+        due = time.monotonic() - self._map_published_s >= self.settings.output.map_period
+        if self.latest and self._map_changed and due and self._outputs.map_is_wanted:
+            self._outputs.publish_map(self.map, self.latest)
+            self._map_changed, self._map_published_s = False, time.monotonic()
+
+    def _admit(self, message: ImageMessage) -> NetworkImage:
+        rgb = self._intake.rgb(message)
+        size = (rgb.shape[0], rgb.shape[1])
+        if why := self._gate.check(stamp_ns(message), size, self._outputs.now_ns):
+            self.reset(why)
+            self._warn("restart", f"{why}: the stream starts again, map {self.map_id}")
+        config = self.session.model.config
+        width = self.settings.model.image_size or config.img_size
+        return self._intake.prepare(rgb, width, config.patch_size)
+
+    def _push(self, image: NetworkImage) -> Prediction:
+        started_s = time.monotonic()
+        self.is_torn = True
+        try:
+            prediction = self.session.push(image.pixels)
+        except ValueError as error:  # refused before it touched the stream
+            self.is_torn = False
+            raise BadInputError("memory", str(error)) from error
+        self.is_torn = False
+        self.inference_ms = 1e3 * (time.monotonic() - started_s)
+        return prediction
+
+    def _result(
+        self, received: Received[ImageMessage], image: NetworkImage, prediction: Prediction
+    ) -> FrameResult:
+        intrinsics = image.intrinsics
+        if intrinsics is None:
+            intrinsics = prediction.intrinsics[0].cpu()
+        if not torch.isfinite(intrinsics).all():
+            self._warn("intrinsics", "the network gave a field of view of zero: no points from it")
+            intrinsics = torch.full_like(intrinsics, torch.nan)
+        return FrameResult(received, image, prediction, intrinsics)
+
+    def _fuse(self, result: FrameResult) -> None:
+        prediction = result.prediction
+        points = prediction.world_points(result.intrinsics[None].to(prediction.depth.device))
+        self.map.insert(points[0], result.image.pixels, prediction.depth_confidence[0])
+        self._map_changed = True

@@ -1,0 +1,49 @@
+"""stream_node with something broken: `python broken_node.py WHAT`, WHAT a function of this file."""
+
+import sys
+import time
+from typing import Any
+
+from infinitevggt_core import StreamSession
+from infinitevggt_ros import node
+from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.stream_node import main
+
+FOREVER_S = 10_000
+
+
+def some_frames() -> None:
+    """Frame 2 breaks when it is published, 4 in the network, 6 takes the whole thread along."""
+    publish, push = Outputs.publish_frame, StreamSession.push
+
+    def broken_publish(self: Outputs, result: Any) -> None:
+        number = result.header.stamp.nanosec
+        if number == 2:
+            raise RuntimeError("publishing broke")
+        if number == 6:
+            raise SystemExit
+        publish(self, result)
+
+    def broken_push(self: StreamSession, image: Any) -> Any:
+        push_count.append(1)
+        if len(push_count) == 4:
+            raise KeyError("the network broke")
+        return push(self, image)
+
+    push_count: list[int] = []
+    Outputs.publish_frame, StreamSession.push = broken_publish, broken_push  # type: ignore[method-assign]
+
+
+def loading() -> None:
+    """Weights on a file system that hangs."""
+    node.load_model = lambda settings: time.sleep(FOREVER_S)  # type: ignore[assignment]
+
+
+def every_frame() -> None:
+    """A network that never answers."""
+    StreamSession.push = lambda self, image: time.sleep(FOREVER_S)  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (some_frames, loading, every_frame)}[sys.argv[1]]()
+    sys.exit(main(sys.argv[1:]))
