@@ -10,6 +10,7 @@ from hypothesis import settings
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))  # for weights.py
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for the benchmarks
 
 from core_samples import small_frames, small_model
 

@@ -1,0 +1,86 @@
+"""The opponent of benchmarks.stream: InfiniteVGGT as its paper tells it, with what is at hand.
+
+Each layer's keys and values are concatenated with the new ones; all candidates are normalised,
+scored and sorted; the many to keep are gathered into a new tensor; each layer's score is waited
+for; keys stay in fp32; the camera head's memory grows without end. Two things are ours, so that the
+results can be the same: the split of the budget, without which small ones fail, and one camera
+memory per refinement.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from infinitevggt_core import VGGT, Prediction
+from infinitevggt_core.memory import split_budget
+
+
+class NaiveSession:
+    """One stream with one anchor frame; gives what a StreamSession of policy diversity gives."""
+
+    def __init__(self, model: VGGT, total_budget: int, *, points: bool) -> None:
+        self.model, self.total_budget, self.points = model, total_budget, points
+        layers = model.config.depth
+        self.scores = [0.0] * layers
+        self._budgets: list[int] = []
+        self._anchor_tokens = 0
+        self._tokens: list[tuple[Tensor, Tensor] | None] = [None] * layers
+        self._camera_tokens: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        held = [*self._tokens, *self._camera_tokens.values()]
+        return sum(x.nbytes for pair in held if pair is not None for x in pair)
+
+    @torch.no_grad()
+    def push(self, image: Tensor) -> Prediction:
+        """image: [3, H, W] float in [0, 1]."""
+        model, size = self.model, (image.shape[-2], image.shape[-1])
+        starts = not self._anchor_tokens
+        self._anchor_tokens = model.aggregator.tokens_per_frame(*size)
+        floor = 2 * self._anchor_tokens
+        self._budgets = split_budget(self.total_budget, self.scores, floor)
+        levels = model.aggregator(
+            image.to(model.device)[None, None], self.attend, model.levels, starts=starts
+        )
+        pose = model.camera_head(levels[model.config.depth - 1], self.attend_camera)
+        depth, depth_confidence = model.depth_head(levels, size)
+        point_maps = model.point_head(levels, size) if self.points else ()
+        maps = (pose, depth[..., 0], depth_confidence, *point_maps)
+        return Prediction(*(frames[:, 0] for frames in maps))
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys, values = self.concatenate(self._tokens[layer], k.float(), v)
+        if keys.shape[2] > self._budgets[layer]:
+            keys, values = self.evict(layer, keys, values)
+        self._tokens[layer] = keys, values
+        return self.attention(q, keys, values)
+
+    def attend_camera(self, iteration: int, block: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        place = iteration, block
+        self._camera_tokens[place] = self.concatenate(self._camera_tokens.get(place), k, v)
+        return self.attention(q, *self._camera_tokens[place])
+
+    def concatenate(
+        self, past: tuple[Tensor, Tensor] | None, k: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if past is None:
+            return k, v
+        return torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+
+    def evict(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The budget's keys least like the mean key, per head, and all anchors."""
+        anchors = self._anchor_tokens
+        unit = F.normalize(keys[:, :, anchors:], dim=-1)
+        scores = (unit * unit.mean(dim=2, keepdim=True)).sum(dim=-1)  # (B, H, candidates)
+        kept = scores.topk(self._budgets[layer] - anchors, largest=False).indices
+        kept = kept.sort(dim=-1).values
+        rows = anchors + kept[..., None].expand(-1, -1, -1, keys.shape[-1])
+        self.scores[layer] = scores.mean().item()
+        return (
+            torch.cat((keys[:, :, :anchors], keys.gather(2, rows)), dim=2),
+            torch.cat((values[:, :, :anchors], values.gather(2, rows)), dim=2),
+        )
+
+    def attention(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, keys.to(q.dtype), values)

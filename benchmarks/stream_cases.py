@@ -1,0 +1,259 @@
+"""What benchmarks.stream measures, case by case."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.clock import Clock
+from benchmarks.contest import Contender, Measured, contest, noise, ratio, timed_push
+from benchmarks.naive_session import NaiveSession
+from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
+from infinitevggt_core.checkpoint import random_model
+
+SMALL = ModelConfig(
+    img_size=154,
+    embed_dim=256,
+    depth=8,
+    num_heads=4,
+    patch_embed="conv",
+    camera_trunk_depth=1,
+    camera_num_heads=8,
+    dpt_features=64,
+    dpt_out_channels=(64, 128, 256, 256),
+    dpt_layers=(1, 3, 5, 7),
+)
+"""21 M parameters."""
+SMALL_SIZE = (112, 154)
+FULL = ModelConfig()
+FULL_SIZE = (392, 518)
+DRY_SIZE = (56, 70)
+FEW = 4
+FRAMES_PER_LAYER = 20
+BUDGETS = (2, 5, 10, 20, 40)
+"""Frames per layer."""
+YOUNG, OLD = 200, 5000
+CURVE_BLOCK = 25
+"""Frames that a point of a curve is the median of."""
+SETTLING = 2
+"""Frames after the memory is full that are not timed yet."""
+CAMERA_FRAMES = 100_000
+"""Where results are compared the camera head forgets nothing: the naive session's never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """How to measure."""
+
+    device: torch.device
+    clock: Clock
+    frames: int
+    """Timed frames of the small network; the full one takes fewer on the CPU."""
+    dry: bool
+    """A few frames of the smallest network: does it run?"""
+
+    def network(self, config: ModelConfig, dtype: torch.dtype = torch.float32) -> VGGT:
+        model = random_model(ModelConfig.tiny() if self.dry else config)
+        return model.to(self.device).eval().cast(dtype)
+
+    def tokens(self, model: VGGT, size: tuple[int, int]) -> int:
+        """Of a frame in all layers."""
+        return model.config.depth * model.aggregator.tokens_per_frame(*self.size(size))
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return DRY_SIZE if self.dry else size
+
+    def few(self, frames: int) -> int:
+        return min(frames, FEW) if self.dry else frames
+
+    def images(self, size: tuple[int, int]) -> Iterator[Tensor]:
+        return noise(self.size(size), self.device)
+
+    def contest(
+        self,
+        contenders: Mapping[str, Contender],
+        size: tuple[int, int],
+        held: int,
+        frames: int,
+        same_results: bool = False,
+    ) -> dict[str, Measured]:
+        """held: frames after which the memories are full. frames: that are timed."""
+        warm, timed = held + SETTLING, self.few(frames)
+        images = self.images(size)
+        return contest(contenders, images, warm, timed, self.clock, same_results)
+
+
+def figure(what: str, value: float, must: str = "", aim: str = "") -> dict[str, Any]:
+    return {"figure": what, "value": value, "must": must, "aim": aim}
+
+
+def summaries(measured: dict[str, Measured]) -> dict[str, Any]:
+    return {name: result.summary() for name, result in measured.items()}
+
+
+def rivals(model: VGGT, budget: int, points: bool = False) -> dict[str, Contender]:
+    """Two sessions with the same results."""
+    memory = MemoryConfig(total_budget=budget, camera_frames=CAMERA_FRAMES)
+    return {
+        "ours": StreamSession(model, memory, points=points),
+        "naive": NaiveSession(model, budget, points=points),
+    }
+
+
+def small(bench: Bench) -> dict[str, Any]:
+    model, held = bench.network(SMALL), bench.few(FRAMES_PER_LAYER)
+    sessions = rivals(model, held * bench.tokens(model, SMALL_SIZE))
+    got = bench.contest(sessions, SMALL_SIZE, held, bench.frames, same_results=True)
+    what = "small network, same results: naive / ours, time"
+    return {
+        "figures": [figure(what, ratio(got["naive"], got["ours"]), "≥ 1.3", "≥ 2")],
+        "measured": summaries(got),
+    }
+
+
+def eviction(bench: Bench) -> dict[str, Any]:
+    model, held = bench.network(SMALL), bench.few(FRAMES_PER_LAYER)
+    total = held * bench.tokens(model, SMALL_SIZE)
+    memories = {"window": MemoryConfig(policy="window", window=held - 1)}
+    for policy in ("diversity", "importance", "frames"):
+        own = "moving_anchors=1" if policy == "importance" else ""
+        memories[policy] = MemoryConfig(policy, own, total_budget=total, window=1)
+    sessions = {name: StreamSession(model, memory) for name, memory in memories.items()}
+    got = bench.contest(sessions, SMALL_SIZE, held, bench.frames)
+    window = got["window"]
+    return {
+        "figures": [
+            figure(
+                f"eviction, {name} / window holding as many tokens, time",
+                ratio(measured, window),
+                "≤ 1.10",
+                "≤ 1.03",
+            )
+            for name, measured in got.items()
+            if measured is not window
+        ],
+        "measured": summaries(got),
+    }
+
+
+def length(bench: Bench) -> dict[str, Any]:
+    """A young session beside the old one, so that both see the same machine."""
+    model, held = bench.network(SMALL), bench.few(FRAMES_PER_LAYER)
+    budget = held * bench.tokens(model, SMALL_SIZE)
+    images, young_at, old_at = bench.images(SMALL_SIZE), bench.few(YOUNG), 2 * bench.few(OLD // 2)
+    memory = MemoryConfig(total_budget=budget, camera_frames=young_at // 2)
+    young, old = (StreamSession(model, memory) for _ in range(2))
+    growing = StreamSession(model, MemoryConfig(policy="full"))
+    curves = {
+        "ours": curve(bench, old, images, old_at),
+        "naive": curve(bench, NaiveSession(model, budget, points=False), images, 2 * young_at),
+        "full": curve(bench, growing, images, young_at),
+    }
+    for _ in range(young_at):
+        young.push(next(images))
+    bytes_then, bytes_now = young.memory_bytes, old.memory_bytes
+    got = bench.contest({"young": young, "old": old}, SMALL_SIZE, 0, bench.frames)
+    which = f"frame {old_at} / frame {young_at}"
+    return {
+        "figures": [
+            figure(f"{which}, time", ratio(got["old"], got["young"]), "≤ 1.02"),
+            figure(f"{which}, bytes", bytes_now / bytes_then, "1.00"),
+        ],
+        "measured": summaries(got),
+        "curves": curves,
+    }
+
+
+def curve(
+    bench: Bench, session: Contender, images: Iterator[Tensor], frames: int
+) -> list[list[float]]:
+    """[frame, median ms, MB] every few frames."""
+    points, block = [], Measured()
+    for frame in tqdm(range(1, frames + 1), unit="frame", disable=None, leave=False):
+        timed_push(session, next(images), bench.clock, block)
+        if len(block.frame_ms) == min(CURVE_BLOCK, frames):
+            points.append([frame, median(block.frame_ms), session.memory_bytes / 1e6])
+            block = Measured()
+    return points
+
+
+def budgets(bench: Bench) -> dict[str, Any]:
+    model = bench.network(SMALL)
+    measured = {}
+    for held in BUDGETS[:2] if bench.dry else BUDGETS:
+        sessions = rivals(model, held * bench.tokens(model, SMALL_SIZE))
+        got = bench.contest(sessions, SMALL_SIZE, held, bench.frames // 3, same_results=True)
+        measured[str(held)] = summaries(got)
+    return {"figures": [], "budgets": measured}
+
+
+def full(bench: Bench) -> dict[str, Any]:
+    model = bench.network(FULL)
+    sessions = rivals(model, 2 * bench.tokens(model, FULL_SIZE), points=True)
+    got = bench.contest(sessions, FULL_SIZE, 2, bench.frames // 10, same_results=True)
+    what = "full size, same results: naive / ours, time"
+    return {
+        "figures": [figure(what, ratio(got["naive"], got["ours"]), "≥ 1.1", "≥ 1.3")],
+        "measured": summaries(got),
+    }
+
+
+def user(bench: Bench) -> dict[str, Any]:
+    model = bench.network(FULL)
+    budget = 2 * bench.tokens(model, FULL_SIZE)
+    half = copy.deepcopy(model).cast(torch.bfloat16)
+    sessions: dict[str, Contender] = {
+        "naive, fp32, all heads": NaiveSession(model, budget, points=True),
+        "ours, bf16, depth and camera": StreamSession(half, MemoryConfig(total_budget=budget)),
+    }
+    got = bench.contest(sessions, FULL_SIZE, 2, bench.frames // 10)
+    what = "full size, as one would use it: naive / ours, time"
+    return {
+        "figures": [figure(what, ratio(*got.values()), "≥ 3", "≥ 6")],
+        "measured": summaries(got),
+    }
+
+
+def gpu_25k(bench: Bench) -> dict[str, Any]:
+    model = bench.network(FULL, torch.bfloat16)
+    budget = 25_000 * model.config.depth
+    session = StreamSession(model, MemoryConfig(total_budget=budget))
+    held = bench.few(budget // bench.tokens(model, FULL_SIZE))
+    got = bench.contest({"ours": session}, FULL_SIZE, held, bench.frames)
+    rate = 1e3 / got["ours"].summary()["ms"]
+    return {
+        "figures": [figure("25,000 tokens per layer, bf16: frames/s", rate, "≥ 30", "≥ 60")],
+        "measured": summaries(got),
+    }
+
+
+def gpu_50k(bench: Bench) -> dict[str, Any]:
+    model = bench.network(FULL, torch.bfloat16)
+    budget = 50_000 * model.config.depth
+    held = bench.few(budget // bench.tokens(model, FULL_SIZE))
+    got = bench.contest(rivals(model, budget), FULL_SIZE, held, bench.frames, same_results=True)
+    what = "50,000 tokens per layer, bf16: naive / ours"
+    naive, ours = got["naive"], got["ours"]
+    figures = [figure(f"{what}, time", ratio(naive, ours), "≥ 3", "≥ 6")]
+    if naive.peak_mb and ours.peak_mb:
+        relative = naive.peak_mb / ours.peak_mb
+        figures.append(figure(f"{what}, peak memory", relative, "≥ 1.8", "≥ 2.5"))
+    return {"figures": figures, "measured": summaries(got)}
+
+
+CASES: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "small": small,
+    "eviction": eviction,
+    "length": length,
+    "budgets": budgets,
+    "full": full,
+    "user": user,
+    "gpu_25k": gpu_25k,
+    "gpu_50k": gpu_50k,
+}
+"""In the order of the table."""

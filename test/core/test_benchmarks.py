@@ -1,0 +1,75 @@
+"""The benchmarks measure what they say: the naive opponent gives our results, stages add up."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from core_samples import EVICTING, SMALL, SMALLEST, TOKENS, small_frames
+
+from benchmarks import stream
+from benchmarks.clock import Clock, StageClock
+from benchmarks.naive_session import NaiveSession
+from infinitevggt_core import VGGT, StreamSession
+
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("budget", [SMALLEST, SMALLEST + 37, 2 * SMALLEST])
+def test_the_naive_session_gives_our_results(model: VGGT, budget: int) -> None:
+    """Written apart from ours, over many evictions and moving budgets."""
+    ours = StreamSession(model, replace(EVICTING, total_budget=budget, camera_frames=100))
+    naive = NaiveSession(model, budget, points=False)
+    for frame in small_frames(24):
+        got, want = ours.push(frame), naive.push(frame)
+        torch.testing.assert_close(got.pose_encoding, want.pose_encoding, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(got.depth, want.depth, atol=TOLERANCE, rtol=TOLERANCE)
+        kept = [pair[0].shape[2] for pair in naive._tokens if pair is not None]
+        assert ours.stored_tokens == kept
+    assert sum(kept) <= budget
+    per_token = 2 * SMALL.embed_dim * 4
+    camera = 24 * 4 * SMALL.camera_trunk_depth * 2 * 2 * SMALL.embed_dim * 4
+    assert naive.memory_bytes == sum(kept) * per_token + camera
+    assert max(kept) > 2 * TOKENS or budget == SMALLEST
+
+
+def test_a_stage_in_a_stage_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, now = Clock("wall", torch.device("cpu")), [0.0]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    class Network:
+        def head(self) -> None:
+            wait(4)
+
+        def block(self) -> None:
+            wait(1)
+            self.head()
+            wait(2)
+
+    network, stages = Network(), StageClock(clock)
+    with stages.watching([(network, "block", "blocks"), (network, "head", "heads")]):
+        network.block()
+        wait(8)
+        network.head()
+    network.block()
+    assert stages.seconds == {"blocks": 3, "heads": 8, "rest": 8}
+
+
+def test_a_run_goes_on_where_another_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case in ("small", "length"):
+        arguments = ["stream", "--out", str(tmp_path), "--dry", "--cases", case]
+        monkeypatch.setattr(sys, "argv", arguments)
+        assert stream.main() == 0
+    results = json.loads((tmp_path / "stream.json").read_text())
+    assert list(results) == ["small", "length"]
+    naive = results["small"]["measured"]["naive"]
+    assert naive["difference"] < 1e-4
+    assert naive["stages_ms"]["eviction"] > 0
+    assert results["length"]["figures"][1]["value"] == 1, "bytes"
+    assert "naive / ours, time" in (tmp_path / "stream.md").read_text()
+    assert (tmp_path / "stream.png").read_bytes().startswith(b"\x89PNG")
