@@ -66,8 +66,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     record = options.out / "stream.json"
     results = json.loads(record.read_text()) if record.exists() else {}
+    where = machine(device) | {"clock": options.clock}
     for name in tqdm(options.cases.split(","), unit="case", disable=None):
-        where = machine(device) | {"clock": options.clock}
         results[name] = {**CASES[name](bench), "machine": where}
         save(options.out, {case: results[case] for case in CASES if case in results})
     print((options.out / "stream.md").read_text())
