@@ -1,6 +1,7 @@
 """The fused point cloud of a stream, bounded: a hash table of voxels of fixed size."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,8 +53,7 @@ class PointMap:
     @property
     def nbytes(self) -> int:
         """Bytes held; the same from the first point on."""
-        parts = (self._keys, self._weights, self._confidences, self._values, self._seen)
-        return sum(part.nbytes for part in parts)
+        return sum(part.nbytes for part in self._parts().values())
 
     def configure(self, config: MapConfig) -> None:
         """Take over new settings; another voxel size or capacity starts an empty map."""
@@ -69,6 +69,34 @@ class PointMap:
         held = self._keys != EMPTY
         values = self._values[held]
         return PointCloud(values[:, :3], values[:, 3:], self._confidences[held])
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot: the voxels held and the slots they stand in."""
+        held = (self._keys != EMPTY).nonzero()[:, 0]
+        parts = {name: part[held].clone() for name, part in self._parts().items()}
+        return {"slots": len(self._keys), "held": held, "time": self._time, **parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot of a map of the same settings. Raises ValueError for another."""
+        self.reset()
+        if state["slots"] != len(self._keys):
+            raise ValueError(
+                f"the snapshot is of a map of {state['slots']} slots, this has {len(self._keys)}: "
+                "max_points is another"
+            )
+        for name, part in self._parts().items():
+            part[state["held"]] = state[name]
+        self._count, self._time = len(state["held"]), state["time"]
+
+    def _parts(self) -> dict[str, Tensor]:
+        """What is known of each slot."""
+        return {
+            "keys": self._keys,
+            "weights": self._weights,
+            "confidences": self._confidences,
+            "values": self._values,
+            "seen": self._seen,
+        }
 
     def insert(self, points: Tensor, colors: Tensor, confidences: Tensor) -> int:
         """Fuse one frame; returns how many points were used.

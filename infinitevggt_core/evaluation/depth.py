@@ -1,9 +1,19 @@
-"""Errors of depth maps with one scale for a whole sequence, as video depth is compared."""
+"""Errors of depth maps with one alignment for a whole sequence, as video depth is compared.
 
+Alignments in use: "scale" and "scale_shift" by least absolute deviations, "metric" without any.
+Beside them the synthetic worlds' own, the median ratio (`DepthSample.errors`).
+"""
+
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+LAD_ROUNDS = 50
+LAD_FLOOR = 1e-6
+"""Residuals below it weigh no more: a pixel that fits exactly must not decide alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +28,20 @@ class DepthErrors:
     """Units of the truth per unit of the stream: median of truth / depth over the sequence."""
 
 
+@dataclass(frozen=True, slots=True)
+class AlignedDepthErrors(DepthErrors):
+    shift: float = 0.0
+    """Added after scaling, in units of the truth."""
+
+
 class DepthSample:
     """Pixels of a sequence, evenly spread: as many of each frame, so that all frames count alike
     and the scale, which is known last, can still be applied."""
 
-    def __init__(self, pixels_per_frame: int) -> None:
+    def __init__(self, pixels_per_frame: int, farthest: float = math.inf) -> None:
+        """farthest: truth beyond it does not count, and found depth is clipped to it."""
         self.pixels_per_frame = pixels_per_frame
+        self.farthest = farthest
         self._pairs: list[NDArray[np.float32]] = []
 
     def add(self, depth: NDArray[np.float32], truth: NDArray[np.float32]) -> None:
@@ -31,16 +49,37 @@ class DepthSample:
         without depth count as depth 0."""
         places = spread(depth.size, self.pixels_per_frame)
         pair = np.stack((depth.ravel()[places], truth.ravel()[places]))
-        known = np.isfinite(pair[1]) & (pair[1] > 0)
+        known = np.isfinite(pair[1]) & (pair[1] > 0) & (pair[1] < self.farthest)
         self._pairs.append(np.nan_to_num(pair[:, known], nan=0.0, posinf=0.0, neginf=0.0))
 
-    def errors(self) -> DepthErrors:
-        """Raises ValueError where no pixel has truth."""
+    def pixels(self) -> NDArray[np.float64]:
+        """(2, N): depth and truth. Raises ValueError where no pixel has truth."""
         if not self._pairs:
             raise ValueError("no frame with true depth")
-        depth, truth = np.concatenate(self._pairs, axis=1).astype(np.float64)
-        if not len(truth):
+        # in one order in memory, so that sums are the same to the last bit
+        pairs = np.concatenate(self._pairs, axis=1).astype(np.float64, order="C")
+        if not pairs.size:
             raise ValueError("no pixel with true depth")
+        return pairs
+
+    def state(self) -> NDArray[np.float32]:
+        """(2, N): all that was added, to go on with in another process."""
+        return np.concatenate([np.empty((2, 0), np.float32), *self._pairs], axis=1)
+
+    def load_state(self, pairs: NDArray[np.float32]) -> None:
+        self._pairs = [pairs] if pairs.size else []
+
+    def aligned(self, alignment: str) -> AlignedDepthErrors:
+        """alignment: one of ALIGNMENTS. Raises ValueError where no pixel has truth."""
+        depth, truth = self.pixels()
+        scale, shift = ALIGNMENTS[alignment](depth, truth)
+        found = np.minimum(scale * depth + shift, self.farthest)
+        errors = depth_errors(found, truth, scale)
+        return AlignedDepthErrors(errors.absrel, errors.delta125, errors.rmse, scale, shift)
+
+    def errors(self) -> DepthErrors:
+        """With the median ratio as the scale. Raises ValueError where no pixel has truth."""
+        depth, truth = self.pixels()
         usable = depth > 0
         scale = float(np.median(truth[usable] / depth[usable])) if usable.any() else 0.0
         return depth_errors(scale * depth, truth, scale)
@@ -62,6 +101,43 @@ def depth_errors(
         rmse=float(np.sqrt(np.square(depth - truth).mean())),
         scale=scale,
     )
+
+
+def fit_scale(depth: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[float, float]:
+    """The scale of least sum |scale * depth - truth|: the median of the ratios, weighted by depth.
+    (N,) each."""
+    usable = depth > 0
+    if not usable.any():
+        return 0.0, 0.0
+    weight = depth[usable]
+    ratio = truth[usable] / weight
+    order = np.argsort(ratio, kind="stable")
+    below = np.cumsum(weight[order])
+    return float(ratio[order][np.searchsorted(below, below[-1] / 2)]), 0.0
+
+
+def fit_scale_and_shift(
+    depth: NDArray[np.float64], truth: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Scale and shift of least sum |scale * depth + shift - truth|: squares, weighted anew by the
+    inverse of what is left. (N,) each."""
+    columns = np.stack((depth, np.ones_like(depth)), axis=1)
+    weight: NDArray[Any] = np.ones_like(depth)
+    solution: NDArray[Any] = np.zeros(2)
+    for _ in range(LAD_ROUNDS):
+        weighted = columns * weight[:, None]
+        solution, *_ = np.linalg.lstsq(weighted.T @ columns, weighted.T @ truth, rcond=None)
+        left = np.abs(columns @ solution - truth)
+        weight = 1 / np.maximum(left, LAD_FLOOR)
+    return float(solution[0]), float(solution[1])
+
+
+def no_fit(depth: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[float, float]:
+    """Metric depth is compared as it is."""
+    return 1.0, 0.0
+
+
+ALIGNMENTS = {"scale": fit_scale, "scale_shift": fit_scale_and_shift, "metric": no_fit}
 
 
 def spread(size: int, count: int) -> NDArray[np.int64]:

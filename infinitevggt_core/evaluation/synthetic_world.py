@@ -11,17 +11,13 @@ from torch import Tensor
 
 from infinitevggt_core import geometry
 from infinitevggt_core.evaluation.cloud import align, cloud_errors
-from infinitevggt_core.evaluation.depth import DepthSample, spread
 from infinitevggt_core.evaluation.similarity import Array
+from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.session import StreamSession
 from infinitevggt_core.worlds import World, WorldFrame
 
-MOST_POINTS = 200_000
-"""Of the cloud, over the whole stream."""
-MOST_PIXELS = 2_000_000
-"""Of the depth maps, over the whole stream."""
 SURFACE_POINTS = 150_000
 SEEN_M = 0.05
 """Surface this near to what some camera saw has to be in the map."""
@@ -85,34 +81,34 @@ def finish(device: torch.device) -> None:
 
 
 class StreamRecord:
-    """Poses of every frame, and pixels of every frame up to a total."""
+    """What was said about a world's frames, and what is true about them."""
 
     def __init__(self, world: World, frames: int) -> None:
         self.world = world
-        self._depth = DepthSample(max(1, MOST_PIXELS // frames))
-        self._points_per_frame = max(1, MOST_POINTS // frames)
-        self._poses: list[tuple[Array, Array]] = []
-        self._points: list[tuple[Array, Array]] = []
+        self._tally = StreamTally(frames)
 
     def add(self, frame: WorldFrame, prediction: Prediction) -> None:
-        depth, pose = prediction.depth[0], prediction.camera_from_world[0]
-        self._depth.add(depth.float().cpu().numpy(), frame.depth.cpu().numpy())
-        self._poses.append((as_array(pose), as_array(frame.camera_from_world)))
-        places = spread(depth.numel(), self._points_per_frame)
-        truth = geometry.world_points(
+        points = geometry.world_points(
             frame.depth.double(), frame.camera_from_world, frame.intrinsics
         )
-        clouds = (prediction.world_points()[0], truth)
-        found, true_points = (as_array(cloud.reshape(-1, 3))[places] for cloud in clouds)
-        self._points.append((found, true_points))
+        self._tally.add(
+            TalliedFrame(
+                as_array(prediction.camera_from_world[0]),
+                prediction.depth[0].float().cpu().numpy(),
+                as_array(prediction.world_points()[0]),
+            ),
+            TalliedFrame(
+                as_array(frame.camera_from_world), frame.depth.cpu().numpy(), as_array(points)
+            ),
+        )
 
     def errors(self) -> Values:
-        found, truth = (np.stack(poses) for poses in zip(*self._poses, strict=True))
-        cloud, seen = (np.concatenate(points) for points in zip(*self._points, strict=True))
+        found, truth = self._tally.poses
+        cloud, seen = self._tally.points
         surface, normals = (as_array(x) for x in self.world.surface(SURFACE_POINTS))
         in_view = cKDTree(seen).query(surface)[0] < SEEN_M
         surface, normals = surface[in_view], normals[in_view]
-        path, depth = trajectory_errors(found, truth), self._depth.errors()
+        path, depth = trajectory_errors(found, truth), self._tally.depth.errors()
         return {
             **asdict(path),
             **named("depth", asdict(depth)),
@@ -121,7 +117,7 @@ class StreamRecord:
         }
 
     def trivial(self) -> Values:
-        truth = np.stack([pose for _, pose in self._poses])
+        truth = self._tally.poses[1]
         still = np.broadcast_to(np.eye(3, 4), truth.shape)
         ahead = still.copy()
         ahead[:, 2, 3] = -np.arange(len(truth))
@@ -130,7 +126,7 @@ class StreamRecord:
             "ate_percent_identity": standing.ate_percent,
             "ate_percent_constant_velocity": trajectory_errors(ahead, truth).ate_percent,
             "rotation_deg_median": standing.rotation_deg_median,
-            **named("depth", asdict(self._depth.trivial())),
+            **named("depth", asdict(self._tally.depth.trivial())),
         }
 
 

@@ -37,10 +37,10 @@ def trajectory_errors(found: Array, truth: Array, *, scaled: bool = True) -> Tra
         raise ValueError(f"two or more pairs of poses are needed: {found.shape}, {truth.shape}")
     centers, true_centers = camera_centers(found), camera_centers(truth)
     alignment = Similarity.of(centers, true_centers, scaled=scaled)
-    distance = np.linalg.norm(alignment(centers) - true_centers, axis=1)
+    distance = position_errors(found, truth, scaled=scaled)
     ate = float(np.sqrt(np.square(distance).mean()))
     path = float(np.linalg.norm(np.diff(true_centers, axis=0), axis=1).sum())
-    turned = _angle_deg(_since_first(found) @ _since_first(truth).transpose(0, 2, 1))
+    turned = rotation_errors_deg(found, truth)
     step, true_step = _steps(found, alignment.scale), _steps(truth, 1.0)
     # of inv(true step) @ step, whose translation a rotation does not change in length
     moved = np.linalg.norm(step[..., 3] - true_step[..., 3], axis=1)
@@ -55,6 +55,18 @@ def trajectory_errors(found: Array, truth: Array, *, scaled: bool = True) -> Tra
         rpe_translation=float(np.sqrt(np.square(moved).mean())),
         rpe_rotation_deg=float(np.sqrt(np.square(spun).mean())),
     )
+
+
+def position_errors(found: Array, truth: Array, *, scaled: bool = True) -> Array:
+    """(N,): distance of each aligned camera centre from the true one; as in trajectory_errors."""
+    centers, true_centers = camera_centers(found), camera_centers(truth)
+    alignment = Similarity.of(centers, true_centers, scaled=scaled)
+    return np.asarray(np.linalg.norm(alignment(centers) - true_centers, axis=1))
+
+
+def rotation_errors_deg(found: Array, truth: Array) -> Array:
+    """(N,): angle between the orientations relative to the first camera, of (N, 3, 4) each."""
+    return _angle_deg(_since_first(found) @ _since_first(truth).transpose(0, 2, 1))
 
 
 def camera_centers(camera_from_world: Array) -> Array:

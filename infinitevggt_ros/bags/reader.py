@@ -1,22 +1,24 @@
-"""Reading ROS 2 bags: serialized messages in the order of their stamps, errors a user can mend."""
+"""Reading bags: serialized messages in the order of their stamps, errors a user can mend."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from rosbags.interfaces import Connection, QosDurability
+from rosbags.interfaces import Connection, ConnectionExtRosbag1, QosDurability
 from rosbags.rosbag2 import Reader
 
+from infinitevggt_ros.bags.ros1 import Ros1Bag
 from infinitevggt_ros.commands import CommandError
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 class BagReader:
-    """A ROS 2 bag: a rosbag2 directory, or a single .mcap or .db3 file.
+    """A ROS 2 bag: a rosbag2 directory, or a single .mcap or .db3 file; or a ROS 1 .bag file.
 
-    Messages stay serialized, so reading needs no message definitions. Use it as a context
+    Messages stay serialized, so reading needs no message definitions; those of ROS 1 are turned
+    into what ROS 2 would have recorded. Use it as a context
     manager. What is wrong with a bag is raised as `CommandError`.
     """
 
@@ -24,7 +26,7 @@ class BagReader:
         self.path = Path(path)
         _refuse_what_is_no_bag(self.path)
         with _damage_explained(self.path):
-            self._reader = Reader(self.path)
+            self._reader = Ros1Bag(self.path) if self.path.suffix == ".bag" else Reader(self.path)
             self._reader.open()
         if not self._reader.message_count:
             self._reader.close()
@@ -113,7 +115,9 @@ class BagReader:
 
 
 def _is_latched(connection: Connection) -> bool:
-    profiles = getattr(connection.ext, "offered_qos_profiles", [])
+    if isinstance(connection.ext, ConnectionExtRosbag1):
+        return connection.topic == "/tf_static" or connection.ext.latching == 1
+    profiles = connection.ext.offered_qos_profiles
     return connection.topic == "/tf_static" or any(
         profile.durability == QosDurability.TRANSIENT_LOCAL for profile in profiles
     )
@@ -124,13 +128,8 @@ def _refuse_what_is_no_bag(path: Path) -> None:
         raise CommandError(f"{path} does not exist: give a rosbag2 directory, .mcap or .db3 file")
     if path.is_dir():
         _refuse_without_metadata(path)
-    elif path.suffix == ".bag":
-        raise CommandError(
-            f"{path} is a ROS 1 bag: convert it, "
-            f"rosbags-convert --src {path} --dst {path.with_suffix('')}"
-        )
-    elif path.suffix not in (".mcap", ".db3"):
-        raise CommandError(f"{path} is no bag: give a rosbag2 directory, .mcap or .db3 file")
+    elif path.suffix not in (".mcap", ".db3", ".bag"):
+        raise CommandError(f"{path} is no bag: give a rosbag2 directory, .mcap, .db3 or .bag file")
     elif not path.stat().st_size:
         raise CommandError(f"{path} is an empty file: copy or record the bag again")
 

@@ -1,6 +1,9 @@
 """Measures against figures computed by hand."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +18,15 @@ from infinitevggt_core.evaluation import (
     trajectory_errors,
 )
 from infinitevggt_core.evaluation.cloud import align, estimate_normals
-from infinitevggt_core.evaluation.depth import spread
+from infinitevggt_core.evaluation.depth import fit_scale, fit_scale_and_shift, spread
 from infinitevggt_core.evaluation.similarity import Array
 from infinitevggt_core.evaluation.synthetic_world import StreamRecord, evaluate_world
+from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.geometry import encode_pose
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.training.targets import relative_to_first
+from infinitevggt_core.tum import write_tum
 from infinitevggt_core.worlds import World, WorldFrame
 
 RNG = np.random.default_rng(7)
@@ -227,3 +232,120 @@ def test_a_world_is_streamed_from_its_beginning() -> None:
         k: v for k, v in again.errors.items() if k not in changing
     }
     assert session.frame_index == 4
+
+
+def test_the_scale_of_least_absolute_deviations_is_a_weighted_median() -> None:
+    # ratios 2, 3 and 10 with weights 4, 2 and 1: half of 7 is reached within the first
+    depth, truth = np.array([4.0, 2, 1]), np.array([8.0, 6, 10])
+    assert fit_scale(depth, truth) == (2, 0)
+    # any other scale leaves more
+    cost = [np.abs(s * depth - truth).sum() for s in np.linspace(0.5, 12, 1000)]
+    assert np.abs(2 * depth - truth).sum() <= min(cost) + 1e-9
+    assert fit_scale(np.zeros(3), truth) == (0, 0)
+
+
+def test_scale_and_shift_pass_over_a_few_wild_pixels() -> None:
+    depth = np.linspace(1, 5, 50)
+    truth = 3 * depth + 0.7
+    truth[::10] += 40
+    scale, shift = fit_scale_and_shift(depth, truth)
+    assert scale == pytest.approx(3, abs=1e-3)
+    assert shift == pytest.approx(0.7, abs=1e-3)
+
+
+def test_depth_alignments_by_hand() -> None:
+    sample = DepthSample(1000, farthest=9.0)
+    depth = np.array([[1.0, 2, 3, 4]], np.float32)
+    sample.add(depth, 2 * depth + 1)  # 3, 5, 7 and 9, which is too far
+    metric = sample.aligned("metric")
+    assert (metric.scale, metric.shift) == (1, 0)
+    assert metric.absrel == pytest.approx((2 / 3 + 3 / 5 + 4 / 7) / 3)
+    assert metric.rmse == pytest.approx(np.sqrt((4 + 9 + 16) / 3))
+    both = sample.aligned("scale_shift")
+    assert (both.scale, both.shift) == (pytest.approx(2), pytest.approx(1))
+    assert both.absrel == pytest.approx(0, abs=1e-6)
+    assert both.delta125 == 1
+    # ratios 3, 2.5 and 7/3 with weights 1, 2 and 3: the median is 7/3
+    scaled = sample.aligned("scale")
+    assert scaled.scale == pytest.approx(7 / 3)
+    assert scaled.absrel == pytest.approx((2 / 9 + 1 / 15) / 3)
+
+
+def test_found_depth_is_clipped_to_the_farthest() -> None:
+    sample = DepthSample(1000, farthest=10.0)
+    sample.add(np.array([[1.0, 1, 50]], np.float32), np.array([[1.0, 1, 5]], np.float32))
+    assert sample.aligned("metric").absrel == pytest.approx(1 / 3)
+
+
+def test_a_tally_goes_on_in_another_process_to_the_same_figures() -> None:
+    frames = [(tallied(i, 1.3), tallied(i, 1.0)) for i in range(8)]
+    whole, first = StreamTally(8), StreamTally(8)
+    for found, truth in frames:
+        whole.add(found, truth)
+    for found, truth in frames[:3]:
+        first.add(found, truth)
+    second = StreamTally(8)
+    second.load_state_dict(first.state_dict())
+    for found, truth in frames[3:]:
+        second.add(found, truth)
+    assert measures(second) == measures(whole)
+    assert measures(whole)["trajectory"]["sim3"]["ate_rmse"] == pytest.approx(0, abs=1e-6)
+    assert measures(whole)["depth"]["scale"]["absrel"] == pytest.approx(0, abs=1e-6)
+    assert measures(whole)["reconstruction"]["acc"] == pytest.approx(0, abs=1e-3)
+
+
+def tallied(index: int, scale: float) -> TalliedFrame:
+    """A camera that moves through a room and never errs, in a unit of its own."""
+    rng = np.random.default_rng(index)
+    pose = walk(8)[index].copy()
+    pose[:, 3] *= scale
+    depth = scale * rng.uniform(1, 4, (30, 40)).astype(np.float32)
+    surface = np.concatenate((rng.uniform(0, 1, (1200, 2)), rng.integers(0, 2, (1200, 1))), axis=1)
+    return TalliedFrame(pose, depth, scale * surface.reshape(30, 40, 3))
+
+
+def test_frames_without_truth_do_not_count() -> None:
+    tally = StreamTally(4)
+    for i in range(4):
+        known = tallied(i, 1.0)
+        tally.add(known, known if i != 2 else TalliedFrame(np.full((3, 4), np.nan)))
+    found = measures(tally)
+    assert found["trajectory"]["poses"] == 3
+    alone = StreamTally(2)
+    alone.add(tallied(0, 1.0), TalliedFrame(np.full((3, 4), np.nan)))
+    assert measures(alone) == {"trajectory": None, "depth": None, "reconstruction": None}
+
+
+def evo(command: str, *arguments: object) -> dict[str, float]:
+    """What one of evo's commands prints; it is not imported (GPL)."""
+    path = Path(sys.executable).parent / command
+    if not path.exists():
+        pytest.skip("evo is not installed")
+    run = subprocess.run(
+        [str(path), "tum", *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    rows = (line.split() for line in run.stdout.splitlines())
+    return {row[0]: float(row[1]) for row in rows if len(row) == 2 and row[0] in ("rmse", "max")}
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_the_trajectory_errors_are_those_of_evo(tmp_path: Path, scaled: bool) -> None:
+    truth = walk()
+    found = moved(truth, 0.7 if scaled else 1.05)
+    shaken = Rotation.from_rotvec(0.05 * RNG.standard_normal((len(truth), 3))).as_matrix()
+    found = shaken @ found
+    found[..., 3] += 0.05 * RNG.standard_normal((len(truth), 3))
+    for name, poses in (("found", found), ("truth", truth)):
+        quats = Rotation.from_matrix(poses[..., :3].transpose(0, 2, 1)).as_quat()
+        stamps_ns = [10**18 + 123_456_789 + i * 10**8 for i in range(len(poses))]
+        write_tum(tmp_path / name, stamps_ns, camera_centers(poses), quats)
+    files = [tmp_path / "truth", tmp_path / "found", "--align"]
+    files += ["--correct_scale"] if scaled else []
+    errors = trajectory_errors(found, truth, scaled=scaled)
+    near = {"rel": 1e-5}
+    assert errors.ate_rmse == pytest.approx(evo("evo_ape", *files)["rmse"], **near)
+    steps = [*files, "--delta", "1", "--delta_unit", "f"]
+    moved_m = evo("evo_rpe", *steps)["rmse"]
+    assert errors.rpe_translation == pytest.approx(moved_m, **near)
+    turned = evo("evo_rpe", *steps, "--pose_relation", "angle_deg")["rmse"]
+    assert errors.rpe_rotation_deg == pytest.approx(turned, **near)

@@ -53,7 +53,7 @@ def test_missing_empty_and_foreign_files_are_told_apart(tmp_path: Path) -> None:
     for name, message in {
         "nowhere.mcap": "does not exist",
         "empty.mcap": "empty file",
-        "old.bag": "rosbags-convert",
+        "old.bag": "cannot be read",
         "photo.png": "is no bag",
         "folder": "without a bag",
     }.items():

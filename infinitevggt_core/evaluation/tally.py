@@ -1,0 +1,126 @@
+"""What a stream said beside what is true, frame by frame, in bounded memory."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infinitevggt_core.evaluation.cloud import align, cloud_errors, estimate_normals
+from infinitevggt_core.evaluation.depth import ALIGNMENTS, DepthSample, spread
+from infinitevggt_core.evaluation.similarity import Array
+from infinitevggt_core.evaluation.trajectory import trajectory_errors
+
+MOST_POINTS = 200_000
+"""Of the cloud, over the whole stream."""
+MOST_PIXELS = 2_000_000
+"""Of the depth maps, over the whole stream."""
+FEWEST_POSES = 3
+FEWEST_POINTS = 1000
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TalliedFrame:
+    """One frame, found or true. World and unit are its own; maps have the network's size."""
+
+    camera_from_world: Array
+    """(3, 4); NaN where it is not known."""
+    depth: Floats | None = None
+    """(H, W); 0 or not finite where it is not known."""
+    points: Array | None = None
+    """(H, W, 3) of those pixels in the world."""
+
+
+class StreamTally:
+    """Poses of every frame, and evenly spread pixels of every frame up to a total."""
+
+    def __init__(self, frames: int, farthest: float = math.inf) -> None:
+        """frames: about as many as will come. farthest: of true depth, in the truth's unit."""
+        self.depth = DepthSample(max(1, MOST_PIXELS // frames), farthest)
+        self._points_per_frame = max(1, MOST_POINTS // frames)
+        self._poses: list[Array] = []
+        self._points: list[Array] = []
+
+    def add(self, found: TalliedFrame, truth: TalliedFrame) -> None:
+        self._poses.append(np.stack((found.camera_from_world, truth.camera_from_world)))
+        if found.depth is not None and truth.depth is not None:
+            self.depth.add(found.depth, truth.depth)
+        if found.points is not None and truth.points is not None:
+            pair = np.stack((found.points, truth.points)).reshape(2, -1, 3)
+            self._points.append(pair[:, spread(pair.shape[1], self._points_per_frame)])
+
+    @property
+    def poses(self) -> Array:
+        """(2, N, 3, 4): found and true."""
+        return np.stack(self._poses, axis=1) if self._poses else np.empty((2, 0, 3, 4))
+
+    @property
+    def points(self) -> Array:
+        """(2, M, 3): points found, and their true partners; all are finite."""
+        if not self._points:
+            return np.empty((2, 0, 3))
+        points = np.concatenate(self._points, axis=1)
+        return points[:, np.isfinite(points).all(axis=(0, 2))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors that `load_state_dict` goes on from."""
+        return {
+            "poses": torch.from_numpy(self.poses),
+            "points": [torch.from_numpy(points) for points in self._points],
+            "depth": torch.from_numpy(self.depth.state()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._poses = list(state["poses"].numpy().swapaxes(0, 1))
+        self._points = [points.numpy() for points in state["points"]]
+        self.depth.load_state(state["depth"].numpy())
+
+
+def measures(tally: StreamTally, surface: Array | None = None) -> dict[str, Any]:
+    """Trajectory, depth and reconstruction as far as there is truth, else None.
+
+    surface: (M, 3) points of the true surface in the world of the true poses; by default, those
+    that the true depth maps show.
+    """
+    return {
+        "trajectory": trajectory_measures(tally.poses),
+        "depth": depth_measures(tally.depth),
+        "reconstruction": reconstruction_measures(tally.points, surface),
+    }
+
+
+def trajectory_measures(poses: Array) -> dict[str, Any] | None:
+    """(2, N, 3, 4), found and true; NaN where not known."""
+    found, truth = poses[:, known_poses(poses)]
+    if len(found) < FEWEST_POSES:
+        return None
+    return {
+        "poses": len(found),
+        "sim3": asdict(trajectory_errors(found, truth)),
+        "se3": asdict(trajectory_errors(found, truth, scaled=False)),
+    }
+
+
+def known_poses(poses: Array) -> NDArray[np.bool_]:
+    """(2, N, 3, 4) -> (N,): found and true are both known."""
+    return np.asarray(np.isfinite(poses).all(axis=(0, 2, 3)))
+
+
+def depth_measures(sample: DepthSample) -> dict[str, Any] | None:
+    try:
+        return {name: asdict(sample.aligned(name)) for name in ALIGNMENTS}
+    except ValueError:  # nothing to compare with
+        return None
+
+
+def reconstruction_measures(points: Array, surface: Array | None) -> dict[str, Any] | None:
+    """points: (2, N, 3), found and true partners."""
+    cloud, partners = points
+    if len(cloud) < FEWEST_POINTS:
+        return None
+    surface = partners if surface is None else surface
+    placed = align(cloud, partners, surface)
+    return asdict(cloud_errors(placed, surface, estimate_normals(surface)))
