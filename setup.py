@@ -124,7 +124,10 @@ setup(
         *find_packages(include=[f"{NAME}*", "infinitevggt_core*"]),
         *overlay,
     ],
-    package_data={"infinitevggt_core": ["weights/*.safetensors"]},
+    package_data={
+        "infinitevggt_core": ["weights/*.safetensors"],
+        "infinitevggt_ros": ["evaluation/page_files/*"],
+    },
     package_dir={name: f"pip/{name}" for name in overlay},
     # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon build,
     # where rclpy is not a Python distribution

@@ -31,23 +31,33 @@ class NoTruthError(LookupError):
 class BagTruth:
     """Of one image topic. Poses are of the frame that the calibration names."""
 
-    def __init__(self, reader: BagReader, image_topic: str) -> None:
+    def __init__(
+        self,
+        reader: BagReader,
+        image_topic: str,
+        *,
+        depth_topic: str = "",
+        pose_topic: str = "",
+        body: str = "",
+    ) -> None:
+        """depth_topic, pose_topic: by default, what looks like it. body: as in BagPoses."""
         self.info = _first_info(reader, image_topic)
         """Calibration, None if there is none."""
+        self.depth_topic = depth_topic or _depth_topic(reader)
+        """Empty if there is none."""
+        self.poses = BagPoses(reader, pose_topic, body)
         self._bridge = CvBridge()
-        self._depth_topic = _depth_topic(reader)
-        self._depths_at = stamps(reader, self._depth_topic)
-        self._poses = BagPoses(reader)
+        self._depths_at = stamps(reader, self.depth_topic)
 
     @property
     def has_poses(self) -> bool:
-        return self._poses.moves(str(self.info.header.frame_id) if self.info else "")
+        return self.poses.moves(str(self.info.header.frame_id) if self.info else "")
 
     @property
     def missing(self) -> str:
         """What the bag lacks, in words; empty if nothing."""
         parts = {
-            "depth image": self._depth_topic,
+            "depth image": self.depth_topic,
             "camera_info": self.info,
             "poses on /tf or as Odometry": self.has_poses,
         }
@@ -55,7 +65,7 @@ class BagTruth:
 
     def camera_from_world(self, frame: str, stamp_ns: int) -> NDArray[np.float64]:
         """(3, 4) of an optical frame, metres; NaN where it is not known."""
-        return self._poses.camera_from_world(frame, stamp_ns)
+        return self.poses.camera_from_world(frame, stamp_ns)
 
     def depth(self, reader: BagReader, stamp_ns: int) -> NDArray[np.float32]:
         """(H, W) metres of the depth image nearest in time. Raises NoTruthError."""
@@ -64,7 +74,7 @@ class BagTruth:
         found = min(near, key=lambda entry: abs(entry[0] - stamp_ns), default=None)
         if found is None or abs(found[0] - stamp_ns) > DEPTH_TOLERANCE_NS:
             raise NoTruthError("no depth")
-        message = message_at(reader, self._depth_topic, found[1], Image)
+        message = message_at(reader, self.depth_topic, found[1], Image)
         unit_m = DEPTH_UNITS_M.get(message.encoding)
         if unit_m is None:
             raise NoTruthError(f"depth: encoding {message.encoding}")

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 
 from infinitevggt_core.ply import write_ply
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.tum import write_tum
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.comparison import compare
@@ -48,8 +48,7 @@ class Recording:
 def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str:
     """trajectory.tum, map.ply and overview.png in `out`; returns a summary in a few lines."""
     result = read_recording(recording)
-    with whole_file(out / "trajectory.tum") as partial:
-        partial.write_text(tum(result))
+    write_tum(out / "trajectory.tum", result.stamps_ns, result.positions, result.quats_xyzw)
     write_ply(out / "map.ply", result.points, result.colors, result.confidences)
     image = read_image(bag, image_topic, result.depth_stamp_ns)
     last = result.statuses[-1]
@@ -109,15 +108,3 @@ def read_image(bag: Path, topic: str, wanted_ns: int) -> NDArray[np.uint8]:
             if stamp_ns(message) == wanted_ns:
                 return convert(message, CvBridge())
     raise CommandError(f"{bag} has no image of stamp {wanted_ns} ns on {topic}")
-
-
-def tum(result: Recording) -> str:
-    """The trajectory in the TUM format: stamp (s, 9 digits) x y z qx qy qz qw."""
-    lines = ["# stamp x y z qx qy qz qw (map frame, x forward, z up; unit of the stream)"]
-    for ns, position, quat in zip(
-        result.stamps_ns, result.positions, result.quats_xyzw, strict=True
-    ):
-        seconds, rest = divmod(ns, 10**9)
-        numbers = " ".join(f"{value:.9g}" for value in (*position, *quat))
-        lines.append(f"{seconds}.{rest:09d} {numbers}")
-    return "\n".join(lines) + "\n"

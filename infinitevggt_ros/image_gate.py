@@ -64,6 +64,13 @@ class ImageGate:
         """Remember the image that entered."""
         self._stamp_ns, self._size, self._refused_in_a_row = stamp_ns, size, 0
 
+    def state(self) -> tuple[int, tuple[int, int] | None, int, int]:
+        """What `restore` goes on from."""
+        return self._stamp_ns, self._size, self._refused_in_a_row, self._refused_stamp_ns
+
+    def restore(self, state: tuple[int, tuple[int, int] | None, int, int]) -> None:
+        self._stamp_ns, self._size, self._refused_in_a_row, self._refused_stamp_ns = state
+
     def forget(self) -> None:
         """The stream was reset: any image may come next."""
         self._stamp_ns, self._size, self._refused_in_a_row = 0, None, 0

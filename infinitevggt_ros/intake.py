@@ -79,6 +79,12 @@ class Intake:
         is_rectified = calibration is not None and calibration.maps is not None
         return NetworkImage(pixels, pixel_map, matrix, is_rectified)
 
+    def camera_matrix(self, size: tuple[int, int]) -> NDArray[np.float64] | None:
+        """K (3 x 3, px) of the rectified images of `size` (height, width), whatever unprojects
+        their depth; None: uncalibrated."""
+        calibration = self._calibration(size)
+        return None if calibration is None else calibration.matrix
+
     def _calibration(self, size: tuple[int, int]) -> Calibration | None:
         info = self.calibration
         if info is None:

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -11,10 +11,14 @@ from infinitevggt_ros.commands import CommandError
 Settings = TypeVar("Settings")
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
-    """One option per field of `kind` and of the settings in it. What is not given on the command
-    line is not in the result, so that it can be told from what is."""
+def add_options(
+    parser: argparse.ArgumentParser, kind: type[Any], *, without: Collection[str] = ()
+) -> None:
+    """One option per field of `kind` and of the settings in it, but for some. What is not given on
+    the command line is not in the result, so that it can be told from what is."""
     for field in option_fields(kind):
+        if field.name in without:
+            continue
         arguments = _arguments(field)
         parser.add_argument(option_name(field.name), default=argparse.SUPPRESS, **arguments)
 

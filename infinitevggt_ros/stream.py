@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -77,6 +78,22 @@ class Stream:
         self.latest, self.is_torn = None, False
         self.map_id += 1
         self.last_reset = why
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot between two images: plain numbers and tensors."""
+        return {
+            "session": self.session.state_dict(),
+            "map": self.map.state_dict(),
+            "map_id": self.map_id,
+            "gate": self._gate.state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot, before the first image. Raises ValueError if it does not fit."""
+        self.session.load_state_dict(state["session"])
+        self.map.load_state_dict(state["map"])
+        self.map_id = state["map_id"]
+        self._gate.restore(state["gate"])
 
     def publish_map_when_due(self) -> None:
         due = time.monotonic() - self._map_published_s >= self.settings.output.map_period

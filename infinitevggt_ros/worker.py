@@ -84,6 +84,13 @@ class StreamWorker:
             self._requests.append((action, answer))
         return answer
 
+    def process(self, stream: Stream, message: ImageMessage) -> None:
+        """One image, in the caller's thread and instead of start(): every one in its turn, and what
+        nobody foresaw reaches the caller."""
+        self.stream = stream
+        self.mailbox.received += 1
+        self._process(stream, Received(message, time.monotonic()))
+
     def receive(self, message: ImageMessage) -> None:
         """Take an image from the executor; never blocks."""
         received = Received(message, time.monotonic())

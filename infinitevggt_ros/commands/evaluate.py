@@ -1,6 +1,7 @@
 """Measure pose, depth and map of a stream against the truth.
 
-synthetic: streams worlds that no shipped checkpoint was trained on, in this process, every frame.
+bag: a recording; dataset: a published one on disk; synthetic: worlds that no shipped checkpoint was
+trained on. In this process, every frame in its turn.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.worlds.config import LEVELS
 from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.commands.evaluate_bag import BAG_EXAMPLE, configure_bag, run_bags
 from infinitevggt_ros.option_arguments import add_options, apply_options, image_size
 from infinitevggt_ros.settings import DEFAULT_CHECKPOINT
 
@@ -42,6 +44,14 @@ TRIVIAL = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    bag = kinds.add_parser(
+        "bag",
+        help="recordings of camera images, with the truth beside them",
+        description="Stream bags and leave figures, files and a page.",
+        epilog=f"example: {BAG_EXAMPLE}",
+    )
+    configure_bag(bag)
+    bag.set_defaults(run_kind=run_bags)
     synthetic = kinds.add_parser(
         "synthetic",
         help="synthetic worlds",
@@ -75,9 +85,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, help="processor threads; default: PyTorch's")
     add("--json", type=Path, metavar="FILE", help="write all figures there too")
     add_options(synthetic, MemoryConfig)
+    synthetic.set_defaults(run_kind=run_synthetic)
 
 
 def run(options: argparse.Namespace) -> int:
+    return int(options.run_kind(options))
+
+
+def run_synthetic(options: argparse.Namespace) -> int:
     import torch
 
     if options.threads:

@@ -1,0 +1,183 @@
+"""`infinitevggt evaluate bag` and `evaluate dataset`: arguments, and the run that both share."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infinitevggt_core import MapConfig, MemoryConfig
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.option_arguments import add_options, apply_options, option_fields
+from infinitevggt_ros.settings import InputSettings, ModelSettings, Settings
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.evaluation.sweep import Job, SourceSpec
+
+BAG_EXAMPLE = (
+    "infinitevggt evaluate bag run.mcap --out report --policy diversity,window "
+    "--total-budget 100000,300000"
+)
+SWEPT = ("policy", "total_budget")
+
+
+def configure_bag(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 directory, .mcap, .db3 or .bag")
+    add("--image", default="", metavar="TOPIC", help="images; default: found in the bag")
+    add(
+        "--truth",
+        default="",
+        metavar="TOPIC",
+        help="Odometry, PoseStamped, TransformStamped or /tf; default: found in the bag",
+    )
+    add(
+        "--truth-frame",
+        default="",
+        metavar="FRAME",
+        help="whose pose --truth is, where its messages do not say or say it wrong",
+    )
+    add("--depth", default="", metavar="TOPIC", help="true depth images; default: found in the bag")
+    add_run_arguments(parser, result_bag=True)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> None:
+    """What both kinds take."""
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("report"), help="folder (default: %(default)s)")
+    add("--overwrite", action="store_true", help="start again, whatever --out holds")
+    specs = {spec.name: spec for spec in option_fields(MemoryConfig)}
+    add(
+        "--policy",
+        type=_policies,
+        default=[specs["policy"].default],
+        metavar="A,B",
+        help=f"memory; several: a sweep; {', '.join(specs['policy'].metadata['choices'])} "
+        f"(default: {specs['policy'].default})",
+    )
+    add(
+        "--total-budget",
+        type=_budgets,
+        default=[specs["total_budget"].default],
+        metavar="N,M",
+        help="tokens kept over the global layers; several: a sweep "
+        f"(default: {specs['total_budget'].default})",
+    )
+    add_options(parser, MemoryConfig, without=SWEPT)
+    add_options(parser, MapConfig)
+    add_options(parser, ModelSettings)
+    intrinsics = next(spec for spec in option_fields(InputSettings) if spec.name == "intrinsics")
+    add(
+        "--intrinsics",
+        choices=intrinsics.metadata["choices"],
+        default=intrinsics.default,
+        help="what unprojects depth (default: %(default)s)",
+    )
+    add(
+        "--result-bag",
+        action=argparse.BooleanOptionalAction,
+        default=result_bag,
+        help=f"leave result.mcap, as the node would publish (default: {result_bag})",
+    )
+    add("--threads", type=int, default=0, help="processor threads; default: PyTorch's")
+    add("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
+
+
+def run_bags(options: argparse.Namespace) -> int:
+    from infinitevggt_ros.evaluation.bag_source import BagSpec
+
+    specs = [
+        BagSpec(bag.resolve(), options.image, options.truth, options.truth_frame, options.depth)
+        for bag in options.bags
+    ]
+    names = [bag.stem for bag in options.bags]
+    if len(set(names)) < len(names):
+        raise CommandError(f"two bags have one name ({', '.join(names)}): rename one")
+    return run_all(list(zip(names, specs, strict=True)), options)
+
+
+def run_all(specs: "list[tuple[str, SourceSpec]]", options: argparse.Namespace) -> int:
+    """Every source under every setting, then the page."""
+    from infinitevggt_ros.evaluation.page import write_page
+    from infinitevggt_ros.evaluation.summary import summary
+    from infinitevggt_ros.evaluation.sweep import jobs_of, run_here, run_on_ray
+
+    jobs = jobs_of(
+        specs,
+        settings_of(options),
+        options.policy,
+        options.total_budget,
+        options.out.resolve(),
+        result_bag=options.result_bag,
+        threads=options.threads,
+    )
+    prepare(jobs, options.overwrite)
+    sources = {}
+    for _, spec in specs:
+        sources[spec] = spec.open()
+        print_choices(sources[spec].chosen)
+    done = run_on_ray(jobs, options.ray) if options.ray else run_here(jobs, sources)
+    if not done:
+        print("interrupted; the same command goes on from here")
+        return 130
+    runs = write_page(options.out, jobs)
+    print(summary(runs))
+    print(f"{options.out / 'index.html'}: open it in a browser; all figures: metrics.json")
+    return 0
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    settings = Settings()
+    try:
+        return replace(
+            settings,
+            input=replace(settings.input, intrinsics=options.intrinsics),
+            model=apply_options(settings.model, options),
+            memory=apply_options(settings.memory, _without_swept(options)),
+            map=apply_options(settings.map, options),
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def prepare(jobs: "list[Job]", overwrite: bool) -> None:
+    """Before hours of work: does a folder hold something else? Raises CommandError."""
+    for job in jobs:
+        if overwrite and job.out.exists():
+            _clear(job)
+        if job.is_done():
+            print(f"{job.out.name}: done already; --overwrite runs it again")
+
+
+def _clear(job: "Job") -> None:
+    """Take away what a run left, and nothing else."""
+    from infinitevggt_ros.evaluation.sweep import JOB
+
+    if not (job.out / JOB).exists():
+        return
+    for name in (JOB, "metrics.json", "snapshot.pt", "journal", "series.npz"):
+        (job.out / name).unlink(missing_ok=True)
+
+
+def print_choices(chosen: dict[str, Any]) -> None:
+    for name, value in chosen.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        print(f"{name + ':':<13}{'none' if shown is None else shown}")
+
+
+def _without_swept(options: argparse.Namespace) -> argparse.Namespace:
+    return argparse.Namespace(**{k: v for k, v in vars(options).items() if k not in SWEPT})
+
+
+def _policies(text: str) -> list[str]:
+    choices = next(s for s in option_fields(MemoryConfig) if s.name == "policy").metadata["choices"]
+    names = text.split(",")
+    if unknown := [name for name in names if name not in choices]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(choices)}")
+    return list(dict.fromkeys(names))
+
+
+def _budgets(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no list of numbers N,M") from error

@@ -1,0 +1,147 @@
+"""The images of a bag, and the truth beside them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, Image
+
+from infinitevggt_ros.bag_poses import POSE_TYPES
+from infinitevggt_ros.bag_truth import BagTruth, NoTruthError
+from infinitevggt_ros.bags.cdr import header_stamp_ns
+from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
+
+
+@dataclass(frozen=True, slots=True)
+class BagSpec:
+    """Which bag, and what in it. Empty: found."""
+
+    path: Path
+    image_topic: str = ""
+    truth_topic: str = ""
+    truth_frame: str = ""
+    depth_topic: str = ""
+
+    def open(self) -> "BagSource":
+        return BagSource(self)
+
+
+class BagSource:
+    """Every image of one topic, in the order it was recorded."""
+
+    def __init__(self, spec: BagSpec) -> None:
+        self.path = spec.path
+        self.name = spec.path.stem
+        self.farthest_m = inf
+        with BagReader(spec.path) as reader:
+            named = (spec.image_topic, spec.truth_topic, spec.depth_topic)
+            reader.require_topics([topic for topic in named if topic])
+            self.topic = spec.image_topic or _camera_topic(reader)
+            kind = reader.topics[self.topic]
+            if not kind.endswith(("/Image", "/CompressedImage")):
+                raise CommandError(f"--image {self.topic} is {kind}, not images")
+            self._kind = CompressedImage if kind.endswith("/CompressedImage") else Image
+            self._check_truth_topic(reader, spec.truth_topic)
+            self.frame_count = reader.message_counts[self.topic]
+            self._frame_id = _frame_id(reader, self.topic, self._kind)
+            self._truth = self._find_truth(reader, spec)
+        self.calibration = self._truth.info
+        self.chosen = self._choices()
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """The bag is read once from its beginning; the truth is looked up by the image's stamp."""
+        with BagReader(self.path) as images, BagReader(self.path) as depths:
+            for index, (_, _, serialized) in enumerate(images.messages([self.topic])):
+                if index >= skip:
+                    yield Frame(
+                        deserialize_message(bytes(serialized), self._kind),
+                        self._truth_at(depths, header_stamp_ns(serialized)),
+                    )
+
+    def surface(self) -> None:
+        return None
+
+    def _check_truth_topic(self, reader: BagReader, topic: str) -> None:
+        if topic and topic != "/tf" and reader.topics[topic] not in POSE_TYPES:
+            names = ", ".join(name.split("/")[-1] for name in POSE_TYPES)
+            raise CommandError(
+                f"--truth {topic} is {reader.topics[topic]}: it must be /tf, or one of {names}"
+            )
+
+    def _find_truth(self, reader: BagReader, spec: BagSpec) -> BagTruth:
+        given = {"depth_topic": spec.depth_topic, "body": spec.truth_frame}
+        topics = [spec.truth_topic] if spec.truth_topic else ["", *_pose_topics(reader)]
+        for topic in topics:
+            body = given["body"]
+            if topic and not body and reader.topics[topic] not in WITH_CHILD:
+                body = self._frame_id  # such messages do not say whose pose they are
+            truth = BagTruth(reader, self.topic, **{**given, "pose_topic": topic, "body": body})
+            named = topic in ("", "/tf") or truth.poses.carries(self._frame_id)
+            if named and truth.poses.moves(self._frame_id):
+                return truth
+        if spec.truth_topic:
+            raise CommandError(
+                f"--truth {spec.truth_topic} places {truth.poses.body or 'no frame'}, to which the "
+                f"image's frame {self._frame_id} has no transform in the bag: name the frame whose "
+                f"pose it is, --truth-frame {self._frame_id} if it is the camera's own"
+            )
+        return BagTruth(reader, self.topic, depth_topic=spec.depth_topic)
+
+    def _truth_at(self, reader: BagReader, stamp_ns: int) -> Truth:
+        pose: Array = np.full((3, 4), np.nan)
+        if self._truth.poses.moves(self._frame_id):
+            pose = self._truth.camera_from_world(self._frame_id, stamp_ns)
+        try:
+            return Truth(pose, self._truth.depth(reader, stamp_ns))
+        except NoTruthError:
+            return Truth(pose)
+
+    def _choices(self) -> dict[str, Any]:
+        poses = self._truth.poses
+        known = poses.moves(self._frame_id)
+        return {
+            "bag": str(self.path),
+            "image": self.topic,
+            "images": self.frame_count,
+            "frame": self._frame_id,
+            "truth": poses.topics if known else None,
+            "depth": self._truth.depth_topic or None,
+            "calibration": self._truth.info is not None,
+        }
+
+
+WITH_CHILD = (
+    "nav_msgs/msg/Odometry",
+    "geometry_msgs/msg/TransformStamped",
+    "tf2_msgs/msg/TFMessage",
+)
+"""Types whose messages name the frame that they place."""
+
+
+def _camera_topic(reader: BagReader) -> str:
+    """The image topic that is no depth image; of several, that of most images."""
+    topics = [t for t in reader.require_image_topics() if "depth" not in t]
+    if not topics:
+        raise CommandError(f"{reader.path} has only depth images: name the camera's, --image TOPIC")
+    counts = reader.message_counts
+    return max(sorted(topics), key=lambda topic: counts[topic])
+
+
+def _pose_topics(reader: BagReader) -> list[str]:
+    """Topics that may hold the truth, those of most messages first; odometry is asked already."""
+    counts = reader.message_counts
+    kinds = {t: kind for t, kind in reader.topics.items() if kind in POSE_TYPES}
+    topics = [t for t, kind in kinds.items() if not kind.endswith("/Odometry") and counts[t] > 1]
+    return sorted(topics, key=lambda topic: (-counts[topic], topic))
+
+
+def _frame_id(reader: BagReader, topic: str, kind: type) -> str:
+    for _, _, serialized in reader.messages([topic]):
+        return str(deserialize_message(bytes(serialized), kind).header.frame_id)
+    raise CommandError(f"{reader.path} has no message on {topic}")

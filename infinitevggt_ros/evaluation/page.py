@@ -1,0 +1,172 @@
+"""index.html: one page without network that shows a run, or the runs of a sweep side by side."""
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infinitevggt_core.evaluation.similarity import Array, Similarity
+from infinitevggt_core.evaluation.tally import FEWEST_POSES, known_poses
+from infinitevggt_core.evaluation.trajectory import camera_centers, rotation_errors_deg
+from infinitevggt_core.whole_file import whole_file
+from infinitevggt_ros.evaluation.picture import data_url, depth_colors
+from infinitevggt_ros.evaluation.report import MAP_TO_WORLD, METRICS, SERIES
+from infinitevggt_ros.evaluation.summary import (
+    MEASURES,
+    Run,
+    advice,
+    cell,
+    has_truth,
+    recommended,
+)
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.evaluation.sweep import Job
+
+FILES = Path(__file__).parent / "page_files"
+MOST_SAMPLES = 1500
+"""Of a curve: more than a screen has columns is only weight."""
+STRIP_WIDTH = 280
+COORDINATES = 32_000
+"""Steps that the 3D view's coordinates are rounded to, across the whole cloud."""
+
+
+def write_page(out: Path, jobs: "list[Job]") -> list[Run]:
+    """The page of finished runs, and of a sweep metrics.json with all of them; returns them."""
+    runs = [{**json.loads((job.out / METRICS).read_text()), "label": job.label} for job in jobs]
+    if len(runs) > 1:
+        folders = [job.out.name for job in jobs]
+        listed = [{"folder": f, **run} for f, run in zip(folders, runs, strict=True)]
+        with whole_file(out / METRICS) as partial:
+            partial.write_text(json.dumps({"runs": listed}, indent=1))
+    shown = [shown_run(run, job.out) for run, job in zip(runs, jobs, strict=True)]
+    for name in {run["name"] for run in runs}:
+        group = [i for i, run in enumerate(runs) if run["name"] == name]
+        if len(group) > 1 and has_truth([runs[i] for i in group]):
+            best = recommended([runs[i] for i in group])
+            shown[next(i for i in group if runs[i] is best)]["recommended"] = True
+    data = {"runs": shown, "advice": advice(runs), "measures": measure_columns()}
+    with whole_file(out / "index.html") as partial:
+        partial.write_text(filled_in(data), encoding="utf-8")
+    return runs
+
+
+def filled_in(data: dict[str, Any]) -> str:
+    """The page as text, everything in it."""
+    text = (FILES / "page.html").read_text(encoding="utf-8")
+    as_json = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    for place, content in {
+        "/* page.css */": (FILES / "page.css").read_text(encoding="utf-8"),
+        "/* page.js */": "\n".join(
+            (FILES / name).read_text(encoding="utf-8")
+            for name in ("charts.js", "view3d.js", "page.js")
+        ),
+        "{{data}}": as_json,
+    }.items():
+        before, _, after = text.partition(place)
+        text = before + content + after
+    return text
+
+
+def measure_columns() -> list[dict[str, Any]]:
+    return [{"title": m.title, "lowerIsBetter": m.lower_is_better} for m in MEASURES]
+
+
+def shown_run(run: Run, folder: Path) -> dict[str, Any]:
+    """What the page's script knows about a run."""
+    with np.load(folder / SERIES) as series:
+        poses, stamps_ns = series["poses"], series["stamps_ns"]
+        seconds = (stamps_ns - stamps_ns[0]) / 1e9
+        scale = run["trajectory"]["sim3"]["scale"] if run["trajectory"] else 1.0
+        columns = {
+            name: series[name] for name in ("latency_ms", "memory_bytes", "process_bytes", "tokens")
+        }
+        depth_scale = run["depth"]["scale"]["scale"] if run["depth"] else None
+        return {
+            "name": run["name"],
+            "label": run["label"],
+            "recommended": False,
+            "unit": "m" if run["trajectory"] else "stream unit",
+            "cells": [cell(m, run) for m in MEASURES],
+            "values": [m.of(run) for m in MEASURES],
+            "metrics": {key: run[key] for key in ("trajectory", "depth", "reconstruction", "run")},
+            "about": {key: run[key] for key in ("source", "parameters", "machine")},
+            "path": path(poses, seconds, scale),
+            "load": {"seconds": thinned(seconds), **{k: thinned(v) for k, v in columns.items()}},
+            "cloud": cloud(series["points"] * np.float32(scale), series["colors"]),
+            "picture": data_url(series["picture"]),
+            "strips": strips(series, depth_scale),
+        }
+
+
+def path(poses: Array, seconds: Array, scale: float) -> dict[str, Any]:
+    """The way in the map, and the truth laid over it; lengths times `scale`."""
+    known = known_poses(poses)
+    found, truth = camera_centers(poses[0]), camera_centers(poses[1])
+    shown = {"seconds": thinned(seconds), "found": thinned(scale * found @ MAP_TO_WORLD.T)}
+    if known.sum() < FEWEST_POSES:
+        return shown
+    # the truth comes to the stream, so that what is below stays below
+    into_map = Similarity.of(truth[known], scale * found[known], scaled=False)
+    distance = Similarity.of(scale * found[known], truth[known], scaled=False)
+    errors = np.linalg.norm(distance(scale * found[known]) - truth[known], axis=1)
+    turned = rotation_errors_deg(poses[0][known], poses[1][known])
+    return {
+        **shown,
+        "truth": thinned(into_map(truth[known]) @ MAP_TO_WORLD.T),
+        "errorSeconds": thinned(seconds[known]),
+        "error": thinned(errors),
+        "rotation": thinned(turned),
+    }
+
+
+def thinned(values: NDArray[Any]) -> list[Any]:
+    """At most MOST_SAMPLES of them, the last one too, in few digits."""
+    count = min(len(values), MOST_SAMPLES)
+    places = np.linspace(0, len(values) - 1, count).round().astype(int)
+    kept = values[places].astype(np.float64)
+    digits = 5 - int(np.floor(np.log10(max(float(np.abs(kept).max(initial=0)), 1e-3))))
+    return list(np.round(kept, digits).tolist())
+
+
+def cloud(points: NDArray[np.float32], colors: NDArray[np.uint8]) -> dict[str, Any]:
+    """Points (N, 3) in steps from their middle, colours (N, 3), both as base64."""
+    middle = np.median(points, axis=0) if len(points) else np.zeros(3)
+    reach = float(np.percentile(np.abs(points - middle), 99.5)) if len(points) else 1.0
+    near = (np.abs(points - middle) <= reach).all(axis=1)
+    steps = np.round((points[near] - middle) / max(reach, 1e-9) * COORDINATES).astype("<i2")
+    return {
+        "count": int(near.sum()),
+        "middle": [float(x) for x in middle],
+        "reach": reach,
+        "steps": COORDINATES,
+        "points": base64.b64encode(steps.tobytes()).decode(),
+        "colors": base64.b64encode(np.ascontiguousarray(colors[near]).tobytes()).decode(),
+    }
+
+
+def strips(series: Any, scale: float | None) -> list[dict[str, Any]]:
+    """A few frames: image, depth, true depth and what lies between, as pictures."""
+    shown = []
+    numbers = sum(name.startswith("strip_") and name.endswith("_index") for name in series.files)
+    for number in range(numbers):
+        parts = {n: series[f"strip_{number}_{n}"] for n in ("index", "image", "depth", "truth")}
+        depth, truth = parts["depth"] * np.float32(scale or 1), parts["truth"]
+        has_truth = bool(np.isfinite(truth).any())
+        low, high = np.nanpercentile(truth if has_truth else depth, (2, 98))
+        pictures = {"image": parts["image"], "depth": depth_colors(depth, low, high, "turbo_r")}
+        if has_truth:
+            pictures["truth"] = depth_colors(truth, low, high, "turbo_r")
+            pictures["error"] = depth_colors(np.abs(depth / truth - 1), 0, 0.5, "magma")
+        shown.append(
+            {
+                "index": int(parts["index"]),
+                "low": float(low),
+                "high": float(high),
+                **{name: data_url(picture, STRIP_WIDTH) for name, picture in pictures.items()},
+            }
+        )
+    return shown

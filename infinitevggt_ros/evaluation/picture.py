@@ -1,0 +1,87 @@
+"""Pictures for the page: the map from above, depth in colours."""
+
+import base64
+
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+WIDTH, HEIGHT = 1200, 800
+SHOWN_SHARE = 98.0
+"""Per cent of the points that must be in the picture: a few stray ones do not set the scale."""
+HEADROOM = 0.1
+"""What is higher than the camera by this share of the map's height is a ceiling: left out."""
+BACKGROUND = (16, 20, 27)
+Pixels = NDArray[np.uint8]
+
+
+def map_from_above(
+    points: NDArray[np.float32], colors: NDArray[np.float32], path: NDArray[np.float64]
+) -> Pixels:
+    """(HEIGHT, WIDTH, 3) RGB: x (forward) upwards, y (left) to the left.
+
+    points (N, 3), colors (N, 3) in [0, 1] and the camera's path (M, 3) in the map.
+    """
+    picture = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
+    if len(points) < 10:
+        return picture
+    tall = np.ptp(np.percentile(points[:, 2], (1, 99)))
+    shown = points[:, 2] <= path[:, 2].max() + HEADROOM * tall
+    if shown.sum() < 10:
+        shown[:] = True
+    order = np.argsort(points[shown][:, 2], kind="stable")  # what is higher hides what is lower
+    points, colors = points[shown][order], colors[shown][order]
+    margin = (100 - SHOWN_SHARE) / 2
+    low, high = np.percentile(points[:, :2], (margin, 100 - margin), axis=0)
+    low, high = np.minimum(low, path[:, :2].min(0)), np.maximum(high, path[:, :2].max(0))
+    scale = 0.92 * min(HEIGHT / max(high[0] - low[0], 1e-6), WIDTH / max(high[1] - low[1], 1e-6))
+    middle = (low + high) / 2
+
+    def pixels(places: NDArray[np.floating]) -> NDArray[np.int64]:
+        row = HEIGHT / 2 - (places[:, 0] - middle[0]) * scale
+        column = WIDTH / 2 - (places[:, 1] - middle[1]) * scale
+        return np.stack((row, column), axis=1).round().astype(np.int64)
+
+    size = int(np.clip(round(1.5 * scale * _gap(points)), 2, 14))
+    _splat(picture, pixels(points), (np.clip(colors, 0, 1) * 255).astype(np.uint8), size)
+    line = pixels(path)[:, ::-1].astype(np.int32)
+    cv2.polylines(picture, [line], False, (12, 14, 18), 7, cv2.LINE_AA)
+    cv2.polylines(picture, [line], False, (255, 92, 57), 3, cv2.LINE_AA)
+    cv2.circle(picture, line[0].tolist(), 8, (255, 255, 255), -1, cv2.LINE_AA)
+    return picture
+
+
+def _splat(picture: Pixels, places: NDArray[np.int64], colors: Pixels, size: int) -> None:
+    """Squares of `size` px, the last on top."""
+    for dr in range(size):
+        for dc in range(size):
+            row, column = places[:, 0] + dr - size // 2, places[:, 1] + dc - size // 2
+            inside = (row >= 0) & (row < picture.shape[0])
+            inside &= (column >= 0) & (column < picture.shape[1])
+            picture[row[inside], column[inside]] = colors[inside]
+
+
+def _gap(points: NDArray[np.float32]) -> float:
+    """Distance between neighbours in the picture."""
+    sample = points[:: max(1, len(points) // 2000), :2]
+    return float(np.median(cKDTree(points[:, :2]).query(sample, k=5)[0][:, -1]))
+
+
+def depth_colors(depth: NDArray[np.float32], low: float, high: float, name: str) -> Pixels:
+    """(H, W) -> (H, W, 3) RGB by a colour map; dark where there is no value."""
+    shade = np.clip((depth - low) / max(high - low, 1e-9), 0, 1)
+    colored = (matplotlib.colormaps[name](np.nan_to_num(shade))[..., :3] * 255).astype(np.uint8)
+    colored[~np.isfinite(depth)] = BACKGROUND
+    return colored
+
+
+def data_url(picture: Pixels, width: int = 0) -> str:
+    """A JPEG as text. width: px to resize it to; 0: as it is."""
+    if width:
+        height = round(picture.shape[0] * width / picture.shape[1])
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"

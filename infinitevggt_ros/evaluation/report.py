@@ -1,0 +1,165 @@
+"""The files of one finished run, and reading back what the page shows of it."""
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rclpy.serialization import serialize_message
+from scipy.spatial.transform import Rotation
+from std_msgs.msg import Header
+
+from infinitevggt_core.evaluation.tally import known_poses, measures
+from infinitevggt_core.evaluation.trajectory import camera_centers
+from infinitevggt_core.pcd import write_pcd
+from infinitevggt_core.ply import write_ply
+from infinitevggt_core.tum import write_tum
+from infinitevggt_core.whole_file import whole_file
+from infinitevggt_ros.axes import MAP_FROM_WORLD, points_in_map
+from infinitevggt_ros.bags.writer import BagWriter
+from infinitevggt_ros.demo import MAP, TOPICS
+from infinitevggt_ros.evaluation.frames import Source
+from infinitevggt_ros.evaluation.picture import map_from_above
+from infinitevggt_ros.evaluation.stream_run import BAG_TOPICS, RunResult
+from infinitevggt_ros.messages import cloud
+from infinitevggt_ros.settings import Settings
+
+METRICS = "metrics.json"
+SERIES = "series.npz"
+SHOWN_POINTS = 50_000
+"""Of the map, in the page."""
+MAP_TO_WORLD = MAP_FROM_WORLD[:3, :3]
+Array = NDArray[np.float64]
+
+
+def write_files(result: RunResult, source: Source, settings: Settings, out: Path) -> dict[str, Any]:
+    """All of a run's files but the page; returns what metrics.json holds, which is written last."""
+    stamps_ns = result.log.used_stamps_ns()[-len(result.tally.poses[0]) :]
+    found, truth = result.tally.poses
+    write_poses(out / "trajectory.tum", stamps_ns, found, MAP_TO_WORLD)
+    known = known_poses(result.tally.poses)
+    if known.any():
+        true_stamps_ns = [ns for ns, there in zip(stamps_ns, known, strict=True) if there]
+        note = "the optical frame in the truth's world, metres"
+        write_poses(out / "truth.tum", true_stamps_ns, truth[known], np.eye(3), note)
+    points = result.stream.map.cloud()
+    positions = points_in_map(points.positions.numpy())
+    arrays = (positions, points.colors.numpy(), points.confidences.numpy())
+    write_ply(out / "map.ply", *arrays)
+    write_pcd(out / "map.pcd", *arrays)
+    if result.journal:
+        write_bag(result, out / "result.mcap", stamps_ns[-1], arrays, settings.tf.map_frame)
+    write_series(out / SERIES, result, stamps_ns, arrays)
+    figures = {
+        "name": source.name,
+        "source": source.chosen,
+        **measures(result.tally, source.surface()),
+        "run": result.log.figures(),
+        "parameters": asdict(settings),
+        "machine": machine(result.stream.session.model.device),
+    }
+    with whole_file(out / METRICS) as partial:
+        partial.write_text(json.dumps(figures, indent=1))
+    return figures
+
+
+def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *note: str) -> None:
+    """camera_from_world (N, 3, 4) as a TUM file, the world turned by `axes` (3, 3)."""
+    turned = axes @ poses[..., :3].transpose(0, 2, 1)
+    quats = Rotation.from_matrix(turned).as_quat()
+    write_tum(path, stamps_ns, camera_centers(poses) @ axes.T, quats, *note)
+
+
+def write_bag(
+    result: RunResult, path: Path, stamp_ns: int, arrays: tuple[Any, ...], map_frame: str
+) -> None:
+    """What the node would have published; the map as it is at the end."""
+    assert result.journal
+    types = {**TOPICS, "/infinitevggt/points": TOPICS[MAP]}
+    header = Header(frame_id=map_frame)
+    header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    with BagWriter(path, overwrite=True) as bag:
+        for topic in BAG_TOPICS:
+            bag.add_topic(topic, types[topic], latched=topic in (MAP, "/tf_static"))
+        result.journal.copy_to(bag, BAG_TOPICS)
+        bag.write(MAP, stamp_ns, serialize_message(cloud(header, *arrays)))
+
+
+def write_series(
+    path: Path, result: RunResult, stamps_ns: list[int], arrays: tuple[Any, ...]
+) -> None:
+    """What the page draws, in one file."""
+    positions, colors, _ = arrays
+    step = -(-len(positions) // SHOWN_POINTS) or 1
+    way = camera_centers(result.tally.poses[0]) @ MAP_TO_WORLD.T
+    frames = {
+        f"strip_{number}_{name}": array
+        for number, shown in enumerate(result.strips.shown)
+        for name, array in shown.items()
+    }
+    columns = {
+        n: result.log.column(n) for n in ("latency_ms", "memory_bytes", "process_bytes", "tokens")
+    }
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            stamps_ns=np.array(stamps_ns, dtype=np.int64),
+            poses=result.tally.poses,
+            points=positions[::step],
+            colors=(np.clip(colors[::step], 0, 1) * 255).astype(np.uint8),
+            picture=map_from_above(positions, colors, way),
+            **columns,
+            **frames,
+        )
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were made on and with."""
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "version": version(),
+        "commit": commit(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{processor()}, {os.cpu_count()} cores"
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def version() -> str:
+    try:
+        return metadata.version("infinitevggt_ros")
+    except metadata.PackageNotFoundError:  # a colcon build
+        return "unknown"
+
+
+def commit() -> str | None:
+    """Of the checkout this runs from, with + where it was changed; None where it is installed."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

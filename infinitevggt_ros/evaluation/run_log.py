@@ -1,0 +1,91 @@
+"""What a run did, frame by frame, and the figures of it."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infinitevggt_ros.msg import StreamStatus
+
+COLUMNS = ("used", "latency_ms", "memory_bytes", "process_bytes", "tokens", "map_points")
+STATM = Path("/proc/self/statm")
+
+
+class RunLog:
+    """One row an image, refused ones too."""
+
+    def __init__(self) -> None:
+        self.stamps_ns: list[int] = []
+        self.rejections: dict[str, int] = {}
+        """How often each reason was given."""
+        self.restarts = 0
+        self._rows: list[tuple[float, ...]] = []
+
+    def add(self, stamp_ns: int, status: StreamStatus, latency_ms: float, device: torch.device):
+        used = status.outcome == StreamStatus.PROCESSED
+        if not used:
+            reason = status.last_rejection
+            self.rejections[reason] = self.rejections.get(reason, 0) + 1
+        self.stamps_ns.append(stamp_ns)
+        self.restarts = status.map_id
+        tokens = sum(status.stored_tokens)
+        row = (used, latency_ms, status.memory_bytes, process_bytes(device))
+        self._rows.append((*map(float, row), float(tokens), float(status.map_points)))
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """(N,) of the images that were used."""
+        rows = np.array(self._rows).reshape(-1, len(COLUMNS))
+        return rows[rows[:, 0] == 1, COLUMNS.index(name)]
+
+    def used_stamps_ns(self) -> list[int]:
+        return [ns for ns, row in zip(self.stamps_ns, self._rows, strict=True) if row[0]]
+
+    def figures(self) -> dict[str, Any]:
+        """Latency: from the image's message to its pose, depth and points in the map."""
+        latency = self.column("latency_ms")
+        used = len(latency)
+        last = {name: int(self.column(name)[-1]) if used else 0 for name in COLUMNS[2:]}
+        spent_s = float(latency.sum()) / 1e3
+        return {
+            "frames_in": len(self._rows),
+            "frames_used": used,
+            "frames_rejected": len(self._rows) - used,
+            "rejections": self.rejections,
+            "restarts": self.restarts,
+            "latency_ms": {
+                "mean": float(latency.mean()) if used else None,
+                "p50": float(np.percentile(latency, 50)) if used else None,
+                "p95": float(np.percentile(latency, 95)) if used else None,
+                "max": float(latency.max()) if used else None,
+            },
+            "frames_per_s": used / spent_s if spent_s else None,
+            "peak_memory_mb": float(self.column("process_bytes").max(initial=0)) / 1e6,
+            "stream_memory_mb": last["memory_bytes"] / 1e6,
+            "tokens_kept": last["tokens"],
+            "map_points": last["map_points"],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "stamps_ns": self.stamps_ns,
+            "rows": torch.tensor(self._rows, dtype=torch.float64),
+            "rejections": self.rejections,
+            "restarts": self.restarts,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.stamps_ns, self.rejections = state["stamps_ns"], state["rejections"]
+        self.restarts, self._rows = state["restarts"], [tuple(r) for r in state["rows"].tolist()]
+
+
+def process_bytes(device: torch.device) -> int:
+    """Memory in use: the GPU's peak, or what this process has in RAM."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        return int(STATM.read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

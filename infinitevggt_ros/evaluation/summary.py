@@ -1,0 +1,101 @@
+"""The figures of runs side by side, and which setting to choose."""
+
+from dataclasses import dataclass
+from typing import Any
+
+AS_GOOD = 1.1
+"""A setting is as good as the best up to this factor of its errors."""
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    title: str
+    path: tuple[str, ...]
+    """Where metrics.json has it."""
+    form: str
+    lower_is_better: bool = True
+    factor: float = 1.0
+
+    def of(self, run: Run) -> float | None:
+        value: Any = run
+        for key in self.path:
+            value = value.get(key) if value else None
+        return None if value is None else self.factor * value
+
+
+MEASURES = (
+    Measure("ATE m", ("trajectory", "sim3", "ate_rmse"), "{:.3f}"),
+    Measure("ATE %", ("trajectory", "sim3", "ate_percent"), "{:.2f}"),
+    Measure("rot deg", ("trajectory", "sim3", "rotation_deg_median"), "{:.2f}"),
+    Measure("RPE m", ("trajectory", "sim3", "rpe_translation"), "{:.4f}"),
+    Measure("AbsRel", ("depth", "scale", "absrel"), "{:.3f}"),
+    Measure("d<1.25", ("depth", "scale", "delta125"), "{:.3f}", lower_is_better=False),
+    Measure("acc m", ("reconstruction", "acc"), "{:.3f}"),
+    Measure("comp m", ("reconstruction", "comp"), "{:.3f}"),
+    Measure("NC", ("reconstruction", "nc"), "{:.3f}", lower_is_better=False),
+    Measure("frames/s", ("run", "frames_per_s"), "{:.1f}", lower_is_better=False),
+    Measure("p95 ms", ("run", "latency_ms", "p95"), "{:.0f}"),
+    Measure("stream MB", ("run", "stream_memory_mb"), "{:.1f}"),
+    Measure("tokens", ("run", "tokens_kept"), "{:.0f}"),
+)
+DECISIVE = (("trajectory", "sim3", "ate_rmse"), ("depth", "scale", "absrel"))
+"""Errors that a setting must be as good in as the best, to be recommended."""
+
+
+def summary(runs: list[Run]) -> str:
+    """A table, one row a run, and the recommendation of each source that has a choice."""
+    rows = [["source", "setting", *(m.title for m in MEASURES)]]
+    for run in runs:
+        rows.append([run["name"], run["label"], *(cell(m, run) for m in MEASURES)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in row)
+        for row in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *advice(runs)])
+
+
+def cell(measure: Measure, run: Run) -> str:
+    value = measure.of(run)
+    return "-" if value is None else measure.form.format(value)
+
+
+def advice(runs: list[Run]) -> list[str]:
+    """A sentence per source of several settings."""
+    names = dict.fromkeys(run["name"] for run in runs)
+    groups = {name: [run for run in runs if run["name"] == name] for name in names}
+    return [
+        f"{name}: {recommended(group)['label']} needs the least memory of the settings whose "
+        f"errors are within {100 * (AS_GOOD - 1):.0f} % of the best"
+        for name, group in groups.items()
+        if len(group) > 1 and has_truth(group)
+    ]
+
+
+def has_truth(runs: list[Run]) -> bool:
+    return any(value(run, path) is not None for run in runs for path in DECISIVE)
+
+
+def recommended(runs: list[Run]) -> Run:
+    """Of one source: the least memory among those as good as the best; where none is as good in
+    all errors, the one whose worst factor is least."""
+
+    def worst(run: Run) -> float:
+        factors = [1.0]
+        for path in DECISIVE:
+            found = value(run, path)
+            best = min((v for v in (value(r, path) for r in runs) if v is not None), default=None)
+            if found is not None and best:
+                factors.append(found / best)
+        return max(factors)
+
+    def memory(run: Run) -> float:
+        return float(run["run"]["stream_memory_mb"])
+
+    good = [run for run in runs if worst(run) <= AS_GOOD]
+    return min(good, key=memory) if good else min(runs, key=worst)
+
+
+def value(run: Run, path: tuple[str, ...]) -> float | None:
+    return Measure("", path, "").of(run)

@@ -1,0 +1,192 @@
+"""Several sources under several settings: whole runs, one after the other or on a Ray cluster."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from infinitevggt_core.vggt import VGGT
+from infinitevggt_core.whole_file import whole_file
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.evaluation.frames import Source
+from infinitevggt_ros.evaluation.report import METRICS, write_files
+from infinitevggt_ros.evaluation.stream_run import StreamRun
+from infinitevggt_ros.settings import ModelSettings, Settings
+
+JOB = "job.json"
+WITHOUT_BUDGET = ("window", "full")
+"""Policies that total_budget means nothing to."""
+
+
+class SourceSpec(Protocol):
+    """Small and picklable; what a worker on another machine opens the source with."""
+
+    def open(self) -> Source: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: a source, settings, and the folder of its files."""
+
+    source: SourceSpec
+    settings: Settings
+    out: Path
+    result_bag: bool
+    threads: int = 0
+    """Processor threads; 0: PyTorch's choice."""
+
+    @property
+    def label(self) -> str:
+        """The setting, in a few words."""
+        memory = self.settings.memory
+        if memory.policy in WITHOUT_BUDGET:
+            return memory.policy
+        return f"{memory.policy} {memory.total_budget}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a snapshot or a finished run must agree with, to be gone on with."""
+        text = json.dumps(
+            {"source": repr(self.source), "settings": asdict(self.settings), "bag": self.result_bag}
+        )
+        identity: dict[str, Any] = json.loads(text)
+        return identity
+
+    def is_done(self) -> bool:
+        """Whether the folder holds this very run, finished. Raises CommandError for another's."""
+        try:
+            before = json.loads((self.out / JOB).read_text())
+        except FileNotFoundError:
+            return False
+        if before != self.identity:
+            raise CommandError(
+                f"{self.out} holds a run with other settings or of another source: choose another "
+                "--out, or add --overwrite"
+            )
+        return (self.out / METRICS).exists()
+
+    def begin(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.out / JOB) as partial:
+            partial.write_text(json.dumps(self.identity, indent=1))
+
+    def run(self, source: Source | None = None, interrupt: "Interrupt | None" = None) -> bool:
+        """Whether it was finished; what was done is kept either way."""
+        import torch
+        from tqdm import tqdm
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        if self.is_done():
+            return True
+        self.begin()
+        source = source or self.source.open()
+        model = loaded(self.settings.model)
+        work = StreamRun(
+            source,
+            self.settings,
+            model,
+            self.out,
+            result_bag=self.result_bag,
+            warn=lambda text: tqdm.write(f"warning: {text}"),
+        )
+        title = f"{source.name}, {self.label}"
+        with tqdm(total=source.frame_count, unit="frame", desc=title, disable=None) as bar:
+
+            def progress(done: int) -> None:
+                if bar.n == 0 < done - 1:
+                    bar.initial = done  # the rate is that of this process
+                bar.update(done - bar.n)
+
+            result = work.run(progress, interrupt.is_set if interrupt else lambda: False)
+        if result is None:
+            return False
+        write_files(result, source, self.settings, self.out)
+        work.forget_snapshot()
+        return True
+
+
+class Interrupt:
+    """The first Ctrl-C (or SIGTERM) lets the frame in hand finish, the second one does not."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._set:
+            raise KeyboardInterrupt
+        self._set = True
+
+
+@lru_cache(maxsize=1)
+def loaded(settings: ModelSettings) -> VGGT:
+    """One network for all runs that use it."""
+    from infinitevggt_ros.model_loading import load_model
+
+    try:
+        return load_model(settings)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def jobs_of(
+    specs: list[tuple[str, SourceSpec]],
+    settings: Settings,
+    policies: list[str],
+    budgets: list[int],
+    out: Path,
+    *,
+    result_bag: bool,
+    threads: int,
+) -> list[Job]:
+    """Every source under every setting; specs: names and sources. A single run has `out` itself."""
+    jobs = []
+    for name, spec in specs:
+        for policy in policies:
+            for budget in budgets[:1] if policy in WITHOUT_BUDGET else budgets:
+                try:
+                    memory = replace(settings.memory, policy=policy, total_budget=budget)
+                except ValueError as error:
+                    raise CommandError(str(error)) from error
+                job = Job(spec, replace(settings, memory=memory), out, result_bag, threads)
+                jobs.append(replace(job, out=out / f"{name}-{job.label.replace(' ', '-')}"))
+    return [replace(jobs[0], out=out)] if len(jobs) == 1 else jobs
+
+
+def run_here(jobs: list[Job], sources: dict[SourceSpec, Source]) -> bool:
+    """One after the other; False where the user ended it. sources: those that are open already."""
+    interrupt = Interrupt()
+    with interrupt.caught():
+        return all(job.run(sources.get(job.source), interrupt) for job in jobs)
+
+
+def run_on_ray(jobs: list[Job], address: str) -> bool:
+    """On the cluster, whole runs at a time; the folders must be on a disk that all machines see."""
+    try:
+        import ray
+    except ImportError as error:
+        raise CommandError("--ray needs Ray: pip install 'infinitevggt_ros[ray]'") from error
+    ray.init(address=address)
+    run = ray.remote(Job.run)
+    gpus = 1 if all(job.settings.model.device != "cpu" for job in jobs) else 0
+    options = {"num_gpus": gpus} if gpus and ray.cluster_resources().get("GPU") else {}
+    return all(ray.get([run.options(**options).remote(job) for job in jobs]))
