@@ -37,9 +37,13 @@ class CloudErrors:
 
 def align(cloud: Array, partners: Array, surface: Array) -> Array:
     """The cloud (N, 3) where its partners (N, 3) on the surface (M, 3) are, refined by ICP."""
+    return refine(Similarity.of(cloud, partners)(cloud), surface)
+
+
+def refine(placed: Array, surface: Array) -> Array:
+    """A cloud (N, 3) that lies near the surface (M, 3), moved onto it by ICP."""
     import small_gicp
 
-    placed = Similarity.of(cloud, partners)(cloud)
     found = small_gicp.align(
         surface,
         placed,

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infinitevggt_core.evaluation.cloud import align, cloud_errors, estimate_normals
+from infinitevggt_core.evaluation.cloud import align, cloud_errors, estimate_normals, refine
 from infinitevggt_core.evaluation.depth import ALIGNMENTS, DepthSample, spread
-from infinitevggt_core.evaluation.similarity import Array
-from infinitevggt_core.evaluation.trajectory import trajectory_errors
+from infinitevggt_core.evaluation.similarity import Array, Similarity
+from infinitevggt_core.evaluation.trajectory import camera_centers, trajectory_errors
 
 MOST_POINTS = 200_000
 """Of the cloud, over the whole stream."""
@@ -48,8 +48,10 @@ class StreamTally:
         self._poses.append(np.stack((found.camera_from_world, truth.camera_from_world)))
         if found.depth is not None and truth.depth is not None:
             self.depth.add(found.depth, truth.depth)
-        if found.points is not None and truth.points is not None:
-            pair = np.stack((found.points, truth.points)).reshape(2, -1, 3)
+        if found.points is not None:
+            unknown = np.full_like(found.points, np.nan)
+            true_points = unknown if truth.points is None else truth.points
+            pair = np.stack((found.points, true_points)).reshape(2, -1, 3)
             self._points.append(pair[:, spread(pair.shape[1], self._points_per_frame)])
 
     @property
@@ -60,10 +62,14 @@ class StreamTally:
     @property
     def points(self) -> Array:
         """(2, M, 3): points found, and their true partners; all are finite."""
-        if not self._points:
-            return np.empty((2, 0, 3))
-        points = np.concatenate(self._points, axis=1)
+        points = np.concatenate([np.empty((2, 0, 3)), *self._points], axis=1)
         return points[:, np.isfinite(points).all(axis=(0, 2))]
+
+    @property
+    def cloud(self) -> Array:
+        """(M, 3): points found, with partners or without; all are finite."""
+        points = np.concatenate([np.empty((0, 3)), *(pair[0] for pair in self._points)])
+        return np.asarray(points[np.isfinite(points).all(axis=1)])
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors that `load_state_dict` goes on from."""
@@ -88,7 +94,7 @@ def measures(tally: StreamTally, surface: Array | None = None) -> dict[str, Any]
     return {
         "trajectory": trajectory_measures(tally.poses),
         "depth": depth_measures(tally.depth),
-        "reconstruction": reconstruction_measures(tally.points, surface),
+        "reconstruction": reconstruction_measures(tally, surface),
     }
 
 
@@ -116,11 +122,16 @@ def depth_measures(sample: DepthSample) -> dict[str, Any] | None:
         return None
 
 
-def reconstruction_measures(points: Array, surface: Array | None) -> dict[str, Any] | None:
-    """points: (2, N, 3), found and true partners."""
-    cloud, partners = points
-    if len(cloud) < FEWEST_POINTS:
+def reconstruction_measures(tally: StreamTally, surface: Array | None) -> dict[str, Any] | None:
+    """Aligned by the points' partners; without such, by the cameras' centres."""
+    cloud, partners = tally.points
+    found, truth = tally.poses[:, known_poses(tally.poses)]
+    if len(cloud) >= FEWEST_POINTS:
+        surface = partners if surface is None else surface
+        placed = align(cloud, partners, surface)
+    elif surface is not None and len(found) >= FEWEST_POSES:
+        into_truth = Similarity.of(camera_centers(found), camera_centers(truth))
+        placed = refine(into_truth(tally.cloud), surface)
+    else:
         return None
-    surface = partners if surface is None else surface
-    placed = align(cloud, partners, surface)
     return asdict(cloud_errors(placed, surface, estimate_normals(surface)))

@@ -15,7 +15,14 @@ from typing import Any
 from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.worlds.config import LEVELS
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.commands.evaluate_bag import BAG_EXAMPLE, configure_bag, run_bags
+from infinitevggt_ros.commands.evaluate_bag import (
+    BAG_EXAMPLE,
+    DATASET_EXAMPLE,
+    configure_bag,
+    configure_dataset,
+    run_bags,
+    run_dataset,
+)
 from infinitevggt_ros.option_arguments import add_options, apply_options, image_size
 from infinitevggt_ros.settings import DEFAULT_CHECKPOINT
 
@@ -52,6 +59,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     configure_bag(bag)
     bag.set_defaults(run_kind=run_bags)
+    dataset = kinds.add_parser(
+        "dataset",
+        help="published data sets, as they lie on disk",
+        description="Stream a data set's sequences and leave figures, files and a page.",
+        epilog=f"example: {DATASET_EXAMPLE}",
+    )
+    configure_dataset(dataset)
+    dataset.set_defaults(run_kind=run_dataset)
     synthetic = kinds.add_parser(
         "synthetic",
         help="synthetic worlds",

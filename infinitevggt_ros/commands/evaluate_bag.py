@@ -17,6 +17,8 @@ BAG_EXAMPLE = (
     "infinitevggt evaluate bag run.mcap --out report --policy diversity,window "
     "--total-budget 100000,300000"
 )
+DATASET_EXAMPLE = "infinitevggt evaluate dataset 7scenes 7scenes/chess --stride 2 --frames 500"
+DATASETS = ("tum", "7scenes", "nrgbd", "bonn", "long3d", "kitti", "sintel")
 SWEPT = ("policy", "total_budget")
 
 
@@ -38,6 +40,16 @@ def configure_bag(parser: argparse.ArgumentParser) -> None:
     )
     add("--depth", default="", metavar="TOPIC", help="true depth images; default: found in the bag")
     add_run_arguments(parser, result_bag=True)
+
+
+def configure_dataset(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("dataset", choices=DATASETS, help="whose layout it has")
+    add("path", type=Path, help="folder of a sequence, or one above several")
+    add("--start", type=int, default=0, help="first frame (default: %(default)s)")
+    add("--stride", type=int, default=1, help="every N-th frame (default: %(default)s)")
+    add("--frames", type=int, default=0, help="at most; 0: all (default: %(default)s)")
+    add_run_arguments(parser, result_bag=False)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> None:
@@ -93,6 +105,18 @@ def run_bags(options: argparse.Namespace) -> int:
     if len(set(names)) < len(names):
         raise CommandError(f"two bags have one name ({', '.join(names)}): rename one")
     return run_all(list(zip(names, specs, strict=True)), options)
+
+
+def run_dataset(options: argparse.Namespace) -> int:
+    from infinitevggt_ros.evaluation.dataset_source import DatasetSpec, sequence_names
+
+    if options.start < 0 or options.stride < 1 or options.frames < 0:
+        raise CommandError("--start and --frames must be 0 or more, --stride 1 or more")
+    path = options.path.resolve()
+    selection = (options.start, options.stride, options.frames)
+    names = sequence_names(options.dataset, path)
+    specs = [(name, DatasetSpec(options.dataset, path, name, *selection)) for name in names]
+    return run_all(specs, options)
 
 
 def run_all(specs: "list[tuple[str, SourceSpec]]", options: argparse.Namespace) -> int:

@@ -1,0 +1,128 @@
+"""Reading the files of data sets; what is wrong with one is said in a line that names it."""
+
+from bisect import bisect_left
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[np.float64]
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class DatasetError(ValueError):
+    """Data that cannot be used; the message names the file and what is wrong with it."""
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB."""
+    return np.asarray(_opened(path).convert("RGB"))
+
+
+def read_depth_png(
+    path: Path, per_metre: float, unknown: tuple[int, ...] = (0,)
+) -> NDArray[np.float32]:
+    """(H, W) metres of a 16-bit PNG of `per_metre` steps a metre; 0 where it has an `unknown`."""
+    image = _opened(path)
+    if not image.mode.startswith("I"):
+        raise DatasetError(f"{path} is no 16-bit depth image: its mode is {image.mode}")
+    steps = np.asarray(image, dtype=np.float32)
+    return np.where(np.isin(steps, unknown), np.float32(0), steps / np.float32(per_metre))
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing") from error
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        raise DatasetError(f"{path} is damaged or truncated: {error}") from error
+    return image
+
+
+def read_lines(path: Path) -> list[str]:
+    """Without comments and empty lines."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def read_numbers(path: Path, columns: int) -> Array:
+    """(N, columns) of a text file."""
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            row = []
+        if len(row) != columns:
+            raise DatasetError(f"{path}, row {number}: {columns} numbers expected, got {line!r}")
+        rows.append(row)
+    if not rows:
+        raise DatasetError(f"{path} has no numbers")
+    return np.array(rows)
+
+
+def read_matrix(path: Path) -> Array:
+    """(4, 4) of a text file."""
+    matrix = read_numbers(path, 4)
+    if matrix.shape != (4, 4):
+        raise DatasetError(f"{path} is no 4 x 4 matrix: it has {len(matrix)} rows")
+    return matrix
+
+
+def stamp_ns(text: str, path: Path) -> int:
+    """A stamp in seconds, exactly: no float has nine digits after the point today."""
+    try:
+        return int(Decimal(text) * 10**9)
+    except InvalidOperation as error:
+        raise DatasetError(f"{path}: {text!r} is no stamp") from error
+
+
+def nearest(stamps_ns: list[int], wanted_ns: int, tolerance_ns: int) -> int | None:
+    """Index of the stamp nearest to `wanted_ns`; None if it is farther than the tolerance.
+    stamps_ns: in order."""
+    at = bisect_left(stamps_ns, wanted_ns)
+    around = [i for i in (at - 1, at) if 0 <= i < len(stamps_ns)]
+    best = min(around, key=lambda i: abs(stamps_ns[i] - wanted_ns), default=None)
+    return best if best is not None and abs(stamps_ns[best] - wanted_ns) <= tolerance_ns else None
+
+
+def camera_from_world(world_from_camera: Array) -> Array:
+    """(4, 4) or (3, 4) -> (3, 4); NaN where it is no rigid motion, as some data sets mark loss."""
+    rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
+    if not np.isfinite(world_from_camera[:3]).all():
+        return np.full((3, 4), np.nan)
+    return np.concatenate((rotation.T, -rotation.T @ position[:, None]), axis=1)
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> Array:
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def images_in(folder: Path) -> list[Path]:
+    """In the order of their names."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is missing")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DatasetError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def folders_with(path: Path, marker: str, layout: str) -> list[Path]:
+    """`path` itself, or the folders in it (or in those) that hold `marker`, a glob."""
+    for depth in ("", "*/", "*/*/"):
+        pattern = f"{depth}{marker}"
+        levels = marker.count("/") + 1
+        found = sorted({match.parents[levels - 1] for match in path.glob(pattern)})
+        if found:
+            return found
+    raise DatasetError(f"{path} holds no {marker}: expected {layout}")
