@@ -20,6 +20,7 @@ from infinitevggt_ros.evaluation.summary import (
     advice,
     cell,
     has_truth,
+    mean_figures,
     recommended,
 )
 
@@ -41,14 +42,18 @@ def write_page(out: Path, jobs: "list[Job]") -> list[Run]:
         folders = [job.out.name for job in jobs]
         listed = [{"folder": f, **run} for f, run in zip(folders, runs, strict=True)]
         with whole_file(out / METRICS) as partial:
-            partial.write_text(json.dumps({"runs": listed}, indent=1))
+            partial.write_text(json.dumps({"runs": listed, "means": mean_figures(runs)}, indent=1))
     shown = [shown_run(run, job.out) for run, job in zip(runs, jobs, strict=True)]
     for name in {run["name"] for run in runs}:
         group = [i for i, run in enumerate(runs) if run["name"] == name]
         if len(group) > 1 and has_truth([runs[i] for i in group]):
             best = recommended([runs[i] for i in group])
             shown[next(i for i in group if runs[i] is best)]["recommended"] = True
-    data = {"runs": shown, "advice": advice(runs), "measures": measure_columns()}
+    means = {
+        label: [m.shown(figures[m.title]) for m in MEASURES]
+        for label, figures in mean_figures(runs).items()
+    }
+    data = {"runs": shown, "means": means, "advice": advice(runs), "measures": measure_columns()}
     with whole_file(out / "index.html") as partial:
         partial.write_text(filled_in(data), encoding="utf-8")
     return runs

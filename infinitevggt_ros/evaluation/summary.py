@@ -15,13 +15,15 @@ class Measure:
     """Where metrics.json has it."""
     form: str
     lower_is_better: bool = True
-    factor: float = 1.0
 
     def of(self, run: Run) -> float | None:
         value: Any = run
         for key in self.path:
             value = value.get(key) if value else None
-        return None if value is None else self.factor * value
+        return None if value is None else float(value)
+
+    def shown(self, value: float | None) -> str:
+        return "-" if value is None else self.form.format(value)
 
 
 MEASURES = (
@@ -48,6 +50,8 @@ def summary(runs: list[Run]) -> str:
     rows = [["source", "setting", *(m.title for m in MEASURES)]]
     for run in runs:
         rows.append([run["name"], run["label"], *(cell(m, run) for m in MEASURES)])
+    for label, means in mean_figures(runs).items():
+        rows.append(["mean", label, *(m.shown(means[m.title]) for m in MEASURES)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in row)
@@ -56,9 +60,22 @@ def summary(runs: list[Run]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *advice(runs)])
 
 
+def mean_figures(runs: list[Run]) -> dict[str, dict[str, float | None]]:
+    """Of several sources, by setting and measure: the mean over those that have it."""
+    if len({run["name"] for run in runs}) < 2:
+        return {}
+    means: dict[str, dict[str, float | None]] = {}
+    for label in dict.fromkeys(run["label"] for run in runs):
+        of_label = [run for run in runs if run["label"] == label]
+        means[label] = {}
+        for measure in MEASURES:
+            values = [v for v in map(measure.of, of_label) if v is not None]
+            means[label][measure.title] = sum(values) / len(values) if values else None
+    return means
+
+
 def cell(measure: Measure, run: Run) -> str:
-    value = measure.of(run)
-    return "-" if value is None else measure.form.format(value)
+    return measure.shown(measure.of(run))
 
 
 def advice(runs: list[Run]) -> list[str]:

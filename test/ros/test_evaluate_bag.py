@@ -1,8 +1,11 @@
 """`infinitevggt evaluate bag`: bags of a synthetic world, whose truth is known."""
 
 import json
+import pickle
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
 from infinitevggt_ros.evaluation.journal import Journal
 from infinitevggt_ros.evaluation.stream_run import StreamRun
+from infinitevggt_ros.evaluation.summary import recommended
 from infinitevggt_ros.evaluation.sweep import jobs_of
 from infinitevggt_ros.settings import Settings
 
@@ -363,3 +367,65 @@ def test_a_bag_without_camera_images_is_refused(world_bag: Path, tmp_path: Path)
     bag = only(DEPTH, world_bag, tmp_path / "depth.mcap")
     with pytest.raises(CommandError, match="only depth images"):
         BagSource(BagSpec(bag))
+
+
+def test_on_a_cluster_whole_runs_are_the_unit(
+    world_bag: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster of one that, as Ray does, gets everything pickled."""
+    ran: list[str] = []
+
+    class Remote:
+        def __init__(self, function: Any) -> None:
+            self.function = function
+
+        def options(self, **_: Any) -> "Remote":
+            return self
+
+        def remote(self, job: Any) -> bool:
+            ran.append(job.label)
+            return bool(self.function(pickle.loads(pickle.dumps(job))))
+
+    ray = ModuleType("ray")
+    vars(ray).update(init=lambda address: None, remote=Remote, get=list, cluster_resources=dict)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    options = ["--out", tmp_path / "r", "--policy", "diversity,window", "--total-budget", "1500"]
+    assert evaluate(world_bag, *options, "--ray", "auto") == 0
+    assert ran == ["diversity 1500", "window"]
+    assert measured(tmp_path / "r/world-diversity-1500") == measured(whole_run)
+
+
+def test_without_ray_its_extra_is_named(
+    world_bag: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert evaluate(world_bag, "--out", tmp_path / "r", "--ray", "auto") == 1
+    assert "infinitevggt_ros[ray]" in capsys.readouterr().err
+
+
+def test_several_bags_have_a_mean(world_bag: Path, tmp_path: Path) -> None:
+    other = rewritten(world_bag, tmp_path / "other.mcap", {})
+    small = ["--no-result-bag", "--policy", "window"]
+    assert evaluate(world_bag, other, "--out", tmp_path / "r", *small) == 0
+    found = metrics(tmp_path / "r")
+    assert [run["name"] for run in found["runs"]] == ["world", "other"]
+    ate = [run["trajectory"]["sim3"]["ate_rmse"] for run in found["runs"]]
+    assert found["means"]["window"]["ATE m"] == pytest.approx(sum(ate) / 2)
+
+
+def test_the_setting_of_least_memory_among_the_good_ones_is_recommended() -> None:
+    def run(name: str, ate: float, absrel: float, memory: float) -> dict[str, Any]:
+        return {
+            "label": name,
+            "trajectory": {"sim3": {"ate_rmse": ate}},
+            "depth": {"scale": {"absrel": absrel}},
+            "run": {"stream_memory_mb": memory},
+        }
+
+    runs = [run("all", 0.10, 0.050, 90), run("half", 0.105, 0.054, 50), run("few", 0.2, 0.05, 9)]
+    assert recommended(runs)["label"] == "half"
+    # none is as good as the best in both: the least bad one
+    assert recommended([run("a", 0.1, 0.2, 5), run("b", 0.15, 0.1, 9)])["label"] == "b"

@@ -1,9 +1,9 @@
 """KITTI odometry and KITTI depth.
 
-odometry: sequences/00/image_2/000000.png, calib.txt (P2), times.txt; poses/00.txt (12 numbers a row,
-          camera 0 in the world; sequences 11 to 21 have none)
-depth:    DRIVE_sync/image_02/data/*.png, DRIVE_sync/proj_depth/groundtruth/image_02/*.png (16 bit,
-          256 steps a metre; 0: not known)
+odometry: sequences/00/image_2/000000.png, calib.txt (P2), times.txt; poses/00.txt (12 numbers a
+          row, camera 0 in the world; sequences 11 to 21 have none)
+depth:    DRIVE_sync/image_02/data/*.png and DRIVE_sync/proj_depth/groundtruth/image_02/*.png, of 16
+          bits, 256 steps a metre; 0: not known
 """
 
 from functools import partial

@@ -112,6 +112,12 @@ function compare() {
     row.addEventListener("click", () => select(number));
     body.append(row);
   });
+  for (const [label, cells] of Object.entries(DATA.means)) {
+    const row = document.createElement("tr");
+    row.className = "mean";
+    row.append(html("td", `mean: ${label}`), ...cells.map(text => html("td", text)));
+    body.append(row);
+  }
   const top = document.createElement("thead");
   top.append(head);
   at("table").replaceChildren(top, body);
