@@ -44,7 +44,7 @@ def map_from_above(
         column = WIDTH / 2 - (places[:, 1] - middle[1]) * scale
         return np.stack((row, column), axis=1).round().astype(np.int64)
 
-    size = int(np.clip(round(1.5 * scale * _gap(points)), 2, 14))
+    size = int(np.clip(round(scale * _gap(points)), 2, 14))
     _splat(picture, pixels(points), (np.clip(colors, 0, 1) * 255).astype(np.uint8), size)
     line = pixels(path)[:, ::-1].astype(np.int32)
     cv2.polylines(picture, [line], False, (12, 14, 18), 7, cv2.LINE_AA)
@@ -64,9 +64,9 @@ def _splat(picture: Pixels, places: NDArray[np.int64], colors: Pixels, size: int
 
 
 def _gap(points: NDArray[np.float32]) -> float:
-    """Distance between neighbours in the picture."""
-    sample = points[:: max(1, len(points) // 2000), :2]
-    return float(np.median(cKDTree(points[:, :2]).query(sample, k=5)[0][:, -1]))
+    """Distance between neighbours."""
+    sample = points[:: max(1, len(points) // 2000)]
+    return float(np.median(cKDTree(points).query(sample, k=5)[0][:, -1]))
 
 
 def depth_colors(depth: NDArray[np.float32], low: float, high: float, name: str) -> Pixels:

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from infinitevggt_core.evaluation.datasets import READERS
 from infinitevggt_core.worlds import World
 from infinitevggt_ros import cli
+from infinitevggt_ros.commands.evaluate_bag import DATASETS
 
 SEED, FRAMES, HEIGHT, WIDTH = 10_007, 10, 84, 112
 
@@ -77,3 +79,7 @@ def test_a_missing_folder_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err.strip()
     assert "training/final" in said
     assert "\n" not in said
+
+
+def test_every_reader_has_its_name_on_the_command_line() -> None:
+    assert set(DATASETS) == set(READERS)

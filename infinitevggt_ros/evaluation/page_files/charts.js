@@ -1,4 +1,4 @@
-// Charts as SVG. A series is {name, x, y, color, width, dots, dash, labels}.
+// Charts as SVG. A series is {name, x, y, color, width, dots, dash}.
 const COLORS = ["#d9480f", "#1c7ed6", "#2b8a3e", "#9c36b5", "#e67700", "#0b7285", "#c2255c", "#5f3dc4"];
 
 function element(name, attributes, ...children) {
@@ -60,7 +60,6 @@ function chart(place, series, options = {}) {
 function drawSeries(svg, s, px, py) {
   if (s.dots) s.x.forEach((x, i) => {
     svg.append(element("circle", { cx: px(x), cy: py(s.y[i]), r: s.dots, fill: s.color, stroke: "#fff", "stroke-width": 1.5 }));
-    if (s.labels) svg.append(element("text", { class: "mark", x: px(x), y: py(s.y[i]) - 11, "text-anchor": "middle" }, s.labels[i]));
   });
   else svg.append(element("polyline", {
     points: s.x.map((x, i) => `${px(x).toFixed(1)},${py(s.y[i]).toFixed(1)}`).join(" "), fill: "none", stroke: s.color,

@@ -108,7 +108,10 @@ function compare() {
   });
   DATA.runs.forEach((run, number) => {
     const row = document.createElement("tr");
-    row.append(html("td", (run.recommended ? "★ " : "") + titleOf(run)), ...run.cells.map((text, i) => html("td", text, run.values[i] === best[i] && sources.size === 1 ? "best" : "")));
+    const name = html("td", titleOf(run) + (run.recommended ? " ★" : "")), mark = html("span", "", "mark");
+    mark.style.background = COLORS[number % COLORS.length];
+    name.prepend(mark);
+    row.append(name, ...run.cells.map((text, i) => html("td", text, run.values[i] === best[i] && sources.size === 1 ? "best" : "")));
     row.addEventListener("click", () => select(number));
     body.append(row);
   });
@@ -134,7 +137,7 @@ function tradeoffs() {
     if (!runs.length) continue;
     const place = document.createElement("div");
     at("tradeoffs").append(place);
-    const dots = runs.map(({ run, i }) => ({ x: [run.values[memory]], y: [run.values[index(name)]], color: COLORS[i % COLORS.length], dots: 7, labels: [run.label.replace(/\d{4,}/, short)] }));
+    const dots = runs.map(({ run, i }) => ({ x: [run.values[memory]], y: [run.values[index(name)]], color: COLORS[i % COLORS.length], dots: 7 }));
     chart(place, dots, { zero: true, zeroX: true, width: 440, height: 270, xlabel: "stream memory (MB)", ylabel: label });
   }
 }
