@@ -16,7 +16,7 @@ from infinitevggt_core.ply import read_ply_points
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
 from infinitevggt_ros.messages import camera_info
-from infinitevggt_ros.worker import DEFAULT_FRAME
+from infinitevggt_ros.stream import DEFAULT_FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class DatasetSource:
     def __init__(self, spec: DatasetSpec) -> None:
         self._sequence = self._opened(spec)
         self.name = spec.sequence
+        self.topic = "/camera/image_raw"
         self.frame_count = len(self._sequence.frames)
         self.farthest_m = self._sequence.farthest_m
         self.calibration = self._calibration()
