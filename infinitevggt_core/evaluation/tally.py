@@ -103,8 +103,12 @@ def trajectory_measures(poses: Array) -> dict[str, Any] | None:
     found, truth = poses[:, known_poses(poses)]
     if len(found) < FEWEST_POSES:
         return None
+    still = np.broadcast_to(np.eye(3, 4), truth.shape)
     return {
         "poses": len(found),
+        "ate_rmse_standing": trajectory_errors(
+            still, truth
+        ).ate_rmse,  # of a camera that never moves
         "sim3": asdict(trajectory_errors(found, truth)),
         "se3": asdict(trajectory_errors(found, truth, scaled=False)),
     }

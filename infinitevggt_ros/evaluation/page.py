@@ -18,8 +18,8 @@ from infinitevggt_ros.evaluation.summary import (
     MEASURES,
     Run,
     advice,
+    can_recommend,
     cell,
-    has_truth,
     mean_figures,
     recommended,
 )
@@ -46,7 +46,7 @@ def write_page(out: Path, jobs: "list[Job]") -> list[Run]:
     shown = [shown_run(run, job.out) for run, job in zip(runs, jobs, strict=True)]
     for name in {run["name"] for run in runs}:
         group = [i for i, run in enumerate(runs) if run["name"] == name]
-        if len(group) > 1 and has_truth([runs[i] for i in group]):
+        if len(group) > 1 and can_recommend([runs[i] for i in group]):
             best = recommended([runs[i] for i in group])
             shown[next(i for i in group if runs[i] is best)]["recommended"] = True
     means = {

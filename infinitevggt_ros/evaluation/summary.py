@@ -45,6 +45,12 @@ DECISIVE = (("trajectory", "sim3", "ate_rmse"), ("depth", "scale", "absrel"))
 """Errors that a setting must be as good in as the best, to be recommended."""
 
 
+STANDING = ("trajectory", "ate_rmse_standing")
+MOST_OF_STANDING = 0.5
+"""A path whose error is more than this share of that of no path is useless, and no setting of such
+paths is recommended."""
+
+
 def summary(runs: list[Run]) -> str:
     """A table, one row a run, and the recommendation of each source that has a choice."""
     rows = [["source", "setting", *(m.title for m in MEASURES)]]
@@ -83,11 +89,33 @@ def advice(runs: list[Run]) -> list[str]:
     names = dict.fromkeys(run["name"] for run in runs)
     groups = {name: [run for run in runs if run["name"] == name] for name in names}
     return [
-        f"{name}: {recommended(group)['label']} needs the least memory of the settings whose "
-        f"errors are within {100 * (AS_GOOD - 1):.0f} % of the best"
+        recommendation(name, group)
         for name, group in groups.items()
         if len(group) > 1 and has_truth(group)
     ]
+
+
+def recommendation(name: str, runs: list[Run]) -> str:
+    """In words, for the settings of one source."""
+    if not any(follows(run) for run in runs):
+        standing = value(runs[0], STANDING)
+        return (
+            f"{name}: no setting follows the camera; standing still would err by {standing:.3f} m"
+        )
+    return (
+        f"{name}: {recommended(runs)['label']} needs the least memory of the settings whose errors "
+        f"are within {100 * (AS_GOOD - 1):.0f} % of the best"
+    )
+
+
+def can_recommend(runs: list[Run]) -> bool:
+    return has_truth(runs) and any(map(follows, runs))
+
+
+def follows(run: Run) -> bool:
+    """Whether the path is worth more than none; without a true one nobody can tell."""
+    standing, found = value(run, STANDING), value(run, DECISIVE[0])
+    return standing is None or found is None or found < MOST_OF_STANDING * standing
 
 
 def has_truth(runs: list[Run]) -> bool:

@@ -24,7 +24,7 @@ from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
 from infinitevggt_ros.evaluation.journal import Journal
 from infinitevggt_ros.evaluation.stream_run import StreamRun
-from infinitevggt_ros.evaluation.summary import recommended
+from infinitevggt_ros.evaluation.summary import advice, recommended
 from infinitevggt_ros.evaluation.sweep import jobs_of
 from infinitevggt_ros.settings import Settings
 
@@ -427,5 +427,13 @@ def test_the_setting_of_least_memory_among_the_good_ones_is_recommended() -> Non
 
     runs = [run("all", 0.10, 0.050, 90), run("half", 0.105, 0.054, 50), run("few", 0.2, 0.05, 9)]
     assert recommended(runs)["label"] == "half"
+    # paths hardly better than none are not to be chosen from
+    for useless in runs:
+        useless["name"], useless["trajectory"]["ate_rmse_standing"] = "room", 0.15
+    assert advice(runs) == [
+        "room: no setting follows the camera; standing still would err by 0.150 m"
+    ]
+    runs[0]["trajectory"]["ate_rmse_standing"] = 0.25
+    assert "half needs" in advice(runs)[0]
     # none is as good as the best in both: the least bad one
     assert recommended([run("a", 0.1, 0.2, 5), run("b", 0.15, 0.1, 9)])["label"] == "b"

@@ -10,7 +10,7 @@ function tiles(run) {
   const { trajectory, depth, reconstruction, run: load } = run.metrics, found = [];
   const add = (value, unit, name, note) => value == null || found.push([value, unit, name, note]);
   if (trajectory) {
-    add(trajectory.sim3.ate_rmse.toFixed(3), "m", "ATE", `${trajectory.sim3.ate_percent.toFixed(2)} % of ${trajectory.sim3.path_length.toFixed(1)} m`);
+    add(trajectory.sim3.ate_rmse.toFixed(3), "m", "ATE", `standing still: ${trajectory.ate_rmse_standing.toFixed(3)} m`);
     add(trajectory.sim3.rotation_deg_median.toFixed(2), "°", "rotation error", `median; max ${trajectory.sim3.rotation_deg_max.toFixed(1)}°`);
   }
   if (depth) {
