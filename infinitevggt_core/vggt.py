@@ -41,9 +41,10 @@ class VGGT(nn.Module):
 
     def cast(self, dtype: torch.dtype) -> "VGGT":
         """Compute in `dtype`; camera and track head in fp32: poses and pixels need more digits than
-        bf16 has."""
-        for part in (self.aggregator, self.depth_head, self.point_head):
-            part.to(dtype)
+        bf16 has. Convolutions are given the layout in which they are fast."""
+        self.aggregator.to(dtype)
+        for head in (self.depth_head, self.point_head):
+            nn.utils.convert_conv2d_weight_memory_format(head.to(dtype), torch.channels_last)
         return self
 
     def forward(
