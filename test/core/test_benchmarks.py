@@ -9,10 +9,13 @@ import pytest
 import torch
 from core_samples import EVICTING, SMALL, SMALLEST, TOKENS, small_frames
 
-from benchmarks import stream
+from benchmarks import quality, stream
 from benchmarks.clock import Clock, StageClock
 from benchmarks.naive_session import NaiveSession
 from infinitevggt_core import VGGT, StreamSession
+from infinitevggt_core.config import UNLIMITED
+from infinitevggt_core.evaluation import synthetic_world
+from infinitevggt_core.memory import POLICIES, token_policy
 
 TOLERANCE = 1e-5
 
@@ -73,3 +76,41 @@ def test_a_run_goes_on_where_another_ended(tmp_path: Path, monkeypatch: pytest.M
     assert results["length"]["figures"][1]["value"] == 1, "bytes"
     assert "naive / ours, time" in (tmp_path / "stream.md").read_text()
     assert (tmp_path / "stream.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_worlds_are_added_to_a_comparison_of_the_same_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic_world, "SURFACE_POINTS", 2000)
+    fixed = ["quality", "--out", str(tmp_path), "--level", "easy", "--policies", "window", "full"]
+    fixed += ["--budgets", "4", "--frames"]
+    for seed in ("10000", "10001"):
+        monkeypatch.setattr(sys, "argv", [*fixed, "6", "--seeds", seed])
+        assert quality.main() == 0
+    results = json.loads((tmp_path / "quality.json").read_text())
+    assert list(results["worlds"]) == ["10000", "10001"]
+    window, everything = results["worlds"]["10001"]
+    assert (window["name"], everything["name"]) == ("window", "full")
+    assert 0 < window["memory_mb"] < everything["memory_mb"]
+    assert window["ate_percent"] != everything["ate_percent"]
+    mean = sum(rows[0]["ate_percent"] for rows in results["worlds"].values()) / 2
+    assert f"| window | 4 | {mean:.2f} |" in (tmp_path / "quality.md").read_text()
+    assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(sys, "argv", [*fixed, "7"])
+    with pytest.raises(SystemExit, match="other settings"):
+        quality.main()
+    monkeypatch.setattr(sys, "argv", [*fixed, "6", "--seeds", "5"])
+    with pytest.raises(SystemExit):
+        quality.main()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("held", [4, 5, 40])
+def test_each_policy_is_compared_at_the_same_tokens(policy: str, held: int) -> None:
+    variant = quality.Variant(policy, held, "auto", "fp32")
+    memory, layers, tokens = variant.memory(6 * TOKENS), 6, TOKENS
+    memory.check_budget(layers, tokens)
+    own = token_policy(memory)
+    anchors = memory.anchor_frames + own.most_own_anchors
+    want = UNLIMITED if policy == "full" else held * 6 * TOKENS
+    assert own.wanted(layers, anchors, tokens) == want
