@@ -106,7 +106,7 @@ class StreamRecord:
         found, truth = self._tally.poses
         cloud, seen = self._tally.points
         surface, normals = (as_array(x) for x in self.world.surface(SURFACE_POINTS))
-        in_view = cKDTree(seen).query(surface)[0] < SEEN_M
+        in_view = cKDTree(seen).query(surface, distance_upper_bound=SEEN_M)[0] < SEEN_M
         surface, normals = surface[in_view], normals[in_view]
         path, depth = trajectory_errors(found, truth), self._tally.depth.errors()
         return {
