@@ -2,7 +2,7 @@
 
 small      21 M parameters, 112x154, 20 frames per layer, fp32: naive against ours
 eviction   the same network: each policy against window holding as many tokens
-length     the same network: frame 5,000 against frame 200
+length     the same network: frame 5,000, or --old, against frame 200
 budgets    the same network: naive against ours over the budget
 full       full size, 392x518, 2 frames per layer, fp32: naive against ours
 user       the same: naive with all heads in fp32 against ours with depth and camera in bf16
@@ -46,6 +46,7 @@ def main() -> int:
     add("--device", default="cpu", help="(default: %(default)s)")
     add("--threads", type=int, default=torch.get_num_threads(), help="processor threads")
     add("--frames", type=int, default=60, help="timed frames (default: %(default)s)")
+    add("--old", type=int, default=5000, help="frames of the long stream (default: %(default)s)")
     add(
         "--clock",
         choices=CLOCKS,
@@ -62,7 +63,8 @@ def main() -> int:
         parser.error("--frames must be 20 or more: cases take as few as a tenth of them")
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    bench = Bench(device, Clock(options.clock, device), options.frames, options.dry)
+    clock = Clock(options.clock, device)
+    bench = Bench(device, clock, options.frames, options.old, options.dry)
     options.out.mkdir(parents=True, exist_ok=True)
     record = options.out / "stream.json"
     results = json.loads(record.read_text()) if record.exists() else {}

@@ -37,7 +37,7 @@ FEW = 4
 FRAMES_PER_LAYER = 20
 BUDGETS = (2, 5, 10, 20, 40)
 """Frames per layer."""
-YOUNG, OLD = 200, 5000
+YOUNG = 200
 CURVE_BLOCK = 25
 """Frames that a point of a curve is the median of."""
 SETTLING = 2
@@ -54,6 +54,8 @@ class Bench:
     clock: Clock
     frames: int
     """Timed frames of the small network; the full one takes fewer on the CPU."""
+    old: int
+    """Frames of the long stream."""
     dry: bool
     """A few frames of the smallest network: does it run?"""
 
@@ -145,7 +147,8 @@ def length(bench: Bench) -> dict[str, Any]:
     """A young session beside the old one, so that both see the same machine."""
     model, held = bench.network(SMALL), bench.few(FRAMES_PER_LAYER)
     budget = held * bench.tokens(model, SMALL_SIZE)
-    images, young_at, old_at = bench.images(SMALL_SIZE), bench.few(YOUNG), 2 * bench.few(OLD // 2)
+    young_at, old_at = bench.few(YOUNG), 2 * bench.few(bench.old // 2)
+    images = bench.images(SMALL_SIZE)
     memory = MemoryConfig(total_budget=budget, camera_frames=young_at // 2)
     young, old = (StreamSession(model, memory) for _ in range(2))
     growing = StreamSession(model, MemoryConfig(policy="full"))
