@@ -2,6 +2,7 @@
 its output goes to OUT/<stage>.log, and what is worth keeping is copied to OUT.
 
 worlds    how fast worlds are rendered there
+stream    the full-size network and its memory beside a naive session: time and bytes
 train     goes on with RUN if it is there, else from the shipped checkpoint; last.safetensors
 evaluate  the checkpoint of RUN, or else the shipped one, in fp32 and in bf16, on validation worlds
 
@@ -49,6 +50,13 @@ def worlds(options: argparse.Namespace) -> bool:
     return python(options, "worlds", "-m", "benchmarks.worlds", *arguments)
 
 
+def stream(options: argparse.Namespace) -> bool:
+    arguments = ["--device", options.device, "--cases", "gpu_25k,gpu_50k"]
+    arguments += ["--dry"] if options.small else []
+    out = str(options.out / "stream")
+    return python(options, "stream", "-m", "benchmarks.stream", "--out", out, *arguments)
+
+
 def train(options: argparse.Namespace) -> bool:
     """Leaves a minute for the last checkpoint, and what the other stages take."""
     minutes = (options.deadline - time.monotonic()) / 60 - 1 - 2 * ("evaluate" in options.stages)
@@ -89,6 +97,7 @@ TRAINING = (
 )
 STAGES: dict[str, Callable[[argparse.Namespace], bool]] = {
     "worlds": worlds,
+    "stream": stream,
     "train": train,
     "evaluate": evaluate,
 }
