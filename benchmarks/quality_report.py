@@ -67,8 +67,7 @@ def write_picture(results: dict[str, Any], path: Path) -> None:
             axes.plot(megabytes, errors, "o-", color=f"C{index}", label=name)
         axes.set_title(COLUMNS[key][0])
         axes.set_xlabel("MB held")
-        axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.grid(alpha=0.3)
     axes.legend()
     with whole_file(path) as partial:
