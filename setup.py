@@ -17,7 +17,16 @@ from setuptools.command.build_ext import build_ext
 
 NAME = "infinitevggt_ros"
 HERE = Path(__file__).resolve().parent
-CMAKE_SOURCES = ["CMakeLists.txt", "package.xml", "setup.cfg", "cmake", "msg", "launch", "config"]
+CMAKE_SOURCES = [
+    "CMakeLists.txt",
+    "package.xml",
+    "setup.cfg",
+    "cmake",
+    "msg",
+    "srv",
+    "launch",
+    "config",
+]
 CMAKE_SOURCES += [NAME, "infinitevggt_core", "pip"]
 OVERLAY_INTERFACES = ["tf2_msgs"]
 OVERLAY_PYTHON = ["cv_bridge", "sensor_msgs_py", "tf2_ros"]

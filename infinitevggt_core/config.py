@@ -141,6 +141,48 @@ class MapConfig:
     pixel_stride: int = option(
         2, "every n-th pixel in both directions is used", unit="px", low=1, high=64
     )
+    max_range: float = option(
+        0.0,
+        "points further than this from the camera stay out; 0: none",
+        unit="stream unit",
+        low=0.0,
+        high=1e6,
+    )
+    sky_ratio: float = option(
+        20.0,
+        "what is deeper than this times the median depth of its image is sky and stays out",
+        low=1.0,
+        high=1e6,
+    )
+    radius: float = option(
+        0.0,
+        "points further than this from the camera are forgotten; 0: none",
+        unit="stream unit",
+        low=0.0,
+        high=1e6,
+    )
+    max_age: int = option(
+        0,
+        "points unseen for this many frames are forgotten; 0: none",
+        unit="frames",
+        low=0,
+        high=1_000_000_000,
+    )
+    thin_after: int = option(
+        3,
+        "a point that is seen through this often, and not seen in between, is a ghost and is "
+        "forgotten; 0: none",
+        unit="times",
+        low=0,
+        high=100,
+    )
+    thin_margin: float = option(
+        0.1,
+        "a point is seen through when it stands before the surface behind it by more than this "
+        "share of its depth",
+        low=0.0,
+        high=0.9,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

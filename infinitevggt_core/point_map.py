@@ -1,5 +1,6 @@
 """The fused point cloud of a stream, bounded: a hash table of voxels of fixed size."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.config import MapConfig
+from infinitevggt_core.view import View
 
 PROBES = 8
 """Slots a voxel may stand in. With half of all slots free, 0.4 % of new voxels find none and wait
@@ -15,6 +17,10 @@ EMPTY = -1
 KEY_BITS = 21
 KEPT_SHARE = 0.9
 """A full map forgets down to this share of its most, so that it does not forget every frame."""
+SWEEPS = 16
+"""Frames in which every voxel is looked at once, whether it is to be forgotten."""
+MOST_MISSES = 127
+PARTS = "keys", "weights", "confidences", "values", "seen", "misses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +32,14 @@ class PointCloud:
     colors: Tensor
     """[N, 3] float32, RGB in [0, 1]."""
     confidences: Tensor
-    """[N] float32, above 1: the highest seen in the voxel."""
+    """[N] float32, above 1: the highest seen in the voxel; 0 in an update: it is gone."""
+    voxels: Tensor
+    """[N] int64, what tells them apart: an update of a voxel replaces what was known of it."""
 
 
 class PointMap:
-    """Averages the points of a voxel, weighted by confidence; forgets the voxels longest unseen."""
+    """Averages the points of a voxel, weighted by confidence; forgets the voxels longest unseen,
+    and those that are seen through."""
 
     def __init__(self, config: MapConfig | None = None) -> None:
         self.config = config or MapConfig()
@@ -44,6 +53,8 @@ class PointMap:
         self._confidences = torch.zeros(slots)
         self._values = torch.zeros(slots, 6)  # x y z r g b
         self._seen = torch.zeros(slots, dtype=torch.int32)
+        self._misses = torch.zeros(slots, dtype=torch.int8)
+        self._changed = torch.zeros(slots, dtype=torch.bool)
         self._count = 0
         self._time = 0
 
@@ -53,7 +64,7 @@ class PointMap:
     @property
     def nbytes(self) -> int:
         """Bytes held; the same from the first point on."""
-        return sum(part.nbytes for part in self._parts().values())
+        return sum(part.nbytes for part in (*self._parts().values(), self._changed))
 
     def configure(self, config: MapConfig) -> None:
         """Take over new settings; another voxel size or capacity starts an empty map."""
@@ -64,45 +75,22 @@ class PointMap:
         else:  # made whole before anything changes: it may not fit into memory
             self.__dict__.update(vars(PointMap(config)))
 
-    def cloud(self) -> PointCloud:
-        """All points, a copy."""
-        held = self._keys != EMPTY
-        values = self._values[held]
-        return PointCloud(values[:, :3], values[:, 3:], self._confidences[held])
-
-    def state_dict(self) -> dict[str, Any]:
-        """A snapshot: the voxels held and the slots they stand in."""
+    def cloud(self, most: int = 0) -> PointCloud:
+        """All points, a copy; if they are more than `most` (0: any number), an even choice of so
+        many."""
         held = (self._keys != EMPTY).nonzero()[:, 0]
-        parts = {name: part[held].clone() for name, part in self._parts().items()}
-        return {"slots": len(self._keys), "held": held, "time": self._time, **parts}
+        if 0 < most < len(held):  # hashing has mixed them
+            held = held[torch.arange(most) * len(held) // most]
+        return self._at(held)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot of a map of the same settings. Raises ValueError for another."""
-        self.reset()
-        if state["slots"] != len(self._keys):
-            raise ValueError(
-                f"the snapshot is of a map of {state['slots']} slots, this has {len(self._keys)}: "
-                "max_points is another"
-            )
-        for name, part in self._parts().items():
-            part[state["held"]] = state[name]
-        self._count, self._time = len(state["held"]), state["time"]
-
-    def _parts(self) -> dict[str, Tensor]:
-        """What is known of each slot."""
-        return {
-            "keys": self._keys,
-            "weights": self._weights,
-            "confidences": self._confidences,
-            "values": self._values,
-            "seen": self._seen,
-        }
-
-    def insert(self, points: Tensor, colors: Tensor, confidences: Tensor) -> int:
+    def insert(
+        self, points: Tensor, colors: Tensor, confidences: Tensor, view: View | None = None
+    ) -> int:
         """Fuse one frame; returns how many points were used.
 
-        points: [H, W, 3] world. colors: [3, H, W] in [0, 1]. confidences: [H, W]. Points that are
-        not finite, or not confident enough for the settings, stay out.
+        points: [H, W, 3] world. colors: [3, H, W] in [0, 1]. confidences: [H, W]. view: what the
+        frame saw; without it nothing is known to be sky, far or seen through. Points that are not
+        finite, or not confident enough for the settings, stay out.
         """
         step = self.config.pixel_stride
         positions = points[::step, ::step].reshape(-1, 3).cpu().float()
@@ -112,13 +100,64 @@ class PointMap:
         voxels = (positions / self.config.voxel_size).floor()
         usable = values.isfinite().all(-1) & weights.isfinite()
         usable &= (voxels.abs() < 1 << KEY_BITS - 1).all(-1)
+        if view is not None:
+            usable &= ~self._too_far(view, positions)
         self._time += 1
         if usable.any():
-            least = torch.quantile(weights[usable], 1 - self.config.keep_fraction)
+            least = _fraction_from(weights[usable], self.config.keep_fraction)
             usable &= weights >= least.clamp(min=self.config.min_confidence)
         if usable.any():
             self._fuse(_pack(voxels[usable].long()), values[usable], weights[usable])
+        self._sweep(view)
         return int(usable.sum())
+
+    def changes(self, most: int) -> PointCloud:
+        """At most so many of the voxels that changed and have not been handed out since; those
+        that are gone have confidence 0."""
+        slots = self._changed.nonzero()[:most, 0]
+        self._changed[slots] = False
+        return self._at(slots)
+
+    def hand_out_again(self) -> None:
+        """Every point counts as changed: somebody is there who knows none."""
+        self._changed |= self._keys != EMPTY
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot: plain numbers and tensors, only of what is held."""
+        held = (self._keys != EMPTY).nonzero()[:, 0]
+        parts = {name: part[held] for name, part in self._parts().items()}
+        size = (self.config.voxel_size, self.config.max_points)
+        return {"size": size, "time": self._time, "slots": held, **parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a snapshot. Raises ValueError, and changes nothing, if it is of other voxels or
+        another capacity."""
+        size = (self.config.voxel_size, self.config.max_points)
+        if tuple(state["size"]) != size:
+            raise ValueError(
+                f"the map was saved with voxel_size, max_points {tuple(state['size'])}, this one "
+                f"has {size}"
+            )
+        self.reset()
+        for name, part in self._parts().items():
+            part[state["slots"]] = state[name]
+        self._count, self._time = len(state["slots"]), state["time"]
+        self.hand_out_again()
+
+    def _parts(self) -> dict[str, Tensor]:
+        return {name: getattr(self, f"_{name}") for name in PARTS}
+
+    def _at(self, slots: Tensor) -> PointCloud:
+        values = self._values[slots]
+        return PointCloud(values[:, :3], values[:, 3:], self._confidences[slots], slots)
+
+    def _too_far(self, view: View, positions: Tensor) -> Tensor:
+        """[N]: points of the strided image that are sky, or out of range."""
+        step = self.config.pixel_stride
+        far = view.sky(self.config.sky_ratio)[::step, ::step].reshape(-1)
+        if self.config.max_range > 0:
+            far = far | (view.distances(positions) > self.config.max_range)
+        return far
 
     def _fuse(self, keys: Tensor, values: Tensor, weights: Tensor) -> None:
         """Add points to their voxels: keys [N], values [N, 6], weights [N]."""
@@ -137,25 +176,33 @@ class PointMap:
         self._weights[slots], self._values[slots] = old + total, merged
         self._confidences[slots] = best.maximum(self._confidences[slots])
         self._seen[slots] = self._time
+        self._misses[slots] = 0
+        self._changed[slots] = True
         if self._count > self.config.max_points:
-            self._forget(self._count - max(1, int(KEPT_SHARE * self.config.max_points)))
+            self._forget_oldest(self._count - max(1, int(KEPT_SHARE * self.config.max_points)))
 
     def _find(self, keys: Tensor) -> Tensor:
         """The slot of each key, EMPTY where it has none."""
         slots = torch.full_like(keys, EMPTY)
+        open_ = torch.arange(len(keys))  # those not found yet
         for probe in range(PROBES):
-            at = self._probe(keys, probe)
-            slots = torch.where(self._keys[at] == keys, at, slots)
+            at = self._probe(keys[open_], probe)
+            found = self._keys[at] == keys[open_]
+            slots[open_[found]] = at[found]
+            open_ = open_[~found]
         return slots
 
     def _claim(self, keys: Tensor) -> Tensor:
         """A free slot for each of the distinct new keys, EMPTY where all its probes are taken."""
         slots = torch.full_like(keys, EMPTY)
+        open_ = torch.arange(len(keys))  # those without a slot yet
         for probe in range(PROBES):
-            at = self._probe(keys, probe)
-            wants = (slots == EMPTY) & (self._keys[at] == EMPTY)
-            self._keys[at[wants]] = keys[wants]  # of several that want one slot, one is written
-            slots = torch.where(wants & (self._keys[at] == keys), at, slots)
+            at, wanted = self._probe(keys[open_], probe), keys[open_]
+            free = self._keys[at] == EMPTY
+            self._keys[at[free]] = wanted[free]  # of several that want one slot, one is written
+            got = free & (self._keys[at] == wanted)
+            slots[open_[got]] = at[got]
+            open_ = open_[~got]
         return slots
 
     def _probe(self, keys: Tensor, probe: int) -> Tensor:
@@ -164,13 +211,45 @@ class PointMap:
         mixed = (mixed ^ mixed >> 27) * 0x1B873593
         return ((mixed >> 20) + probe * (mixed >> 41 | 1)) & len(self._keys) - 1
 
-    def _forget(self, count: int) -> None:
+    def _sweep(self, view: View | None) -> None:
+        """Look at the next part of the table for what is too old, too far, or seen through."""
+        config = self.config
+        stride = len(self._keys) // min(SWEEPS, len(self._keys))
+        first = self._time * stride % len(self._keys)
+        held = first + (self._keys[first : first + stride] != EMPTY).nonzero()[:, 0]
+        gone = torch.zeros(len(held), dtype=torch.bool)
+        if config.max_age > 0:
+            gone |= self._time - self._seen[held] > config.max_age
+        if view is not None and config.radius > 0:
+            gone |= view.distances(self._values[held, :3]) > config.radius
+        if view is not None and config.thin_after > 0:
+            through = view.sees_through(self._values[held, :3], config.thin_margin)
+            missed = held[through & (self._seen[held] != self._time)]
+            self._misses[missed] = (self._misses[missed] + 1).clamp(max=MOST_MISSES - 1)
+            gone |= self._misses[held] >= config.thin_after
+        self._release(held[gone])
+
+    def _forget_oldest(self, count: int) -> None:
         held = (self._keys != EMPTY).nonzero()[:, 0]
-        gone = held[self._seen[held].argsort()[:count]]
-        self._keys[gone] = EMPTY
-        self._weights[gone] = 0
-        self._confidences[gone] = 0
-        self._count -= count
+        seen = self._seen[held] - self._seen[held].min()
+        ages = torch.bincount(seen).cumsum(0)
+        last = int((ages < count).sum())  # of this frame, some must go; of those before, all
+        older = held[seen < last]
+        self._release(torch.cat((older, held[seen == last][: count - len(older)])))
+
+    def _release(self, slots: Tensor) -> None:
+        self._keys[slots] = EMPTY
+        self._weights[slots] = 0
+        self._confidences[slots] = 0
+        self._misses[slots] = 0
+        self._changed[slots] = True
+        self._count -= len(slots)
+
+
+def _fraction_from(values: Tensor, fraction: float) -> Tensor:
+    """The least of the largest `fraction` of values [N]."""
+    below = math.ceil((1 - fraction) * (len(values) - 1))
+    return values.kthvalue(below + 1).values
 
 
 def _pack(voxels: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ CLOUD_FIELDS = [
     for i, name in enumerate(("x", "y", "z", "rgb", "confidence"))
 ]
 
+VOXEL_FIELD = PointField(name="voxel", offset=20, datatype=PointField.UINT32, count=1)
+
 
 def float_image(header: Header, values: NDArray[np.float32]) -> Image:
     """sensor_msgs/Image 32FC1 (REP-118) of an (H, W) array; NaN where there is no value."""
@@ -40,16 +42,20 @@ def cloud(
     points: NDArray[np.float32],
     colors: NDArray[np.float32],
     confidences: NDArray[np.float32],
+    voxels: NDArray[np.int64] | None = None,
 ) -> PointCloud2:
-    """PointCloud2 with x y z rgb confidence.
+    """PointCloud2 with x y z rgb confidence, and voxel if they are given.
 
-    points: (N, 3), colors: (N, 3) RGB in [0, 1], confidences: (N,).
+    points: (N, 3), colors: (N, 3) RGB in [0, 1], confidences: (N,), voxels: (N,).
     """
-    rows = np.empty((len(points), len(CLOUD_FIELDS)), dtype=np.float32)
-    rows[:, :3] = points
-    rows[:, 3] = packed_rgb(colors)
-    rows[:, 4] = confidences
-    return point_cloud2.create_cloud(header, CLOUD_FIELDS, rows)
+    fields = CLOUD_FIELDS if voxels is None else [*CLOUD_FIELDS, VOXEL_FIELD]
+    rows = np.empty(len(points), dtype=point_cloud2.dtype_from_fields(fields))
+    rows["x"], rows["y"], rows["z"] = points.T
+    rows["rgb"] = packed_rgb(colors)
+    rows["confidence"] = confidences
+    if voxels is not None:
+        rows["voxel"] = voxels
+    return point_cloud2.create_cloud(header, fields, rows)
 
 
 def unpacked_rgb(packed: NDArray[np.float32]) -> NDArray[np.float32]:

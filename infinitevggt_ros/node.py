@@ -1,6 +1,7 @@
 """The ROS node: camera images in; tf, depth and a fused cloud out."""
 
 import time
+from pathlib import Path
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -19,7 +20,10 @@ from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.srv import UseFile
+from infinitevggt_ros.state_file import read_state, write_state
 from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream_files import save_map
 from infinitevggt_ros.stream_report import StreamReport
 from infinitevggt_ros.worker import StreamWorker
 
@@ -54,6 +58,10 @@ class StreamNode(Node):
         services = ReentrantCallbackGroup()
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
         self.create_service(SetBool, "~/set_paused", self._on_set_paused, callback_group=services)
+        self.create_service(Trigger, "~/pin_anchor", self._on_pin, callback_group=services)
+        self.create_service(UseFile, "~/save_map", self._on_save_map, callback_group=services)
+        self.create_service(UseFile, "~/save_state", self._on_save_state, callback_group=services)
+        self.create_service(UseFile, "~/load_state", self._on_load_state, callback_group=services)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._jumps = self.get_clock().create_jump_callback(
@@ -80,7 +88,18 @@ class StreamNode(Node):
                 "Set model.checkpoint to a trained one"
             )
         session = StreamSession(load_model(settings.model), settings.memory)
-        return Stream(session, settings, self._intake, self._outputs, self.warn)
+        stream = Stream(session, settings, self._intake, self._outputs, self.warn)
+        path = Path(settings.state.path)
+        if settings.state.path and path.exists():
+            try:
+                stream.load_state_dict(read_state(path))
+                frames = session.frame_index
+                self.get_logger().info(f"goes on from {path}: frame {frames}, map {stream.map_id}")
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"state.path: {error}; move the file away to start anew"
+                ) from error
+        return stream
 
     def _supervise(self) -> None:
         """Follow what happened in the worker's thread."""
@@ -133,6 +152,45 @@ class StreamNode(Node):
             return "the next image starts a new map"
 
         response.success, response.message = await self.worker.submit(reset)
+        return response
+
+    async def _on_pin(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def pin(stream: Stream) -> str:
+            return f"frame {stream.session.pin()} is never forgotten"
+
+        response.success, response.message = await self.worker.submit(pin)
+        return response
+
+    async def _on_save_map(
+        self, request: UseFile.Request, response: UseFile.Response
+    ) -> UseFile.Response:
+        path = Path(request.path).absolute()
+        answer = self.worker.submit(lambda stream: save_map(stream, path))
+        response.success, response.message = await answer
+        return response
+
+    async def _on_save_state(
+        self, request: UseFile.Request, response: UseFile.Response
+    ) -> UseFile.Response:
+        path = Path(request.path).absolute()
+
+        def save(stream: Stream) -> str:
+            write_state(path, stream.state_dict())
+            return f"frame {stream.session.frame_index} of map {stream.map_id} in {path}"
+
+        response.success, response.message = await self.worker.submit(save)
+        return response
+
+    async def _on_load_state(
+        self, request: UseFile.Request, response: UseFile.Response
+    ) -> UseFile.Response:
+        path = Path(request.path).absolute()
+
+        def load(stream: Stream) -> str:
+            stream.load_state_dict(read_state(path))
+            return f"goes on from frame {stream.session.frame_index} of map {stream.map_id}"
+
+        response.success, response.message = await self.worker.submit(load)
         return response
 
     def _on_set_paused(

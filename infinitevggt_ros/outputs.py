@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
+from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from tf2_ros import TransformException
 
-from infinitevggt_core import PointMap
+from infinitevggt_core import PointCloud, PointMap
 from infinitevggt_core.geometry import unproject
 from infinitevggt_ros import messages
 from infinitevggt_ros.axes import points_in_map, pose_from_matrix
@@ -30,6 +32,11 @@ LATCHED_QOS = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+UPDATES_QOS = QoSProfile(
+    depth=5,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,  # else the first one may pass a newcomer by
 )
 STATUS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TIMED_OUTPUTS = "pose", "depth", "points", "map"
@@ -51,7 +58,8 @@ class Outputs:
         self._map_frame = tf.map_frame
         self._tf = TfTree(node, tf)
         self._warn = warn
-        self._trajectory = Trajectory()
+        self.trajectory = Trajectory()
+        self._update_listeners = 0
         self._odometry = node.create_publisher(Odometry, "~/odometry", STREAM_QOS)
         self._path = node.create_publisher(Path, "~/path", LATCHED_QOS)
         self._depth = node.create_publisher(Image, "~/depth/image", STREAM_QOS)
@@ -59,6 +67,7 @@ class Outputs:
         self._confidence = node.create_publisher(Image, "~/depth/confidence", STREAM_QOS)
         self._points = node.create_publisher(PointCloud2, "~/points", STREAM_QOS)
         self._map = node.create_publisher(PointCloud2, "~/map", LATCHED_QOS)
+        self._map_updates = node.create_publisher(PointCloud2, "~/map_updates", UPDATES_QOS)
         self._status = node.create_publisher(StreamStatus, "~/status", STATUS_QOS)
 
     @property
@@ -78,11 +87,17 @@ class Outputs:
     def reset(self) -> None:
         """A new world: the path and the map start again, for those who come later too."""
         self._tf.forget()
-        self._trajectory.clear()
+        self.trajectory.clear()
         header = Header(frame_id=self._map_frame)
         none = np.empty((0, 3), dtype=np.float32)
         self._path.publish(Path(header=header))
         self._map.publish(messages.cloud(header, none, none, none[:, 0]))
+        self._map_updates.publish(messages.cloud(header, none, none, *none.T[:2]))
+
+    def restore(self, trajectory: dict[str, Any]) -> None:
+        """Go on from a trajectory's snapshot."""
+        self._tf.forget()
+        self.trajectory.load_state_dict(trajectory, Header(frame_id=self._map_frame))
 
     def publish_frame(self, result: FrameResult) -> None:
         """Pose, depth and this frame's cloud, all with the image's stamp."""
@@ -97,17 +112,27 @@ class Outputs:
 
     def publish_map(self, point_map: PointMap, latest: FrameResult) -> None:
         """The whole fused cloud, in the map frame, as of the latest frame in it."""
-        cloud = point_map.cloud()
-        header = Header(stamp=latest.header.stamp, frame_id=self._map_frame)
-        self._map.publish(
-            messages.cloud(
-                header,
-                points_in_map(cloud.positions.numpy()),
-                cloud.colors.numpy(),
-                cloud.confidences.numpy(),
-            )
-        )
+        cloud = point_map.cloud(self.settings.map_points)
+        header = self._in_map(latest.header)
+        self._map.publish(messages.cloud(header, *_arrays(cloud)))
         self._time("map", latest)
+
+    def publish_map_changes(self, point_map: PointMap, latest: FrameResult) -> None:
+        """What changed in the map since the last time; to a new listener all of it is new."""
+        listeners = self._map_updates.get_subscription_count()
+        if listeners > self._update_listeners:
+            point_map.hand_out_again()
+        self._update_listeners = listeners
+        if not listeners:
+            return
+        changes = point_map.changes(self.settings.updates_points)
+        if len(changes.voxels):
+            header = self._in_map(latest.header)
+            voxels = changes.voxels.numpy()
+            self._map_updates.publish(messages.cloud(header, *_arrays(changes), voxels))
+
+    def _in_map(self, header: Header) -> Header:
+        return Header(stamp=header.stamp, frame_id=self._map_frame)
 
     def _time(self, output: str, result: FrameResult) -> None:
         """Note that an output of this frame was sent just now."""
@@ -122,13 +147,13 @@ class Outputs:
             self._tf.publish(result.pose, result.header)
         except TransformException as error:
             self._warn("tf", f"nothing published on /tf: {error}")
-        header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
+        header = self._in_map(result.header)
         pose = pose_from_matrix(result.pose)
         odometry = Odometry(header=header, child_frame_id=result.header.frame_id)
         odometry.pose.pose = pose
         self._odometry.publish(odometry)
-        self._trajectory.add(PoseStamped(header=header, pose=pose), self.settings.path_poses)
-        self._path.publish(Path(header=header, poses=self._trajectory.poses))
+        self.trajectory.add(PoseStamped(header=header, pose=pose), self.settings.path_poses)
+        self._path.publish(Path(header=header, poses=self.trajectory.poses))
         self._time("pose", result)
 
     def _publish_depth(self, result: FrameResult) -> None:
@@ -158,3 +183,11 @@ class Outputs:
         arrays = (points[shown].numpy(), colors[shown].numpy(), confidence[shown].numpy())
         self._points.publish(messages.cloud(result.header, *arrays))
         self._time("points", result)
+
+
+def _arrays(
+    cloud: PointCloud,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Positions in the map, colours, confidences."""
+    positions = points_in_map(cloud.positions.numpy())
+    return positions, cloud.colors.numpy(), cloud.confidences.numpy()

@@ -141,12 +141,54 @@ class OutputSettings:
     map_period: float = option(
         1.0, "shortest time between two publications of the map", unit="s", low=0.05, high=3600.0
     )
+    map_points: int = option(
+        0,
+        "most points of the map that are sent at a time, an even choice; 0: all",
+        unit="points",
+        low=0,
+        high=20_000_000,
+    )
+    updates_period: float = option(
+        0.2,
+        "shortest time between two publications of what changed in the map",
+        unit="s",
+        low=0.02,
+        high=3600.0,
+    )
+    updates_points: int = option(
+        100_000,
+        "most points of an update, the rest comes with the next",
+        unit="points",
+        low=1,
+        high=20_000_000,
+    )
     path_poses: int = option(
         2000,
         "most poses in the path; a full path keeps every second one",
         unit="poses",
         low=2,
         high=100_000,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """What outlives the process."""
+
+    path: str = option(
+        "",
+        "file that memory, map and pose are saved to, and gone on from at the next start; empty: "
+        "none",
+    )
+    period: float = option(
+        60.0,
+        "time between two savings: what is lost at most when the process is killed",
+        unit="s",
+        low=0.1,
+        high=1e6,
     )
 
     def __post_init__(self) -> None:
@@ -164,6 +206,7 @@ class Settings:
     map: MapConfig = field(default_factory=MapConfig)
     tf: TfSettings = field(default_factory=TfSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    state: StateSettings = field(default_factory=StateSettings)
 
 
 LIVE_GROUPS = ("time", "memory", "map", "output")

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from infinitevggt_core import PointMap, Prediction, StreamSession
+from infinitevggt_core.view import View
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.image_gate import BadInputError, ImageGate
 from infinitevggt_ros.images import stamp_ns
@@ -14,6 +16,8 @@ from infinitevggt_ros.intake import ImageMessage, Intake, NetworkImage
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.state_file import PeriodicState
+from infinitevggt_ros.trajectory import Trajectory
 
 DEFAULT_FRAME = "camera_optical_frame"
 
@@ -46,6 +50,10 @@ class Stream:
         self._gate = ImageGate(settings.input.restart_after, settings.time)
         self._map_changed = False
         self._map_published_s = 0.0
+        self._updates_published_s = 0.0
+        self._state = settings.state
+        self._periodic = PeriodicState(Path(self._state.path), self._state.period)
+        self._saved_frame = 0
 
     def process(self, received: Received[ImageMessage]) -> None:
         """The next image. Raises BadInputError for one that cannot be used."""
@@ -79,27 +87,71 @@ class Stream:
         self.map_id += 1
         self.last_reset = why
 
+    @property
+    def trajectory(self) -> Trajectory:
+        return self._outputs.trajectory
+
+    @property
+    def error(self) -> str:
+        """What goes wrong beside the images; empty if nothing."""
+        return self._periodic.error
+
+    def do_what_is_due(self) -> None:
+        """Between two frames, or while none come: the map, its changes, the state."""
+        settings, now_s = self.settings.output, time.monotonic()
+        if self.latest is None:
+            return
+        if now_s - self._updates_published_s >= settings.updates_period:
+            self._outputs.publish_map_changes(self.map, self.latest)
+            self._updates_published_s = now_s
+        is_due = now_s - self._map_published_s >= settings.map_period
+        if self._map_changed and is_due and self._outputs.map_is_wanted:
+            self._outputs.publish_map(self.map, self.latest)
+            self._map_changed, self._map_published_s = False, now_s
+        if self._state.path and self._periodic.is_due and self._is_unsaved:
+            self._save_later()
+
+    def close(self) -> None:
+        """The process ends: save what was not."""
+        if self._state.path and self._is_unsaved:
+            self._periodic.wait()
+            self._save_later()
+        self._periodic.wait()
+
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot between two images: plain numbers and tensors."""
+        """A snapshot between two frames: copies of memory, map and trajectory."""
         return {
             "session": self.session.state_dict(),
             "map": self.map.state_dict(),
-            "map_id": self.map_id,
             "gate": self._gate.state(),
+            "map_id": self.map_id,
+            "trajectory": self.trajectory.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot, before the first image. Raises ValueError if it does not fit."""
-        self.session.load_state_dict(state["session"])
-        self.map.load_state_dict(state["map"])
+        """Go on in the world of a snapshot, with images of any time. Raises ValueError, and changes
+        nothing, if it does not fit."""
+        restored = PointMap(self.map.config)
+        try:
+            restored.load_state_dict(state["map"])
+            self.session.load_state_dict(state["session"])
+        except KeyError as error:
+            raise ValueError(f"the state has no {error}") from error
+        self.session.configure(self.settings.memory)
+        self.map = restored
         self.map_id = state["map_id"]
         self._gate.restore(state["gate"])
+        self._outputs.restore(state["trajectory"])
+        self.latest, self.is_torn, self._map_changed = None, False, True
+        self._saved_frame = self.session.frame_index
 
-    def publish_map_when_due(self) -> None:
-        due = time.monotonic() - self._map_published_s >= self.settings.output.map_period
-        if self.latest and self._map_changed and due and self._outputs.map_is_wanted:
-            self._outputs.publish_map(self.map, self.latest)
-            self._map_changed, self._map_published_s = False, time.monotonic()
+    @property
+    def _is_unsaved(self) -> bool:
+        return self.session.frame_index != self._saved_frame and not self.is_torn
+
+    def _save_later(self) -> None:
+        self._periodic.write(self.state_dict())
+        self._saved_frame = self.session.frame_index
 
     def _admit(self, message: ImageMessage) -> NetworkImage:
         rgb = self._intake.rgb(message)
@@ -137,5 +189,11 @@ class Stream:
     def _fuse(self, result: FrameResult) -> None:
         prediction = result.prediction
         points = prediction.world_points(result.intrinsics[None].to(prediction.depth.device))
-        self.map.insert(points[0], result.image.pixels, prediction.depth_confidence[0])
+        view = View(
+            prediction.depth[0].float().cpu(),
+            prediction.camera_from_world[0].float().cpu(),
+            result.intrinsics,
+        )
+        confidences = prediction.depth_confidence[0]
+        self.map.insert(points[0], result.image.pixels, confidences, view)
         self._map_changed = True

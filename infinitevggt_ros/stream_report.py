@@ -74,6 +74,7 @@ def _describe(status: StreamStatus, stream: "Stream") -> None:
     status.frame_index = session.frame_index
     status.map_id = stream.map_id
     status.last_reset = stream.last_reset
+    status.last_error = stream.error
     status.policy = session.memory.policy
     status.total_budget = session.memory.total_budget
     status.stored_tokens = session.stored_tokens

@@ -119,11 +119,12 @@ class StreamWorker:
                 self._serve_requests(stream)
                 if received is not None:
                     self._process(stream, received)
-                stream.publish_map_when_due()
+                stream.do_what_is_due()
             except Exception as error:  # one bad frame must not end the stream
                 if not self._report.can_publish:  # ROS was shut down under our hands
-                    return
+                    break
                 self._recover(stream, received, error)
+        stream.close()
 
     def _serve_requests(self, stream: Stream) -> None:
         with self._lock:

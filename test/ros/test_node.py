@@ -476,7 +476,7 @@ def test_the_readme_names_every_topic_with_its_type(camera: Camera, listener: Li
     rows = [line for line in readme.splitlines() if line.startswith("| out |")]
     published = listener.node.get_publisher_names_and_types_by_node("infinitevggt", "/")
     ours = {name: kinds[0] for name, kinds in published if name.startswith((NODE, "/tf"))}
-    assert len(ours) == 9
+    assert len(ours) == 10
     for topic, kind in ours.items():
         name = f"`{topic.replace(NODE, '~')}`"
         short = kind.replace("/msg/", "/") if kind.count("infinitevggt") == 0 else kind

@@ -1,0 +1,70 @@
+"""The stream on disk: saved now and then, whole or not at all, and gone on from at a start."""
+
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+
+from infinitevggt_core.whole_file import whole_file
+
+FORMAT = "infinitevggt stream 1"
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote. Raises OSError or ValueError naming the file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises whatever unpickling raises
+        raise ValueError(f"{path} is not the state of a stream: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{path} is not the state of a stream")
+    return state
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Raises OSError."""
+    with whole_file(path) as partial:
+        try:
+            torch.save({"format": FORMAT, **state}, partial)
+        except RuntimeError as error:  # how torch says that the disk is full
+            raise OSError(f"{path} cannot be written: {error}") from error
+
+
+class PeriodicState:
+    """Writes in a thread of its own, because a disk is slower than a camera."""
+
+    def __init__(self, path: Path, period_s: float) -> None:
+        self.path = path
+        self.error = ""
+        """Why the last writing failed; empty if it did not."""
+        self._period_s = period_s
+        self._started_s = time.monotonic()
+        self._thread: Thread | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time again, and the last writing has ended."""
+        is_writing = self._thread is not None and self._thread.is_alive()
+        return not is_writing and time.monotonic() - self._started_s >= self._period_s
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Returns at once; the state must not change any more."""
+        self._started_s = time.monotonic()
+        self._thread = Thread(target=self._write, args=(state,), name="state", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write(self, state: dict[str, Any]) -> None:
+        try:
+            write_state(self.path, state)
+            self.error = ""
+        except OSError as error:
+            self.error = str(error)
