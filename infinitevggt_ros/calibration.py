@@ -12,6 +12,8 @@ from infinitevggt_ros.image_gate import BadInputError
 COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 """Distortion models that OpenCV undoes, with the numbers of coefficients each may have."""
 NO_DISTORTION = 1e-9
+FOCAL_SIDES = 0.01, 1000.0
+"""A focal length is between so many sides of the image: no lens is wider or longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def read_calibration(
     if new_matrix[0, 0] == 0:  # many drivers leave P out
         new_matrix = matrix
     else:
-        new_matrix = _in_image_pixels(_checked("P", new_matrix), info)
+        new_matrix = _in_image_pixels(_checked("P", new_matrix, info), info)
     if is_rectified:
         return Calibration(new_matrix, None)
     return Calibration(new_matrix, _rectification(info, matrix, new_matrix, size))
@@ -58,7 +60,7 @@ def camera_matrix(info: CameraInfo, size: tuple[int, int]) -> NDArray[np.float64
     if k[0, 0] == 0:
         return None
     _check_size(info, size)
-    return _in_image_pixels(_checked("K", k), info)
+    return _in_image_pixels(_checked("K", k, info), info)
 
 
 def is_distorted(info: CameraInfo) -> bool:
@@ -66,8 +68,12 @@ def is_distorted(info: CameraInfo) -> bool:
     return any(abs(coefficient) > NO_DISTORTION for coefficient in info.d)
 
 
-def _checked(name: str, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+def _checked(name: str, matrix: NDArray[np.float64], info: CameraInfo) -> NDArray[np.float64]:
+    focals, centre, side = matrix[(0, 1), (0, 1)], matrix[:2, 2], max(info.width, info.height)
+    low, high = FOCAL_SIDES
+    is_camera = np.isfinite(matrix).all() and matrix[2].tolist() == [0, 0, 1]
+    is_camera = is_camera and bool((low * side <= focals).all() and (focals <= high * side).all())
+    if not (is_camera and (np.abs(centre) <= high * side).all()):
         raise BadInputError(
             "calibration", f"its {name} is no camera matrix: {matrix.ravel().tolist()}"
         )

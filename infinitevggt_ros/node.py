@@ -16,6 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_core import StreamSession
 from infinitevggt_ros import parameters
+from infinitevggt_ros.diagnostics import Diagnostics
 from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.model_loading import load_model
@@ -50,6 +51,7 @@ class StreamNode(Node):
         self._outputs = Outputs(self, settings.tf, settings.output, self.warn)
         report = StreamReport(self._outputs, self._intake, settings.model)
         self.worker = StreamWorker(self._load, report, self._topic, self.warn)
+        self._diagnostics = Diagnostics(self, self.worker, lambda: report.latest)
         self._images: ImageSubscription | None = None
         # best effort hears drivers of either kind
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

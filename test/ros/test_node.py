@@ -475,8 +475,12 @@ def test_the_readme_names_every_topic_with_its_type(camera: Camera, listener: Li
     readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
     rows = [line for line in readme.splitlines() if line.startswith("| out |")]
     published = listener.node.get_publisher_names_and_types_by_node("infinitevggt", "/")
-    ours = {name: kinds[0] for name, kinds in published if name.startswith((NODE, "/tf"))}
-    assert len(ours) == 10
+    ours = {
+        name: kinds[0]
+        for name, kinds in published
+        if name.startswith((NODE, "/tf", "/diagnostics"))
+    }
+    assert len(ours) == 11
     for topic, kind in ours.items():
         name = f"`{topic.replace(NODE, '~')}`"
         short = kind.replace("/msg/", "/") if kind.count("infinitevggt") == 0 else kind

@@ -1,5 +1,6 @@
 """What must not stop the node, and what must: a process of its own, over real DDS."""
 
+import random
 import resource
 import signal
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from camera import Camera, Spawn, film, image_message, info_message
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from listening import Listener, finish
 from rcl_interfaces.msg import Log
 from rclpy.parameter import Parameter
@@ -228,3 +230,50 @@ def test_unusual_encodings_are_counted(listener: Listener, spawn: Spawn) -> None
         last = camera.send(message)
         assert last.outcome == PROCESSED, (encoding, last.last_rejection)
     assert (last.frames_16bit, last.frames_bayer, last.frames_yuv) == (1, 1, 1)
+
+
+def test_diagnostics_say_what_is_wrong(listener: Listener, spawn: Spawn) -> None:
+    heard = listener.listen(DiagnosticArray, "/diagnostics")
+
+    def latest(part: str) -> DiagnosticStatus:
+        return next(status for status in heard[-1].status if status.name.endswith(part))
+
+    camera = started(listener, spawn, "stream_node")
+    image = film(1)[0]
+    camera.send(image_message(image, 1))
+    count = len(heard)
+    listener.spin_until(lambda: len(heard) > count + 1)
+    assert (latest("images").level, latest("images").name) == (b"\0", "infinitevggt: images")
+    assert "uncalibrated" in latest("calibration").message
+    values = {pair.key: pair.value for pair in latest("stream").values}
+    assert values["budget [tokens]"] == "600000"
+    assert int(values["memory [tokens]"]) > 0
+    camera.send(image_message(image, 2, "quux8"))
+    listener.spin_until(lambda: latest("images").level == DiagnosticStatus.WARN)
+    assert "'quux8'" in latest("images").message
+    listener.spin_until(lambda: latest("images").level == DiagnosticStatus.ERROR)
+    assert "no image was used for" in latest("images").message
+
+
+def test_a_storm_of_parameters_leaves_what_was_accepted(listener: Listener, spawn: Spawn) -> None:
+    camera = started(listener, spawn, "stream_node")
+    client = AsyncParameterClient(listener.node, NODE)
+    listener.spin_until(client.services_are_ready)
+    dice, image = random.Random(0), film(1)[0]
+    budget = 600_000
+    for number in range(1, 41):
+        wanted = [
+            Parameter("memory.total_budget", value=dice.choice([-1, 1, 5_000, 50_000, 10**12])),
+            Parameter("memory.policy", value=dice.choice(["window", "diversity", "lru"])),
+            Parameter("map.voxel_size", value=dice.choice([0.0, 0.01, 0.5, float("nan")])),
+        ]
+        answer = client.set_parameters_atomically(dice.sample(wanted, 3))
+        camera.publisher.publish(image_message(image, number))
+        listener.spin_until(answer.done)
+        if answer.result().result.successful:
+            budget = next(p.value for p in wanted if p.name == "memory.total_budget")
+    value = client.get_parameters(["memory.total_budget"])
+    listener.spin_until(value.done)
+    assert value.result().values[0].integer_value == budget
+    last = camera.send(image_message(image, 100))
+    assert (last.outcome, last.map_id, last.total_budget) == (PROCESSED, 0, budget)

@@ -1,0 +1,124 @@
+"""/diagnostics: once a second, whether all is well, and the figures that say so."""
+
+import time
+from collections.abc import Callable
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.worker import StreamWorker
+
+PERIOD_S = 1.0
+SILENCE_S = 5.0
+"""Without a used image for so long, something is wrong."""
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+Finding = tuple[bytes, str]
+"""A level, and what it is about."""
+
+
+class Diagnostics:
+    """Publishes what the last StreamStatus, and the one a second before it, say."""
+
+    def __init__(self, node: Node, worker: StreamWorker, latest: Callable[[], StreamStatus]):
+        self._node, self._worker, self._latest = node, worker, latest
+        self._before = StreamStatus()
+        self._before_s = self._used_s = time.monotonic()
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(PERIOD_S, self._publish, clock=steady)
+
+    def _publish(self) -> None:
+        status, now_s = self._latest(), time.monotonic()
+        rates = _rates(self._before, status, now_s - self._before_s)
+        if status.frames_processed > self._before.frames_processed:
+            self._used_s = now_s
+        silent_s = now_s - self._used_s
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.status = [
+            _status(
+                f"{name}: images", self._images(status, silent_s), {**rates, **_images(status)}
+            ),
+            _status(f"{name}: stream", _stream(status), _stream_values(status)),
+            _status(f"{name}: calibration", _calibration(status), {}),
+        ]
+        self._before, self._before_s = status, now_s
+        self._publisher.publish(message)
+
+    def _images(self, status: StreamStatus, silent_s: float) -> Finding:
+        if self._worker.stream is None:
+            return WARN, "the weights load"
+        if self._worker.is_paused:
+            return OK, "paused"
+        if silent_s > SILENCE_S:
+            return ERROR, f"no image was used for {silent_s:.0f} s"
+        if status.frames_rejected > self._before.frames_rejected:
+            return WARN, status.last_rejection
+        return OK, "images are used"
+
+
+def _rates(before: StreamStatus, after: StreamStatus, elapsed_s: float) -> dict[str, object]:
+    """Images a second."""
+    names = "received", "processed", "dropped", "rejected"
+    counts = {name: (f"frames_{name}", f"{name} [1/s]") for name in names}
+    return {
+        label: round((getattr(after, field) - getattr(before, field)) / max(elapsed_s, 1e-3), 2)
+        for field, label in counts.values()
+    }
+
+
+def _images(status: StreamStatus) -> dict[str, object]:
+    return {
+        "received": status.frames_received,
+        "processed": status.frames_processed,
+        "dropped": status.frames_dropped,
+        "rejected": status.frames_rejected,
+        "last rejection": status.last_rejection,
+        "scaled to 8 bit": status.frames_16bit,
+        "demosaiced": status.frames_bayer,
+        "yuv": status.frames_yuv,
+        "latency [ms]": round(status.latency_ms, 1),
+        "age [ms]": round(status.age_ms, 1),
+    }
+
+
+def _stream(status: StreamStatus) -> Finding:
+    if status.last_error:
+        return ERROR, status.last_error
+    if status.random_weights:
+        return WARN, "the weights are random: poses and depth mean nothing"
+    return OK, f"frame {status.frame_index} of map {status.map_id}"
+
+
+def _stream_values(status: StreamStatus) -> dict[str, object]:
+    return {
+        "frame": status.frame_index,
+        "map": status.map_id,
+        "last reset": status.last_reset,
+        "thread restarts": status.worker_restarts,
+        "policy": status.policy,
+        "memory [tokens]": sum(status.stored_tokens),
+        "budget [tokens]": status.total_budget,
+        "memory [MB]": round(status.memory_bytes / 1e6, 1),
+        "map [points]": status.map_points,
+        "inference [ms]": round(status.inference_ms, 1),
+        "device": status.device,
+        "checkpoint": status.checkpoint,
+    }
+
+
+def _calibration(status: StreamStatus) -> Finding:
+    if not status.frame_index:
+        return OK, "no image yet"
+    if not status.calibrated:
+        return WARN, "uncalibrated: depth is unprojected by the predicted field of view"
+    return OK, "calibrated, rectified here" if status.rectified else "calibrated"
+
+
+def _status(name: str, finding: Finding, values: dict[str, object]) -> DiagnosticStatus:
+    level, text = finding
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id="none", values=pairs)
