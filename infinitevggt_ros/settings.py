@@ -113,12 +113,28 @@ class TimeSettings:
 class TfSettings:
     """Where the stream stands in the tf tree (REP-105)."""
 
-    publish: bool = option(True, "publish the camera's pose on /tf")
+    mode: str = option(
+        "auto",
+        "what is published on /tf. auto: map_frame to the root of the tree the camera hangs in, or "
+        "to the image's own frame if it has no parent; map_to_odom: the correction of another "
+        "odometry, sent again by a timer; odom_to_base: this node is the odometry, which never "
+        "jumps; map_to_base: the place of a robot without odometry",
+        choices=("auto", "map_to_odom", "odom_to_base", "map_to_base", "none"),
+    )
+    invert: bool = option(False, "publish the inverse, for a child that has another parent already")
     map_frame: str = option("map", "the stream's world: x forward, z up, origin at the first image")
-    child_frame: str = option(
-        "",
-        "frame that map_frame is the parent of; empty: the root of the tree the camera hangs in, "
-        "such as odom or base_link, or the image's own frame if it has no parent",
+    odom_frame: str = option("odom", "frame in which the robot moves without jumps")
+    base_frame: str = option("base_link", "frame of the robot")
+    period: float = option(
+        0.05, "mode map_to_odom: time between two sendings", unit="s", low=0.005, high=10.0
+    )
+    tolerance: float = option(
+        0.1,
+        "mode map_to_odom: how far ahead of the clock it is stamped, so that it holds until the "
+        "next one",
+        unit="s",
+        low=0.0,
+        high=10.0,
     )
 
     def __post_init__(self) -> None:

@@ -20,62 +20,113 @@ TREE_REFRESH_S = 1.0
 
 
 class RobotBuffer(Buffer):
-    """The robot's own tf: what hangs below the map frame directly is what we sent ourselves, and
-    must not hide the parent that a frame has on the robot."""
+    """The robot's own tf: what we sent ourselves must not hide the parent that a frame has on the
+    robot."""
 
     def __init__(self, map_frame: str) -> None:
         super().__init__()
         self._map_frame = map_frame
+        self.own_edges: set[tuple[str, str]] = set()
+        """Parents and children that we publish."""
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        if transform.header.frame_id != self._map_frame:
+        edge = transform.header.frame_id, transform.child_frame_id
+        if transform.header.frame_id != self._map_frame and edge not in self.own_edges:
             super().set_transform(transform, authority)
 
 
 class TfTree:
-    """Publishes map -> child so that the camera stands where the stream says."""
+    """Publishes the transform of the mode so that the camera stands where the stream says."""
 
     def __init__(self, node: Node, settings: TfSettings) -> None:
         self.settings = settings
+        self._clock = node.get_clock()
         self._broadcaster = TransformBroadcaster(node)
         self._buffer = RobotBuffer(settings.map_frame)
         self._listener = TransformListener(self._buffer, node)
         self._parents: dict[str, str] = {}
         self._read_at = -TREE_REFRESH_S
+        self._map_from_odom: NDArray[np.float64] | None = None
+        self._odom_from_map: NDArray[np.float64] | None = None  # None: of the map that comes next
+        self._odom_from_base: NDArray[np.float64] | None = None  # None: it has not moved yet
+        if settings.mode == "map_to_odom":
+            node.create_timer(settings.period, self._send_again)
 
-    def child_frame(self, optical_frame: str) -> str:
-        """The configured child, or the topmost frame below the map that the camera hangs in."""
-        if self.settings.child_frame:
-            return self.settings.child_frame
-        self._refresh(at_once=optical_frame not in self._parents)
-        frame, seen = optical_frame, set[str]()
+    def forget(self) -> None:
+        """A new map, and another time: transforms of the time before are wrong. The tree's shape
+        stays, and so does the place in odom."""
+        self._buffer.clear()
+        self._map_from_odom = self._odom_from_map = None
+
+    def publish(self, map_from_optical: NDArray[np.float64], header: Header) -> None:
+        """Send what the mode asks for, for a camera pose (4 x 4), with the image's header.
+
+        Raises TransformException when the camera's place on the robot is not known, or the frame
+        has another parent.
+        """
+        mode, settings = self.settings.mode, self.settings
+        if mode == "none":
+            return
+        child = self._child(header.frame_id)
+        map_from_child = map_from_optical @ self._optical_from(child, header)
+        if mode == "map_to_odom":
+            self._map_from_odom = map_from_child
+            self._send_again()
+        elif mode == "odom_to_base":
+            self._send(settings.odom_frame, child, self._moved(map_from_child), header)
+        else:
+            self._send(settings.map_frame, child, map_from_child, header)
+
+    def _child(self, optical_frame: str) -> str:
+        frames = {"map_to_odom": self.settings.odom_frame, "auto": self._root(optical_frame)}
+        child = frames.get(self.settings.mode, self.settings.base_frame)
+        parent = self._parents.get(child, "")
+        if parent and not self.settings.invert:
+            raise TransformException(
+                f"{child} has the parent {parent} already, and a frame has one: set another "
+                "tf.mode, or tf.invert"
+            )
+        return child
+
+    def _root(self, frame: str) -> str:
+        """The topmost frame below the map that a frame hangs in."""
+        self._refresh(at_once=frame not in self._parents)
+        seen = set[str]()
         while (parent := self._parents.get(frame, "")) and parent not in seen:
             seen.add(frame)
             frame = parent
         return frame
 
-    def forget(self) -> None:
-        """Time went back: transforms of the time before it are wrong. The tree's shape stays."""
-        self._buffer.clear()
+    def _moved(self, map_from_base: NDArray[np.float64]) -> NDArray[np.float64]:
+        """odom from base: the robot goes on from where it is in odom, whatever map it is in."""
+        if self._odom_from_base is None:
+            self._odom_from_map = np.eye(4)
+        elif self._odom_from_map is None:
+            self._odom_from_map = self._odom_from_base @ np.linalg.inv(map_from_base)
+        self._odom_from_base = np.asarray(self._odom_from_map @ map_from_base)
+        return self._odom_from_base
 
-    def publish(self, map_from_optical: NDArray[np.float64], header: Header) -> None:
-        """Send map -> child for a camera pose (4 x 4), with the image's header.
-
-        Raises TransformException when the camera's place on the robot is not known.
-        """
-        if not self.settings.publish:
+    def _send_again(self) -> None:
+        now_ns = self._clock.now().nanoseconds
+        if self._map_from_odom is None or now_ns == 0:
             return
-        child = self.child_frame(header.frame_id)
-        map_from_child = map_from_optical
-        if child != header.frame_id:
-            map_from_child = map_from_optical @ self._optical_from(child, header)
-        message = TransformStamped(child_frame_id=child)
-        message.header.stamp = header.stamp
-        message.header.frame_id = self.settings.map_frame
-        message.transform = transform_from_matrix(map_from_child)
+        ahead = Time(nanoseconds=now_ns) + Duration(seconds=self.settings.tolerance)
+        header = Header(stamp=ahead.to_msg())
+        parent, child = self.settings.map_frame, self.settings.odom_frame
+        self._send(parent, child, self._map_from_odom, header)
+
+    def _send(self, parent: str, child: str, matrix: NDArray[np.float64], stamp_of: Header) -> None:
+        if self.settings.invert:
+            parent, child, matrix = child, parent, np.linalg.inv(matrix)
+        self._buffer.own_edges.add((parent, child))
+        message = TransformStamped(child_frame_id=child, transform=transform_from_matrix(matrix))
+        message.header.stamp = stamp_of.stamp
+        message.header.frame_id = parent
         self._broadcaster.sendTransform(message)
 
     def _optical_from(self, child: str, header: Header) -> NDArray[np.float64]:
+        if child == header.frame_id:
+            return np.eye(4)
         stamp = Time.from_msg(header.stamp)
         try:
             found = self._buffer.lookup_transform(header.frame_id, child, stamp, LOOKUP_TIMEOUT)
