@@ -1,5 +1,6 @@
 """/diagnostics: once a second, whether all is well, and the figures that say so."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -44,6 +45,7 @@ class Diagnostics:
             ),
             _status(f"{name}: stream", _stream(status), _stream_values(status)),
             _status(f"{name}: calibration", _calibration(status), {}),
+            _status(f"{name}: scale", _scale(status), _scale_values(status)),
         ]
         self._before, self._before_s = status, now_s
         self._publisher.publish(message)
@@ -116,6 +118,22 @@ def _calibration(status: StreamStatus) -> Finding:
     if not status.calibrated:
         return WARN, "uncalibrated: depth is unprojected by the predicted field of view"
     return OK, "calibrated, rectified here" if status.rectified else "calibrated"
+
+
+def _scale(status: StreamStatus) -> Finding:
+    if status.scale_source in ("", "none"):
+        return OK, "lengths are in an arbitrary unit"
+    if math.isnan(status.metres_per_unit):
+        return WARN, f"not known yet from {status.scale_source}: lengths are in an arbitrary unit"
+    return OK, f"metric, from {status.scale_source}"
+
+
+def _scale_values(status: StreamStatus) -> dict[str, object]:
+    return {
+        "scale in use": round(status.scale, 4),
+        "measured [m per unit]": round(status.metres_per_unit, 4),
+        "standard deviation [m per unit]": round(status.metres_per_unit_sigma, 4),
+    }
 
 
 def _status(name: str, finding: Finding, values: dict[str, object]) -> DiagnosticStatus:

@@ -23,6 +23,8 @@ class FrameResult:
     """[1, ...]."""
     intrinsics: Tensor
     """[3, 3], px: calibrated where known, else predicted."""
+    scale: float = 1.0
+    """Lengths here per unit of the stream: metres once that is known."""
 
     @property
     def header(self) -> Header:
@@ -32,12 +34,15 @@ class FrameResult:
     @property
     def pose(self) -> NDArray[np.float64]:
         """4 x 4, the optical frame in the map."""
-        return map_from_optical(self.prediction.camera_from_world[0].double().cpu().numpy())
+        pose = map_from_optical(self.prediction.camera_from_world[0].double().cpu().numpy())
+        pose[:3, 3] *= self.scale
+        return pose
 
     @property
     def depth(self) -> NDArray[np.float32]:
         """[H, W], along the optical axis."""
-        return np.asarray(self.prediction.depth[0].cpu().numpy(), dtype=np.float32)
+        depth = np.asarray(self.prediction.depth[0].cpu().numpy(), dtype=np.float32)
+        return depth * np.float32(self.scale)
 
     @property
     def confidence(self) -> NDArray[np.float32]:

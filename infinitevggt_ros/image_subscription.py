@@ -39,13 +39,20 @@ class ImageSubscription:
     def __init__(
         self,
         node: Node,
+        name: str,
         settings: InputSettings,
         receive: Callable[[Image | CompressedImage], None],
         warn: Callable[[str, str], None],
     ) -> None:
-        self._node, self._settings, self._receive, self._warn = node, settings, receive, warn
-        self._type = CompressedImage if settings.image_transport == "compressed" else Image
-        self.topic = image_topic(node, settings)
+        """name: what a user remaps; `image`, whose transport the settings say, or another that is
+        raw."""
+        self._node, self._name, self._receive, self._warn = node, name, receive, warn
+        self._reliability_wanted = settings.image_reliability
+        is_compressed = name == "image" and settings.image_transport == "compressed"
+        self._type = CompressedImage if is_compressed else Image
+        self.topic = (
+            image_topic(node, settings) if name == "image" else node.resolve_topic_name(name)
+        )
         self._subscription: Subscription | None = None
         self._reliability: ReliabilityPolicy | None = None
         self._last_image_s = time.monotonic()
@@ -72,11 +79,11 @@ class ImageSubscription:
             )
             self._reliability = wanted
         if time.monotonic() - self._last_image_s > SILENCE_S:
-            self._warn("silence", self._silence())
+            self._warn(f"silence on {self._name}", self._silence())
 
     def _wanted_reliability(self) -> ReliabilityPolicy:
-        if self._settings.image_reliability != "auto":
-            return RELIABILITIES[self._settings.image_reliability]
+        if self._reliability_wanted != "auto":
+            return RELIABILITIES[self._reliability_wanted]
         offered = self._offered()
         if not offered:
             return self._reliability or ReliabilityPolicy.RELIABLE
@@ -95,7 +102,7 @@ class ImageSubscription:
             age_s = (now_ns - self._last_stamp_ns) / 1e9
             text = f"{text}, the last stamp is {age_s:.1f} s old"
         if not offered:
-            return f"{text}; remap `image` to your camera's topic (now {self.topic})"
+            return f"{text}; remap `{self._name}` to your camera's topic (now {self.topic})"
         names = ", ".join(sorted(reliability.name.lower() for reliability in offered))
         advice = (
             LARGE_IMAGE_ADVICE if ReliabilityPolicy.BEST_EFFORT in offered else "is it running?"

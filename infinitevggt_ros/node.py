@@ -53,6 +53,7 @@ class StreamNode(Node):
         self.worker = StreamWorker(self._load, report, self._topic, self.warn)
         self._diagnostics = Diagnostics(self, self.worker, lambda: report.latest)
         self._images: ImageSubscription | None = None
+        self._depths: ImageSubscription | None = None
         # best effort hears drivers of either kind
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, calibrations)
@@ -114,9 +115,11 @@ class StreamNode(Node):
         if worker.refused:
             self._take_back()
         if worker.stream is not None and self._images is None:
-            self._images = ImageSubscription(
-                self, self._settings.input, self.worker.receive, self.warn
-            )
+            receive, settings = self.worker.receive, self._settings
+            self._images = ImageSubscription(self, "image", settings.input, receive, self.warn)
+            if settings.scale.source == "depth":
+                keep = worker.stream.measured.depths.append
+                self._depths = ImageSubscription(self, "depth", settings.input, keep, self.warn)
             device = worker.stream.session.model.device
             source = self._settings.model.source
             self.get_logger().info(f"{source} on {device}; waiting for {self._topic}")

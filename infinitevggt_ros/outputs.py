@@ -99,6 +99,10 @@ class Outputs:
         self._tf.forget()
         self.trajectory.load_state_dict(trajectory, Header(frame_id=self._map_frame))
 
+    def position_in_odom(self, header: Header) -> NDArray[np.float64] | None:
+        """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
+        return self._tf.position_in_odom(header)
+
     def publish_frame(self, result: FrameResult) -> None:
         """Pose, depth and this frame's cloud, all with the image's stamp."""
         self.timings = {name: timing for name, timing in self.timings.items() if name == "map"}
@@ -114,7 +118,7 @@ class Outputs:
         """The whole fused cloud, in the map frame, as of the latest frame in it."""
         cloud = point_map.cloud(self.settings.map_points)
         header = self._in_map(latest.header)
-        self._map.publish(messages.cloud(header, *_arrays(cloud)))
+        self._map.publish(messages.cloud(header, *_arrays(cloud, latest.scale)))
         self._time("map", latest)
 
     def publish_map_changes(self, point_map: PointMap, latest: FrameResult) -> None:
@@ -129,7 +133,9 @@ class Outputs:
         if len(changes.voxels):
             header = self._in_map(latest.header)
             voxels = changes.voxels.numpy()
-            self._map_updates.publish(messages.cloud(header, *_arrays(changes), voxels))
+            self._map_updates.publish(
+                messages.cloud(header, *_arrays(changes, latest.scale), voxels)
+            )
 
     def _in_map(self, header: Header) -> Header:
         return Header(stamp=header.stamp, frame_id=self._map_frame)
@@ -176,7 +182,7 @@ class Outputs:
 
     def _publish_points(self, result: FrameResult) -> None:
         """In the optical frame, so that it is right whatever becomes of the pose."""
-        points = unproject(result.prediction.depth[0].cpu(), result.intrinsics).reshape(-1, 3)
+        points = unproject(torch.from_numpy(result.depth), result.intrinsics).reshape(-1, 3)
         confidence = result.prediction.depth_confidence[0].cpu().reshape(-1)
         colors = result.image.pixels.cpu().reshape(3, -1).T
         shown = (confidence >= self.settings.min_confidence) & torch.isfinite(points).all(-1)
@@ -186,8 +192,8 @@ class Outputs:
 
 
 def _arrays(
-    cloud: PointCloud,
+    cloud: PointCloud, scale: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Positions in the map, colours, confidences."""
-    positions = points_in_map(cloud.positions.numpy())
+    positions = points_in_map(cloud.positions.numpy()) * np.float32(scale)
     return positions, cloud.colors.numpy(), cloud.confidences.numpy()

@@ -142,6 +142,32 @@ class TfSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleSettings:
+    """What makes metres of the stream's unit."""
+
+    source: str = option(
+        "none",
+        "none: lengths are in the stream's own unit; odometry: the camera's motion in "
+        "tf.odom_frame by /tf; depth: a depth image on `depth`, of the same camera",
+        choices=("none", "odometry", "depth"),
+    )
+    track: bool = option(True, "go on measuring; false: keep the first scale that is known")
+    samples: int = option(
+        10,
+        "measurements before the scale is used",
+        unit="measurements",
+        low=1,
+        high=200,
+    )
+    min_motion: float = option(
+        0.1, "source odometry: way of one measurement", unit="m", low=1e-3, high=1e3
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSettings:
     """What the node publishes, and how often."""
 
@@ -221,6 +247,7 @@ class Settings:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     map: MapConfig = field(default_factory=MapConfig)
     tf: TfSettings = field(default_factory=TfSettings)
+    scale: ScaleSettings = field(default_factory=ScaleSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     state: StateSettings = field(default_factory=StateSettings)
 

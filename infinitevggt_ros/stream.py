@@ -17,6 +17,7 @@ from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.settings import Settings
 from infinitevggt_ros.state_file import PeriodicState
+from infinitevggt_ros.stream_scale import StreamScale
 from infinitevggt_ros.trajectory import Trajectory
 
 DEFAULT_FRAME = "camera_optical_frame"
@@ -40,6 +41,9 @@ class Stream:
         self.map_id = 0
         self.last_reset = ""
         self.inference_ms = 0.0
+        self.scale = 1.0
+        """Of all lengths that were published last."""
+        self.measured = StreamScale(settings.scale, outputs.position_in_odom, warn)
         self.latest: FrameResult | None = None
         """Of this map."""
         self.is_torn = False
@@ -62,9 +66,11 @@ class Stream:
         image = self._admit(message)
         prediction = self._push(image)
         self._gate.admit(stamp_ns(message), image.pixel_map.camera_size)
+        self._rescale(self.measured.factor)
         result = self._result(received, image, prediction)
         self._fuse(result)
         self.latest = result
+        self.measured.observe(result)
         self._outputs.publish_frame(result)
 
     def configure(self, settings: Settings) -> None:
@@ -83,6 +89,8 @@ class Stream:
         self.map.reset()
         self._gate.forget()
         self._outputs.reset()
+        self.measured.reset()
+        self.scale = self.measured.factor
         self.latest, self.is_torn = None, False
         self.map_id += 1
         self.last_reset = why
@@ -125,6 +133,7 @@ class Stream:
             "map": self.map.state_dict(),
             "gate": self._gate.state(),
             "map_id": self.map_id,
+            "scale": self.scale,
             "trajectory": self.trajectory.state_dict(),
         }
 
@@ -133,15 +142,19 @@ class Stream:
         nothing, if it does not fit."""
         restored = PointMap(self.map.config)
         try:
+            scale, map_id, size, trajectory = (
+                state[name] for name in ("scale", "map_id", "gate", "trajectory")
+            )
             restored.load_state_dict(state["map"])
             self.session.load_state_dict(state["session"])
         except KeyError as error:
             raise ValueError(f"the state has no {error}") from error
         self.session.configure(self.settings.memory)
-        self.map = restored
-        self.map_id = state["map_id"]
-        self._gate.restore(state["gate"])
-        self._outputs.restore(state["trajectory"])
+        self.map, self.map_id = restored, map_id
+        self.measured.reset()
+        self.scale = self.measured.factor = scale
+        self._gate.restore(size)
+        self._outputs.restore(trajectory)
         self.latest, self.is_torn, self._map_changed = None, False, True
         self._saved_frame = self.session.frame_index
 
@@ -184,7 +197,14 @@ class Stream:
         if not torch.isfinite(intrinsics).all():
             self._warn("intrinsics", "the network gave a field of view of zero: no points from it")
             intrinsics = torch.full_like(intrinsics, torch.nan)
-        return FrameResult(received, image, prediction, intrinsics)
+        return FrameResult(received, image, prediction, intrinsics, self.scale)
+
+    def _rescale(self, scale: float) -> None:
+        """Everything known so far has another length from this frame on."""
+        if scale != self.scale:
+            self.trajectory.rescale(scale / self.scale)
+            self.map.hand_out_again()
+            self.scale = scale
 
     def _fuse(self, result: FrameResult) -> None:
         prediction = result.prediction

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from infinitevggt_core.pcd import write_pcd
 from infinitevggt_core.ply import write_ply
 from infinitevggt_core.tum import write_tum
@@ -24,7 +26,7 @@ def save_map(stream: Stream, path: Path) -> str:
 def _write_cloud(stream: Stream, path: Path) -> str:
     cloud = stream.map.cloud()
     write = write_ply if path.suffix == ".ply" else write_pcd
-    positions = points_in_map(cloud.positions.numpy())
+    positions = points_in_map(cloud.positions.numpy()) * np.float32(stream.scale)
     write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy())
     return f"{len(positions)} points"
 

@@ -75,6 +75,9 @@ def _describe(status: StreamStatus, stream: "Stream") -> None:
     status.map_id = stream.map_id
     status.last_reset = stream.last_reset
     status.last_error = stream.error
+    status.scale_source = stream.measured.settings.source
+    status.scale = stream.scale
+    status.metres_per_unit, status.metres_per_unit_sigma = stream.measured.estimate
     status.policy = session.memory.policy
     status.total_budget = session.memory.total_budget
     status.stored_tokens = session.stored_tokens

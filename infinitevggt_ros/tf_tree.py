@@ -58,6 +58,15 @@ class TfTree:
         self._buffer.clear()
         self._map_from_odom = self._odom_from_map = None
 
+    def position_in_odom(self, header: Header) -> NDArray[np.float64] | None:
+        """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
+        stamp, odom = Time.from_msg(header.stamp), self.settings.odom_frame
+        try:
+            found = self._buffer.lookup_transform(odom, header.frame_id, stamp, LOOKUP_TIMEOUT)
+        except TransformException:
+            return None
+        return matrix_from_transform(found.transform)[:3, 3]
+
     def publish(self, map_from_optical: NDArray[np.float64], header: Header) -> None:
         """Send what the mode asks for, for a camera pose (4 x 4), with the image's header.
 

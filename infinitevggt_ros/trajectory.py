@@ -40,6 +40,12 @@ class Trajectory:
             self._stride *= 2
             self._latest = [] if self._kept[-1] is pose else [pose]
 
+    def rescale(self, ratio: float) -> None:
+        """Lengths have another unit from now on."""
+        for pose in self.poses:
+            point = pose.pose.position
+            point.x, point.y, point.z = ratio * point.x, ratio * point.y, ratio * point.z
+
     def state_dict(self) -> dict[str, Any]:
         """A snapshot: plain numbers and tensors."""
         stamps_ns, positions, quats = trajectory_arrays(self._kept + self._latest)

@@ -1,0 +1,114 @@
+"""How many metres the stream's unit has, from what else the robot knows (`scale.source`)."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from cv_bridge import CvBridge
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from infinitevggt_core.scale import ScaleEstimate
+from infinitevggt_ros.bag_truth import DEPTH_UNITS_M
+from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.images import stamp_ns
+from infinitevggt_ros.settings import ScaleSettings
+
+KEPT_DEPTHS = 8
+DEPTH_TOLERANCE_NS = 50_000_000
+"""Greatest time between an image and its depth."""
+LEAST_SHARE = 0.05
+"""Of the depth image must be usable."""
+STEP = 0.01
+"""A new estimate is used when it differs by this share, so that lengths do not tremble."""
+Position = NDArray[np.float64]
+
+
+class StreamScale:
+    """Measures with every frame; `factor` is what lengths are multiplied by."""
+
+    def __init__(
+        self,
+        settings: ScaleSettings,
+        position_in_odom: Callable[[Header], Position | None],
+        warn: Callable[[str, str], None],
+    ) -> None:
+        """position_in_odom: of the camera at a header's stamp, metres. warn(kind, text)."""
+        self.settings = settings
+        self.depths: deque[Image] = deque(maxlen=KEPT_DEPTHS)
+        """The latest of the depth camera, left here by the executor."""
+        self._position_in_odom = position_in_odom
+        self._warn = warn
+        self._bridge = CvBridge()
+        self.reset()
+
+    def reset(self) -> None:
+        """A new map has another unit."""
+        self.factor = 1.0
+        self._estimate = ScaleEstimate(self.settings.samples)
+        self._from: tuple[Position, Position] | None = None  # in the stream, in odom
+
+    @property
+    def is_metric(self) -> bool:
+        return self._estimate.is_known
+
+    @property
+    def estimate(self) -> tuple[float, float]:
+        """Metres per unit and its standard deviation; NaN while not known."""
+        return self._estimate.factor, self._estimate.sigma
+
+    def observe(self, result: FrameResult) -> None:
+        """Measure with a frame, and see whether the estimate is another now."""
+        source = self.settings.source
+        if source == "none" or (self._estimate.is_known and not self.settings.track):
+            return
+        measure = self._compare_motion if source == "odometry" else self._compare_depth
+        measure(result)
+        factor = self._estimate.factor
+        if self._estimate.is_known and abs(math.log(factor / self.factor)) > STEP:
+            self.factor = factor
+
+    def _compare_motion(self, result: FrameResult) -> None:
+        in_odom = self._position_in_odom(result.header)
+        in_stream = result.pose[:3, 3] / result.scale
+        if in_odom is None or not np.isfinite(in_stream).all():
+            return
+        if self._from is None:
+            self._from = in_stream, in_odom
+        before_stream, before_odom = self._from
+        metres = float(np.linalg.norm(in_odom - before_odom))
+        if metres >= self.settings.min_motion:
+            self._estimate.add(metres, float(np.linalg.norm(in_stream - before_stream)))
+            self._from = in_stream, in_odom
+
+    def _compare_depth(self, result: FrameResult) -> None:
+        at_ns = stamp_ns(result.received.message)
+        near = min(list(self.depths), key=lambda image: abs(stamp_ns(image) - at_ns), default=None)
+        if near is None or abs(stamp_ns(near) - at_ns) > DEPTH_TOLERANCE_NS:
+            self._warn(
+                "scale", "no image on `depth` beside the camera's: the scale is not measured"
+            )
+            return
+        metres = self._metres(near)
+        if metres is None:
+            return
+        units = result.image.pixel_map.to_camera(result.depth / np.float32(result.scale))
+        height, width = units.shape
+        metres = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST)
+        usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
+        if usable.mean() >= LEAST_SHARE:
+            self._estimate.add(float(np.median(metres[usable] / units[usable])), 1.0)
+
+    def _metres(self, image: Image) -> NDArray[np.float32] | None:
+        unit_m = DEPTH_UNITS_M.get(image.encoding)
+        try:
+            if unit_m is None:
+                raise ValueError(f"encoding {image.encoding!r} is not one of {[*DEPTH_UNITS_M]}")
+            values = np.asarray(self._bridge.imgmsg_to_cv2(image, "passthrough"))
+        except Exception as error:  # cv_bridge raises whatever numpy or a dict lookup raises
+            self._warn("scale", f"`depth` is not used: {error}")
+            return None
+        return values.astype(np.float32) * np.float32(unit_m)

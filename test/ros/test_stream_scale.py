@@ -1,0 +1,163 @@
+"""Lengths become metres: by the robot's odometry over real DDS, and by a depth image."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
+from geometry_msgs.msg import TransformStamped
+from listening import Listener, finish
+from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs_py import point_cloud2
+from tf2_ros import TransformBroadcaster
+
+from infinitevggt_core import Prediction, preprocess
+from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.intake import NetworkImage
+from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.settings import ScaleSettings
+from infinitevggt_ros.stream_scale import StreamScale
+
+NODE = "/infinitevggt"
+
+
+def positions(heard: list[Odometry]) -> np.ndarray:
+    points = [message.pose.pose.position for message in heard]
+    return np.array([(p.x, p.y, p.z) for p in points])
+
+
+@pytest.mark.ros
+def test_odometry_makes_metres_of_every_length(listener: Listener, spawn: Spawn) -> None:
+    """The first node tells what the stream sees; the second hears of wheels that turn 250 times as
+    far."""
+    images = film(30, 112, 112)
+    process = spawn("stream_node", "--ros-args", "-r", "image:=/unscaled")
+    odometry = listener.listen(Odometry, f"{NODE}/odometry")
+    depths = listener.listen(Image, f"{NODE}/depth/image")
+    camera = Camera(listener, topic="/unscaled")
+    camera.wait_for_node()
+    camera.send_film(images)
+    listener.spin_until(lambda: len(odometry) == len(depths) == 30)
+    units, depth_units = positions(odometry), np.frombuffer(depths[-1].data, np.float32)
+    process.terminate()
+    finish(process)
+
+    steps = np.linalg.norm(np.diff(units, axis=0), axis=1)
+    arguments = {
+        "scale.source": "odometry",
+        "scale.min_motion": f"{2 * 250 * np.median(steps):.6f}",
+        "scale.samples": "5",
+        "output.map_period": "0.05",
+    }
+    options = [text for pair in arguments.items() for text in ("-p", ":=".join(pair))]
+    spawn("stream_node", "--ros-args", "-r", "image:=/scaled", *options)
+    clouds = listener.listen(PointCloud2, f"{NODE}/map", latched=True)
+    paths = listener.listen(Path, f"{NODE}/path", latched=True)
+    wheels = TransformBroadcaster(listener.node)
+    odometry.clear()
+    depths.clear()
+    camera = Camera(listener, topic="/scaled")
+    camera.wait_for_node()
+    listener.spin_for(0.5)
+    for number, (image, position) in enumerate(zip(images, units, strict=True), start=1):
+        message = image_message(image, 10**9 * number)
+        moved = TransformStamped(child_frame_id=OPTICAL_FRAME)
+        moved.header.stamp, moved.header.frame_id = message.header.stamp, "odom"
+        t = moved.transform.translation
+        t.x, t.y, t.z = (250 * position + 7).tolist()
+        moved.transform.rotation.w = 1.0
+        wheels.sendTransform(moved)
+        listener.spin_for(0.05)
+        status = camera.send(message)
+    assert status.metres_per_unit == pytest.approx(250, rel=1e-3)
+    assert 0 <= status.metres_per_unit_sigma < 1
+    assert status.scale == pytest.approx(250, rel=0.02)
+    listener.spin_until(lambda: len(odometry) == len(depths) == 30)
+    listener.spin_until(lambda: bool(paths) and len(paths[-1].poses) == 30)
+    np.testing.assert_allclose(positions(odometry)[0], units[0], atol=1e-6)  # not known yet
+    np.testing.assert_allclose(positions(odometry)[-1], status.scale * units[-1], rtol=1e-4)
+    scaled = np.frombuffer(depths[-1].data, np.float32)
+    np.testing.assert_allclose(scaled, status.scale * depth_units, rtol=1e-3)
+    way = positions([Odometry(pose=_with(pose.pose)) for pose in paths[-1].poses])
+    np.testing.assert_allclose(way, status.scale * units, rtol=1e-3, atol=1e-5)
+    listener.spin_until(lambda: bool(clouds) and clouds[-1].header.stamp == status.header.stamp)
+    xyz = point_cloud2.read_points_numpy(clouds[-1], ["x", "y", "z"])
+    assert np.median(xyz[:, 0]) > 100 * np.median(depth_units), "the map is as long as the depth"
+
+
+def _with(pose: object) -> object:
+    odometry = Odometry()
+    odometry.pose.pose = pose
+    return odometry.pose
+
+
+@pytest.fixture
+def frames() -> Iterator[FrameResult]:
+    """Frames that see a wall of depth 2, 30 ms apart."""
+
+    def make() -> Iterator[FrameResult]:
+        pixels, pixel_map = preprocess(np.zeros((56, 56, 3), np.uint8), 56)
+        image = NetworkImage(pixels, pixel_map, None, False)
+        encoding = torch.tensor([[0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.0]])
+        wall = Prediction(encoding, torch.full((1, 56, 56), 2.0), torch.full((1, 56, 56), 5.0))
+        for number in range(1, 1000):
+            message = image_message(np.zeros((56, 56, 3), np.uint8), number * 30_000_000)
+            yield FrameResult(Received(message, 0.0), image, wall, wall.intrinsics[0])
+
+    return make()
+
+
+def depth_image(result: FrameResult, metres: np.ndarray, encoding: str) -> Image:
+    header = result.header
+    return image_message(metres, header.stamp.sec * 10**9 + header.stamp.nanosec, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["32FC1", "16UC1"])
+def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: str) -> None:
+    warnings: list[str] = []
+    settings = ScaleSettings(source="depth", samples=3)
+    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    for _ in range(3):
+        assert scale.factor == 1
+        frame = next(frames)
+        metres = np.full((112, 112), 3.0)  # the camera's depth may be finer than its images
+        metres[:40] = np.nan if encoding == "32FC1" else 0
+        raw = (
+            metres.astype(np.float32) if encoding == "32FC1" else (1000 * metres).astype(np.uint16)
+        )
+        scale.depths.append(depth_image(frame, raw, encoding))
+        scale.observe(frame)
+    assert scale.factor == pytest.approx(1.5, rel=1e-3)
+    assert warnings == []
+
+
+def test_a_frozen_scale_stays_and_a_tracked_one_follows(frames: Iterator[FrameResult]) -> None:
+    for track, expected in ((False, 1.5), (True, 2.5)):
+        settings = ScaleSettings(source="depth", samples=2, track=track)
+        scale = StreamScale(settings, lambda header: None, lambda kind, text: None)
+        for metres in [3.0] * 2 + [5.0] * 10:
+            frame = next(frames)
+            wall = np.full((56, 56), metres, np.float32)
+            scale.depths.append(depth_image(frame, wall, "32FC1"))
+            scale.observe(frame)
+        assert scale.factor == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("late_ns", "encoding", "words"),
+    [(60_000_000, "32FC1", "no image on `depth`"), (0, "rgb8", "'rgb8'")],
+)
+def test_a_depth_that_cannot_be_used_is_said(
+    frames: Iterator[FrameResult], late_ns: int, encoding: str, words: str
+) -> None:
+    warnings: list[str] = []
+    settings = ScaleSettings(source="depth", samples=1)
+    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    frame = next(frames)
+    pixels = np.ones((56, 56, 3), np.uint8) if encoding == "rgb8" else np.ones((56, 56), np.float32)
+    scale.depths.append(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
+    scale.observe(frame)
+    assert not scale.is_metric
+    assert words in warnings[0]
