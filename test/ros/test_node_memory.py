@@ -1,0 +1,43 @@
+"""An hour of a camera: what the process holds does not grow."""
+
+from pathlib import Path
+
+import pytest
+from camera import Camera, Spawn, film, image_message
+from listening import Listener
+
+from infinitevggt_ros.msg import StreamStatus
+
+FRAMES_OF_AN_HOUR = 10 * 3600
+"""At 10 Hz, sent as fast as they are answered."""
+WARM_UP = FRAMES_OF_AN_HOUR // 10
+GROWTH_MB = 20
+"""What the allocator may keep; at a kilobyte a frame it would be 32."""
+
+
+def resident_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_an_hour_of_frames_leaves_memory_flat(listener: Listener, spawn: Spawn) -> None:
+    small = {"model.image_size": 28, "memory.total_budget": 2000, "map.max_points": 5000}
+    options = [text for name, value in small.items() for text in ("-p", f"{name}:={value}")]
+    process = spawn("stream_node", "--ros-args", *options)
+    camera = Camera(listener)
+    camera.wait_for_node()
+    images = film(50, 28, 28)
+    for number in range(1, FRAMES_OF_AN_HOUR + 1):
+        status = camera.send(image_message(images[number % 50], number * 10**8))
+        camera.statuses.clear()
+        if number == WARM_UP:
+            before_mb, before = resident_mb(process.pid), status
+    assert status.outcome == StreamStatus.PROCESSED
+    assert (status.map_id, status.frame_index) == (0, FRAMES_OF_AN_HOUR)
+    assert status.memory_bytes == before.memory_bytes
+    assert sum(status.stored_tokens) <= 2000
+    assert status.map_points <= 5000
+    assert resident_mb(process.pid) < before_mb + GROWTH_MB
