@@ -64,14 +64,16 @@ class ImageGate:
         """Remember the image that entered."""
         self._stamp_ns, self._size, self._refused_in_a_row = stamp_ns, size, 0
 
-    def state(self) -> tuple[int, int] | None:
-        """What `restore` takes: the size of the images."""
-        return self._size
+    def state(self) -> tuple[int, tuple[int, int] | None, int, int]:
+        """What `restore` goes on from."""
+        return self._stamp_ns, self._size, self._refused_in_a_row, self._refused_stamp_ns
 
-    def restore(self, size: tuple[int, int] | None) -> None:
-        """Images of this size and any time may come next."""
-        self.forget()
-        self._size = size
+    def restore(self, state: tuple[int, tuple[int, int] | None, int, int]) -> None:
+        self._stamp_ns, self._size, self._refused_in_a_row, self._refused_stamp_ns = state
+
+    def forget_time(self) -> None:
+        """Images of any time may come next, of the size as before."""
+        self._stamp_ns, self._refused_in_a_row = 0, 0
 
     def forget(self) -> None:
         """The stream was reset: any image may come next."""

@@ -22,7 +22,7 @@ from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.srv import UseFile
-from infinitevggt_ros.state_file import read_state, write_state
+from infinitevggt_ros.state_file import write_state
 from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_files import save_map
 from infinitevggt_ros.stream_report import StreamReport
@@ -95,7 +95,7 @@ class StreamNode(Node):
         path = Path(settings.state.path)
         if settings.state.path and path.exists():
             try:
-                stream.load_state_dict(read_state(path))
+                stream.load_world(path)
                 frames = session.frame_index
                 self.get_logger().info(f"goes on from {path}: frame {frames}, map {stream.map_id}")
             except (OSError, ValueError) as error:
@@ -192,7 +192,7 @@ class StreamNode(Node):
         path = Path(request.path).absolute()
 
         def load(stream: Stream) -> str:
-            stream.load_state_dict(read_state(path))
+            stream.load_world(path)
             return f"goes on from frame {stream.session.frame_index} of map {stream.map_id}"
 
         response.success, response.message = await self.worker.submit(load)

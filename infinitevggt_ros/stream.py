@@ -16,7 +16,7 @@ from infinitevggt_ros.intake import ImageMessage, Intake, NetworkImage
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.settings import Settings
-from infinitevggt_ros.state_file import PeriodicState
+from infinitevggt_ros.state_file import PeriodicState, read_state
 from infinitevggt_ros.stream_scale import StreamScale
 from infinitevggt_ros.trajectory import Trajectory
 
@@ -138,11 +138,11 @@ class Stream:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on in the world of a snapshot, with images of any time. Raises ValueError, and changes
-        nothing, if it does not fit."""
+        """Go on from a snapshot, at any time. Raises ValueError, and changes nothing, if it does
+        not fit."""
         restored = PointMap(self.map.config)
         try:
-            scale, map_id, size, trajectory = (
+            scale, map_id, gate, trajectory = (
                 state[name] for name in ("scale", "map_id", "gate", "trajectory")
             )
             restored.load_state_dict(state["map"])
@@ -153,10 +153,16 @@ class Stream:
         self.map, self.map_id = restored, map_id
         self.measured.reset()
         self.scale = self.measured.factor = scale
-        self._gate.restore(size)
+        self._gate.restore(gate)
         self._outputs.restore(trajectory)
         self.latest, self.is_torn, self._map_changed = None, False, True
         self._saved_frame = self.session.frame_index
+
+    def load_world(self, path: Path) -> None:
+        """Go on in the world that a file holds, with images of any time. Raises OSError, and
+        ValueError as `load_state_dict` does."""
+        self.load_state_dict(read_state(path))
+        self._gate.forget_time()
 
     @property
     def _is_unsaved(self) -> bool:

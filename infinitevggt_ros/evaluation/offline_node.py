@@ -28,6 +28,9 @@ class OfflineNode:
     def create_publisher(self, kind: type, topic: str, *_: Any, **__: Any) -> "OfflinePublisher":
         return OfflinePublisher(topic.replace("~", NODE_NAME, 1), self._take, self._wanted)
 
+    def create_timer(self, *_: Any, **__: Any) -> None:
+        """Nothing is due."""
+
     def create_subscription(self, *_: Any, **__: Any) -> None:
         """Nothing ever comes."""
 
