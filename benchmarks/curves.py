@@ -19,6 +19,7 @@ MEASURES = {
     "rotation_deg": "rotation error (deg)",
     "translation": "translation error / way",
 }
+MOST_LOSS = 1.2
 SMOOTHING = 0.95
 """Of the losses, which are those of single batches."""
 
@@ -35,7 +36,8 @@ def main() -> None:
     axes = figure.subplots(1, 1 + len(MEASURES))
     for name in LOSSES:
         steps, values = scalars(options.curves, f"train/{name}")
-        axes[0].semilogy(steps, smoothed(values), label=name)
+        axes[0].plot(steps, smoothed(values), label=name)
+    axes[0].set_ylim(0, MOST_LOSS)
     axes[0].set_title("parts of the loss, smoothed")
     axes[0].legend()
     for place, (name, title) in zip(axes[1:], MEASURES.items(), strict=True):

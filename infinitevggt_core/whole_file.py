@@ -9,11 +9,23 @@ from pathlib import Path
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A sibling of `path` to write to. It takes the place of `path` when the block ends, and is
-    removed when the block raises, so that nobody ever sees half a file."""
+    removed when the block raises, so that nobody ever sees half a file, even after a power cut."""
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield partial
+        if partial.is_file():
+            _sync(partial)
         partial.replace(target)
+        _sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

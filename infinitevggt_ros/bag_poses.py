@@ -13,6 +13,7 @@ from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, TransformException
 
 from infinitevggt_ros.axes import matrix_from_transform
+from infinitevggt_ros.bags.own_outputs import OwnOutputs
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands import CommandError
 
@@ -42,9 +43,15 @@ class BagPoses:
         self._buffer = Buffer(cache_time=WHOLE_BAG)
         self._parents: dict[str, str] = {}
         self._moving: set[str] = set()
+        own = OwnOutputs(reader)
+        self._own_map_frames = own.map_frames
         # /tf first: a frame that it places needs no odometry
         kinds = dict.fromkeys(t for t in ("/tf_static", "/tf") if t in reader.topics)
-        odometry = [t for t, kind in reader.topics.items() if kind.endswith("/Odometry")]
+        odometry = [
+            t
+            for t, kind in reader.topics.items()
+            if kind.endswith("/Odometry") and t not in own.topics
+        ]
         first = [topic] if topic and topic not in kinds else []
         for name in [*first, *kinds, *([] if topic else odometry)]:
             try:
@@ -78,7 +85,9 @@ class BagPoses:
                 transforms = [_transform(deserialize_message(bytes(serialized), kind), self.body)]
                 self.body = self.body or transforms[0].child_frame_id
             else:
-                transforms = deserialize_message(bytes(serialized), TFMessage).transforms
+                message = deserialize_message(bytes(serialized), TFMessage)
+                own = self._own_map_frames
+                transforms = [t for t in message.transforms if t.header.frame_id not in own]
             for transform in transforms:
                 if transform.child_frame_id not in placed:
                     self._add(transform, is_static=topic == "/tf_static")

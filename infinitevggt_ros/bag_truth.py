@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from infinitevggt_ros.bag_poses import BagPoses
 from infinitevggt_ros.bags.cdr import header_stamp_ns
+from infinitevggt_ros.bags.own_outputs import OwnOutputs
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands import CommandError
 
@@ -108,8 +109,9 @@ def message_at(reader: BagReader, topic: str, at_ns: int, kind: type) -> Any:
 
 def _depth_topic(reader: BagReader) -> str:
     """The raw image topic with "depth" in its name; empty if there is none."""
-    names = [t for t, kind in reader.topics.items() if kind.endswith("/Image") and "depth" in t]
-    return min(names, default="")
+    own = OwnOutputs(reader).topics
+    images = (t for t, kind in reader.topics.items() if kind.endswith("/Image") and t not in own)
+    return min((t for t in images if "depth" in t), default="")
 
 
 def _first_info(reader: BagReader, image_topic: str) -> CameraInfo | None:

@@ -109,6 +109,8 @@ def shown_run(run: Run, folder: Path) -> dict[str, Any]:
 
 def path(poses: Array, seconds: Array, scale: float) -> dict[str, Any]:
     """The way in the map, and the truth laid over it; lengths times `scale`."""
+    finite = np.isfinite(poses[0]).all(axis=(1, 2))
+    poses, seconds = poses[:, finite], seconds[finite]
     known = known_poses(poses)
     found, truth = camera_centers(poses[0]), camera_centers(poses[1])
     shown = {"seconds": thinned(seconds), "found": thinned(scale * found @ MAP_TO_WORLD.T)}

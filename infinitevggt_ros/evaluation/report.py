@@ -71,7 +71,11 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
 
 
 def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *note: str) -> None:
-    """camera_from_world (N, 3, 4) as a TUM file, the world turned by `axes` (3, 3)."""
+    """camera_from_world (N, 3, 4) as a TUM file, the world turned by `axes` (3, 3). Poses that are
+    not finite are left out, as the node leaves them out."""
+    finite = np.isfinite(poses).all(axis=(1, 2))
+    stamps_ns = [stamp_ns for stamp_ns, kept in zip(stamps_ns, finite, strict=True) if kept]
+    poses = poses[finite]
     turned = axes @ poses[..., :3].transpose(0, 2, 1)
     quats = Rotation.from_matrix(turned).as_quat()
     write_tum(path, stamps_ns, camera_centers(poses) @ axes.T, quats, *note)

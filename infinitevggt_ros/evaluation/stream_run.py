@@ -37,6 +37,7 @@ from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_report import StreamReport
 from infinitevggt_ros.worker import StreamWorker
 
+SAME_ASPECT = 0.02
 """Depth maps of other proportions, relative, were cropped and are not compared."""
 SNAPSHOT_S = 60.0
 SNAPSHOT_SHARE = 0.05
@@ -219,7 +220,13 @@ class StreamRun:
         """Go on from the snapshot, if there is one; bytes of the journal that belong to it."""
         if not self._snapshot.exists():
             return 0
-        state = torch.load(self._snapshot, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self._snapshot, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file makes the reader raise whatever it pleases
+            raise CommandError(
+                f"{self._snapshot} cannot be read, so nothing can be resumed from it; "
+                "--overwrite starts anew"
+            ) from error
         self.stream.load_state_dict(state["stream"])
         for name, count in zip(COUNTS, state["counts"], strict=True):
             setattr(self._report, name, count)
@@ -239,6 +246,3 @@ def same_view(depth: NDArray[np.float32], camera_size: tuple[int, int]) -> bool:
     """Whether a depth map has the image's proportions: one of others was cropped."""
     height, width = camera_size
     return bool(abs(depth.shape[0] / depth.shape[1] * width / height - 1) < SAME_ASPECT)
-
-
-SAME_ASPECT = 0.02

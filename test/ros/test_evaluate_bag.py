@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from infinitevggt_core import load_checkpoint
 from infinitevggt_core.worlds import World
 from infinitevggt_ros import cli
+from infinitevggt_ros.bag_truth import BagTruth
 from infinitevggt_ros.bags.message_definitions import typestore_with
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
@@ -269,6 +270,28 @@ def test_odometry_may_be_named_instead_of_tf(world_bag: Path) -> None:
         np.testing.assert_allclose(
             found.truth.camera_from_world, true.truth.camera_from_world, atol=1e-4
         )
+
+
+def test_what_the_node_said_itself_is_no_truth(
+    world_bag: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    recorded = tmp_path / "recorded.mcap"
+    with BagWriter(recorded) as writer:
+        for bag, wanted in (
+            (world_bag, {IMAGE, "/camera/camera_info"}),
+            (whole_run / "result.mcap", None),
+        ):
+            with BagReader(bag) as reader:
+                for topic, kind in reader.topics.items():
+                    if wanted is None or topic in wanted:
+                        writer.add_topic(topic, kind)
+                for topic, at_ns, data in reader.messages(list(wanted) if wanted else None):
+                    writer.write(topic, at_ns, bytes(data))
+    with BagReader(recorded) as reader:
+        assert {"/tf", "/infinitevggt/odometry", "/infinitevggt/depth/image"} <= set(reader.topics)
+        truth = BagTruth(reader, IMAGE)
+    assert not truth.has_poses
+    assert not truth.depth_topic
 
 
 def test_a_bag_of_images_alone_has_a_report_without_errors(world_bag: Path, tmp_path: Path) -> None:
