@@ -118,7 +118,7 @@ class StreamNode(Node):
             receive, settings = self.worker.receive, self._settings
             self._images = ImageSubscription(self, "image", settings.input, receive, self.warn)
             if settings.scale.source == "depth":
-                keep = worker.stream.measured.depths.append
+                keep = worker.stream.measured.keep
                 self._depths = ImageSubscription(self, "depth", settings.input, keep, self.warn)
             device = worker.stream.session.model.device
             source = self._settings.model.source

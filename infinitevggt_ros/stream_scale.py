@@ -17,7 +17,10 @@ from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.settings import ScaleSettings
 
-KEPT_DEPTHS = 8
+KEPT_DEPTHS = 128
+"""Latest, a few seconds of them: a frame asks for its own when the network is done with it."""
+KEPT_SIDE_PX = 120
+"""What is kept of a depth image is thinned to about so many rows or columns."""
 DEPTH_TOLERANCE_NS = 50_000_000
 """Greatest time between an image and its depth."""
 LEAST_SHARE = 0.05
@@ -25,6 +28,8 @@ LEAST_SHARE = 0.05
 STEP = 0.01
 """A new estimate is used when it differs by this share, so that lengths do not tremble."""
 Position = NDArray[np.float64]
+Depth = NDArray[np.float32]
+"""[H, W] metres."""
 
 
 class StreamScale:
@@ -38,8 +43,7 @@ class StreamScale:
     ) -> None:
         """position_in_odom: of the camera at a header's stamp, metres. warn(kind, text)."""
         self.settings = settings
-        self.depths: deque[Image] = deque(maxlen=KEPT_DEPTHS)
-        """The latest of the depth camera, left here by the executor."""
+        self._depths: deque[tuple[int, Depth]] = deque(maxlen=KEPT_DEPTHS)  # stamps in ns
         self._position_in_odom = position_in_odom
         self._warn = warn
         self._bridge = CvBridge()
@@ -50,6 +54,12 @@ class StreamScale:
         self.factor = 1.0
         self._estimate = ScaleEstimate(self.settings.samples)
         self._from: tuple[Position, Position] | None = None  # in the stream, in odom
+
+    def keep(self, image: Image) -> None:
+        """Take an image of the depth camera, from the executor."""
+        metres = self._metres(image)
+        if metres is not None:
+            self._depths.append((stamp_ns(image), metres))
 
     @property
     def is_metric(self) -> bool:
@@ -86,29 +96,31 @@ class StreamScale:
 
     def _compare_depth(self, result: FrameResult) -> None:
         at_ns = stamp_ns(result.received.message)
-        near = min(list(self.depths), key=lambda image: abs(stamp_ns(image) - at_ns), default=None)
-        if near is None or abs(stamp_ns(near) - at_ns) > DEPTH_TOLERANCE_NS:
+        near = min(list(self._depths), key=lambda kept: abs(kept[0] - at_ns), default=None)
+        if near is None or abs(near[0] - at_ns) > DEPTH_TOLERANCE_NS:
             self._warn(
                 "scale", "no image on `depth` beside the camera's: the scale is not measured"
             )
             return
-        metres = self._metres(near)
-        if metres is None:
-            return
         units = result.image.pixel_map.to_camera(result.depth / np.float32(result.scale))
         height, width = units.shape
-        metres = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST)
+        metres = cv2.resize(near[1], (width, height), interpolation=cv2.INTER_NEAREST)
         usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
         if usable.mean() >= LEAST_SHARE:
             self._estimate.add(float(np.median(metres[usable] / units[usable])), 1.0)
 
-    def _metres(self, image: Image) -> NDArray[np.float32] | None:
+    def _metres(self, image: Image) -> Depth | None:
+        """Thinned; None if it cannot be used."""
         unit_m = DEPTH_UNITS_M.get(image.encoding)
         try:
             if unit_m is None:
                 raise ValueError(f"encoding {image.encoding!r} is not one of {[*DEPTH_UNITS_M]}")
             values = np.asarray(self._bridge.imgmsg_to_cv2(image, "passthrough"))
+            if values.ndim != 2 or not values.size:
+                raise ValueError(f"it has {image.width}x{image.height} px")
         except Exception as error:  # cv_bridge raises whatever numpy or a dict lookup raises
             self._warn("scale", f"`depth` is not used: {error}")
             return None
-        return values.astype(np.float32) * np.float32(unit_m)
+        step = max(1, min(values.shape) // KEPT_SIDE_PX)
+        thin = values[step // 2 :: step, step // 2 :: step]
+        return thin.astype(np.float32) * np.float32(unit_m)

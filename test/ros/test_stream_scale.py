@@ -127,7 +127,7 @@ def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: st
         raw = (
             metres.astype(np.float32) if encoding == "32FC1" else (1000 * metres).astype(np.uint16)
         )
-        scale.depths.append(depth_image(frame, raw, encoding))
+        scale.keep(depth_image(frame, raw, encoding))
         scale.observe(frame)
     assert scale.factor == pytest.approx(1.5, rel=1e-3)
     assert warnings == []
@@ -140,7 +140,7 @@ def test_a_frozen_scale_stays_and_a_tracked_one_follows(frames: Iterator[FrameRe
         for metres in [3.0] * 2 + [5.0] * 10:
             frame = next(frames)
             wall = np.full((56, 56), metres, np.float32)
-            scale.depths.append(depth_image(frame, wall, "32FC1"))
+            scale.keep(depth_image(frame, wall, "32FC1"))
             scale.observe(frame)
         assert scale.factor == pytest.approx(expected)
 
@@ -157,7 +157,37 @@ def test_a_depth_that_cannot_be_used_is_said(
     scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
     frame = next(frames)
     pixels = np.ones((56, 56, 3), np.uint8) if encoding == "rgb8" else np.ones((56, 56), np.float32)
-    scale.depths.append(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
+    scale.keep(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
     scale.observe(frame)
     assert not scale.is_metric
     assert words in warnings[0]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (56, 0), (56, 56, 2)])
+def test_a_depth_of_no_shape_is_refused(
+    frames: Iterator[FrameResult], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    settings = ScaleSettings(source="depth", samples=1)
+    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    values = np.ones(shape, np.float32)
+    monkeypatch.setattr(scale._bridge, "imgmsg_to_cv2", lambda *_: values)
+    frame = next(frames)
+    scale.keep(depth_image(frame, values, "32FC1"))
+    scale.observe(frame)
+    assert "`depth` is not used" in warnings[0]
+    assert not scale.is_metric
+
+
+def test_the_depth_of_a_slow_frame_is_still_there(frames: Iterator[FrameResult]) -> None:
+    """Three seconds of a fast depth camera come while the network works."""
+    warnings: list[str] = []
+    settings = ScaleSettings(source="depth", samples=1)
+    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    slow = next(frames)
+    scale.keep(depth_image(slow, np.full((480, 640), 3.0, np.float32), "32FC1"))
+    for _ in range(100):
+        scale.keep(depth_image(next(frames), np.full((480, 640), 5.0, np.float32), "32FC1"))
+    scale.observe(slow)
+    assert scale.factor == pytest.approx(1.5, rel=1e-3)
+    assert warnings == []
