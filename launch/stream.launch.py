@@ -21,6 +21,7 @@ ARGUMENTS = {
     "use_sim_time": ("false", "follow /clock; true wherever a bag is played"),
     "image": ("/camera/image_raw", "image topic; for compressed images without /compressed"),
     "camera_info": ("/camera/camera_info", "calibration topic of the same camera"),
+    "depth": ("/camera/depth/image_raw", "depth image topic, for `scale.source: depth`"),
     "bag": ("", "bag to play; everything ends with it; empty: live, until Ctrl-C"),
     "lockstep": ("true", "bag: wait for the node at every image, drop none; false: in real time"),
     "rviz": ("false", "also start RViz"),
@@ -53,7 +54,7 @@ def processes(context: LaunchContext) -> list[Action]:
         package=PACKAGE,
         executable="stream_node",
         parameters=[value["params_file"], {"use_sim_time": use_sim_time}],
-        remappings=[(name, value[name]) for name in ("image", "camera_info")],
+        remappings=[(name, value[name]) for name in ("image", "camera_info", "depth")],
         on_exit=ended if is_bag else None,
         **common,
     )

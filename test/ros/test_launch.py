@@ -33,6 +33,7 @@ ARGUMENTS = {
     "use_sim_time": "false",
     "image": "/camera/image_raw",
     "camera_info": "/camera/camera_info",
+    "depth": "/camera/depth/image_raw",
     "bag": "",
     "lockstep": "true",
     "rviz": "false",
