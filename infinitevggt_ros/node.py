@@ -22,7 +22,7 @@ from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.srv import UseFile
-from infinitevggt_ros.state_file import write_state
+from infinitevggt_ros.state_file import remove_partials, write_state
 from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_files import save_map
 from infinitevggt_ros.stream_report import StreamReport
@@ -75,6 +75,11 @@ class StreamNode(Node):
         self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
         self.worker.start()
 
+    @property
+    def saves_at_the_end(self) -> bool:
+        """Whether the stream is written to a file when the node stops."""
+        return bool(self._settings.state.path)
+
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, at most one of a kind every 5 s. Kinds are few, so this stays small."""
         now_s = time.monotonic()
@@ -93,10 +98,12 @@ class StreamNode(Node):
         session = StreamSession(load_model(settings.model), settings.memory)
         stream = Stream(session, settings, self._intake, self._outputs, self.warn)
         path = Path(settings.state.path)
+        if settings.state.path:
+            remove_partials(path)
         if settings.state.path and path.exists():
             try:
                 stream.load_world(path)
-                frames = session.frame_index
+                frames = stream.session.frame_index
                 self.get_logger().info(f"goes on from {path}: frame {frames}, map {stream.map_id}")
             except (OSError, ValueError) as error:
                 raise ValueError(

@@ -1,6 +1,8 @@
 """The stream on disk: saved now and then, whole or not at all, and gone on from at a start."""
 
 import time
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -32,6 +34,13 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, **state}, partial)
         except RuntimeError as error:  # how torch says that the disk is full
             raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def remove_partials(path: Path) -> None:
+    """What writers of this file left that were killed."""
+    for partial in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        with suppress(OSError):
+            partial.unlink()
 
 
 class PeriodicState:

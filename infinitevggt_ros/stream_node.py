@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 LEAVE_WITHIN_S = 1.0
 """Patience with a frame in hand, or weights that load, when the node is told to stop."""
+SAVE_WITHIN_S = 4.0
+"""The same where the stream is saved then; a second before `ros2 launch` sends SIGTERM."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -74,7 +76,7 @@ def _spin(node: "StreamNode") -> int:
 def _leave(node: "StreamNode", status: int) -> None:
     import rclpy
 
-    if not node.worker.stop(LEAVE_WITHIN_S):
+    if not node.worker.stop(SAVE_WITHIN_S if node.saves_at_the_end else LEAVE_WITHIN_S):
         # it still computes or loads, and cannot be stopped; what it uses must not be destroyed
         sys.stdout.flush()
         sys.stderr.flush()
