@@ -205,6 +205,11 @@ class StreamSession:
             raise ValueError("the image holds values that are not finite")
         return images.to(self.model.device)
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a push broke off and left the stream torn: only a reset helps."""
+        return self._interrupted
+
     def _refuse_if_interrupted(self) -> None:
         if self._interrupted:
             raise RuntimeError("the last push was interrupted and left the stream torn: reset() it")

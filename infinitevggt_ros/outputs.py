@@ -92,12 +92,27 @@ class Outputs:
         none = np.empty((0, 3), dtype=np.float32)
         self._path.publish(Path(header=header))
         self._map.publish(messages.cloud(header, none, none, none[:, 0]))
+        self.clear_map_updates()
+
+    def clear_map_updates(self) -> None:
+        """Who follows the map forgets all of it."""
+        none = np.empty((0, 3), dtype=np.float32)
+        header = Header(frame_id=self._map_frame)
         self._map_updates.publish(messages.cloud(header, none, none, *none.T[:2]))
 
     def restore(self, trajectory: dict[str, Any]) -> None:
-        """Go on from a trajectory's snapshot."""
+        """Go on from a trajectory's snapshot, in another map; one that does not fit changes
+        nothing."""
+        restored = Trajectory()
+        restored.load_state_dict(trajectory, Header(frame_id=self._map_frame))
         self._tf.forget()
-        self.trajectory.load_state_dict(trajectory, Header(frame_id=self._map_frame))
+        self.trajectory = restored
+        self.clear_map_updates()
+
+    def rescale(self, ratio: float) -> None:
+        """All lengths have another unit from now on."""
+        self.trajectory.rescale(ratio)
+        self._tf.let_go()
 
     def position_in_odom(self, header: Header) -> NDArray[np.float64] | None:
         """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""

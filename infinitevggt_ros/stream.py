@@ -46,8 +46,6 @@ class Stream:
         self.measured = StreamScale(settings.scale, outputs.position_in_odom, warn)
         self.latest: FrameResult | None = None
         """Of this map."""
-        self.is_torn = False
-        """Whether a frame broke off in the network: only a reset helps."""
         self._intake = intake
         self._outputs = outputs
         self._warn = warn
@@ -70,15 +68,18 @@ class Stream:
         result = self._result(received, image, prediction)
         self._fuse(result)
         self.latest = result
-        self.measured.observe(result)
         self._outputs.publish_frame(result)
+        self.measured.observe(result)  # it may wait for /tf
 
     def configure(self, settings: Settings) -> None:
         """Use other settings from the next frame on. Raises ValueError or RuntimeError where they
         cannot work; configure with those before then."""
         self.session.configure(settings.memory)
         self._map_changed |= settings.map != self.settings.map
+        points = len(self.map)
         self.map.configure(settings.map)
+        if len(self.map) < points:  # other voxels: it is empty
+            self._outputs.clear_map_updates()
         self._outputs.settings = settings.output
         self._gate.time = settings.time
         self.settings = settings
@@ -91,9 +92,14 @@ class Stream:
         self._outputs.reset()
         self.measured.reset()
         self.scale = self.measured.factor
-        self.latest, self.is_torn = None, False
+        self.latest = None
         self.map_id += 1
         self.last_reset = why
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a frame broke off in the network: only a reset helps."""
+        return self.session.is_interrupted
 
     @property
     def trajectory(self) -> Trajectory:
@@ -140,29 +146,34 @@ class Stream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a snapshot, at any time. Raises ValueError, and changes nothing, if it does
         not fit."""
+        session = StreamSession(self.session.model, points=self.session.points)
         restored = PointMap(self.map.config)
+        gate = ImageGate(self._gate.restart_after, self._gate.time)
         try:
-            scale, map_id, gate, trajectory = (
-                state[name] for name in ("scale", "map_id", "gate", "trajectory")
-            )
+            scale, map_id = float(state["scale"]), int(state["map_id"])
             restored.load_state_dict(state["map"])
-            self.session.load_state_dict(state["session"])
+            gate.restore(state["gate"])
+            session.load_state_dict(state["session"])
+            session.configure(self.settings.memory)
+            self._outputs.restore(state["trajectory"])  # the last that may refuse
         except KeyError as error:
             raise ValueError(f"the state has no {error}") from error
-        self.session.configure(self.settings.memory)
-        self.map, self.map_id = restored, map_id
+        except (TypeError, RuntimeError, AttributeError, IndexError) as error:
+            raise ValueError(f"not the state of a stream: {error}") from error
+        self.session, self.map, self.map_id, self._gate = session, restored, map_id, gate
         self.measured.reset()
         self.scale = self.measured.factor = scale
-        self._gate.restore(gate)
-        self._outputs.restore(trajectory)
-        self.latest, self.is_torn, self._map_changed = None, False, True
+        self.latest, self._map_changed = None, True
         self._saved_frame = self.session.frame_index
 
     def load_world(self, path: Path) -> None:
-        """Go on in the world that a file holds, with images of any time. Raises OSError, and
-        ValueError as `load_state_dict` does."""
+        """Go on in the world that a file holds, with images of any time; a stream that has begun
+        gives it a new number. Raises OSError, and ValueError as `load_state_dict` does."""
+        before, has_begun = self.map_id, self.map_id > 0 or self.session.frame_index > 0
         self.load_state_dict(read_state(path))
         self._gate.forget_time()
+        if has_begun:
+            self.map_id = max(before, self.map_id) + 1
 
     @property
     def _is_unsaved(self) -> bool:
@@ -184,13 +195,10 @@ class Stream:
 
     def _push(self, image: NetworkImage) -> Prediction:
         started_s = time.monotonic()
-        self.is_torn = True
         try:
             prediction = self.session.push(image.pixels)
         except ValueError as error:  # refused before it touched the stream
-            self.is_torn = False
             raise BadInputError("memory", str(error)) from error
-        self.is_torn = False
         self.inference_ms = 1e3 * (time.monotonic() - started_s)
         return prediction
 
@@ -208,7 +216,7 @@ class Stream:
     def _rescale(self, scale: float) -> None:
         """Everything known so far has another length from this frame on."""
         if scale != self.scale:
-            self.trajectory.rescale(scale / self.scale)
+            self._outputs.rescale(scale / self.scale)
             self.map.hand_out_again()
             self.scale = scale
 

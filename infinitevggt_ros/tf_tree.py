@@ -56,7 +56,12 @@ class TfTree:
         """A new map, and another time: transforms of the time before are wrong. The tree's shape
         stays, and so does the place in odom."""
         self._buffer.clear()
-        self._map_from_odom = self._odom_from_map = None
+        self._map_from_odom = None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Poses come from another map, or in another unit: the robot stays where it is in odom."""
+        self._odom_from_map = None
 
     def position_in_odom(self, header: Header) -> NDArray[np.float64] | None:
         """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
@@ -117,12 +122,13 @@ class TfTree:
 
     def _send_again(self) -> None:
         now_ns = self._clock.now().nanoseconds
-        if self._map_from_odom is None or now_ns == 0:
+        map_from_odom = self._map_from_odom  # once: another thread may forget it
+        if map_from_odom is None or now_ns == 0:
             return
         ahead = Time(nanoseconds=now_ns) + Duration(seconds=self.settings.tolerance)
         header = Header(stamp=ahead.to_msg())
         parent, child = self.settings.map_frame, self.settings.odom_frame
-        self._send(parent, child, self._map_from_odom, header)
+        self._send(parent, child, map_from_odom, header)
 
     def _send(self, parent: str, child: str, matrix: NDArray[np.float64], stamp_of: Header) -> None:
         if self.settings.invert:

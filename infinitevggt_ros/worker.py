@@ -78,7 +78,7 @@ class StreamWorker:
 
     def submit(self, action: Callable[[Stream], str]) -> "Future[Answer]":
         """Do something with the stream between two frames. It returns a word on its success, and
-        may raise OSError, ValueError or RuntimeError to refuse."""
+        may raise OSError, ValueError or RuntimeError to refuse; anything else is warned of too."""
         answer: Future[Answer] = Future()
         with self._lock:
             self._requests.append((action, answer))
@@ -135,6 +135,10 @@ class StreamWorker:
                 answer.set_result((True, action(stream)))
             except (OSError, ValueError, RuntimeError) as error:
                 answer.set_result((False, str(error)))
+            except Exception as error:  # whoever asked must not wait for ever
+                text = f"{type(error).__name__}: {error}"
+                answer.set_result((False, text))
+                self._warn("request", f"a request broke off: {text}")
         if settings is not None:
             self._apply(stream, settings)
 
@@ -143,8 +147,11 @@ class StreamWorker:
         try:
             stream.configure(settings)
         except (ValueError, RuntimeError) as error:  # RuntimeError: no memory for such a map
-            stream.configure(before)
-            self.refused = str(error).splitlines()[0]
+            self.refused = str(error).partition("\n")[0]
+            try:
+                stream.configure(before)
+            except (ValueError, RuntimeError) as again:
+                self._warn("settings", f"the settings of before cannot be used either: {again}")
 
     def _process(self, stream: Stream, received: Received[ImageMessage]) -> None:
         try:

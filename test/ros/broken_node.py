@@ -14,7 +14,7 @@ FOREVER_S = 10_000
 
 def some_frames() -> None:
     """Frame 2 breaks when it is published, 4 in the network, 6 takes the whole thread along."""
-    publish, push = Outputs.publish_frame, StreamSession.push
+    publish, predict = Outputs.publish_frame, StreamSession._predict
 
     def broken_publish(self: Outputs, result: Any) -> None:
         number = result.header.stamp.nanosec
@@ -24,14 +24,15 @@ def some_frames() -> None:
             raise SystemExit
         publish(self, result)
 
-    def broken_push(self: StreamSession, image: Any) -> Any:
-        push_count.append(1)
-        if len(push_count) == 4:
+    def broken_predict(self: StreamSession, images: Any) -> Any:
+        predictions.append(1)
+        if len(predictions) == 4:
             raise KeyError("the network broke")
-        return push(self, image)
+        return predict(self, images)
 
-    push_count: list[int] = []
-    Outputs.publish_frame, StreamSession.push = broken_publish, broken_push  # type: ignore[method-assign]
+    predictions: list[int] = []
+    Outputs.publish_frame = broken_publish  # type: ignore[method-assign]
+    StreamSession._predict = broken_predict  # type: ignore[method-assign]
 
 
 def loading() -> None:

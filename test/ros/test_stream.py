@@ -1,0 +1,178 @@
+"""A stream without DDS: what a state that does not fit, and memory that is out, leave behind."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from camera import film, image_message
+
+from infinitevggt_core import StreamSession
+from infinitevggt_ros.evaluation.offline_node import OfflineNode
+from infinitevggt_ros.intake import Intake
+from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.model_loading import load_model
+from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.settings import ModelSettings, Settings, TfSettings
+from infinitevggt_ros.state_file import remove_partials, write_state
+from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream_report import StreamReport
+from infinitevggt_ros.worker import StreamWorker
+
+SMALL = ModelSettings(image_size=28)
+MODEL = load_model(SMALL)
+IMAGES = film(6, 28, 28)
+TF, UPDATES = "/tf", "/infinitevggt/map_updates"
+
+
+class Rig:
+    """A worker in this thread, and what its stream publishes."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or Settings(model=SMALL)
+        self.sent: list[tuple[str, Any]] = []
+        self.warnings: list[str] = []
+        node = OfflineNode(lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES})
+        outputs = Outputs(node, settings.tf, settings.output, self._warn)
+        intake = Intake(settings.input, "/image", self._warn)
+        self.stream = Stream(
+            StreamSession(MODEL, settings.memory), settings, intake, outputs, self._warn
+        )
+        report = StreamReport(outputs, intake, settings.model)
+        self.worker = StreamWorker(lambda: self.stream, report, "/image", self._warn)
+        self._count = 0
+
+    def _warn(self, _: str, text: str) -> None:
+        self.warnings.append(text)
+
+    def push(self, count: int) -> None:
+        for _ in range(count):
+            message = image_message(IMAGES[self._count % 6], 10**9 * (1 + self._count))
+            self._count += 1
+            self.stream.process(Received(message, 0.0))
+            self.stream.do_what_is_due()
+
+    def ask(self, action: Callable[[Stream], str]) -> tuple[bool, str]:
+        answer = self.worker.submit(action)
+        self.worker._serve_requests(self.stream)
+        return answer.result()
+
+    @property
+    def updates(self) -> list[int]:
+        """How many points each update had."""
+        return [message.width for topic, message in self.sent if topic == UPDATES]
+
+
+def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda state: state.update({name: value})
+
+
+@pytest.mark.parametrize(
+    "break_state",
+    [
+        broken("gate", (1, 2)),
+        broken("gate", None),
+        broken("trajectory", {}),
+        broken("scale", None),
+        broken("map", None),
+        lambda state: state.pop("trajectory"),
+    ],
+)
+def test_a_state_that_is_refused_changes_nothing(
+    break_state: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    rig, other = Rig(), Rig()
+    other.push(2)
+    state = other.stream.state_dict()
+    break_state(state)
+    write_state(tmp_path / "state.pt", state)
+    rig.push(3)
+    before = rig.stream.session, rig.stream.map, rig.stream.trajectory, len(rig.sent)
+    with pytest.raises(ValueError, match=r"\w"):
+        rig.stream.load_world(tmp_path / "state.pt")
+    assert before == (rig.stream.session, rig.stream.map, rig.stream.trajectory, len(rig.sent))
+    rig.push(1)
+    assert (rig.stream.session.frame_index, rig.stream.map_id) == (4, 0)
+    assert len(rig.stream.trajectory.poses) == 4
+
+
+def test_a_state_of_another_camera_memory_is_refused_whole() -> None:
+    """The snapshot itself is sound; the settings cannot hold for it."""
+    defaults = Settings(model=SMALL)
+    shared = replace(defaults, memory=replace(defaults.memory, camera_memory="shared"))
+    rig, other = Rig(), Rig(shared)
+    other.push(2)
+    rig.push(3)
+    before = rig.stream.session
+    with pytest.raises(ValueError, match="camera_memory"):
+        rig.stream.load_state_dict(other.stream.state_dict())
+    assert rig.stream.session is before
+    assert (before.frame_index, before.memory) == (3, defaults.memory)
+
+
+def test_who_asks_gets_an_answer_whatever_breaks() -> None:
+    rig = Rig()
+
+    def broken_request(_: Stream) -> str:
+        raise KeyError("nobody foresaw this")
+
+    assert rig.ask(broken_request) == (False, "KeyError: 'nobody foresaw this'")
+    assert "nobody foresaw this" in rig.warnings[0]
+
+
+def test_followers_of_the_map_forget_it_where_another_takes_its_place(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.push(1)
+    write_state(tmp_path / "state.pt", rig.stream.state_dict())
+    settings = rig.stream.settings
+    rig.stream.configure(replace(settings, map=replace(settings.map, max_age=7)))
+    assert all(rig.updates), "the same voxels: nothing is to be forgotten"
+    rig.stream.configure(replace(settings, map=replace(settings.map, voxel_size=0.5)))
+    assert rig.updates[-1] == 0
+    rig.stream.configure(settings)
+    rig.push(1)
+    rig.stream.load_world(tmp_path / "state.pt")
+    assert rig.updates[-1] == 0
+    assert rig.stream.map_id == 1, "another world than the one that ran"
+    started = Rig()
+    started.stream.load_world(tmp_path / "state.pt")
+    assert started.stream.map_id == 0, "the world that it left"
+
+
+def test_out_of_memory_loses_the_frame_and_not_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.push(2)
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise torch.OutOfMemoryError("no memory at all")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MODEL.depth_head, "forward", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            rig.push(1)
+    assert not rig.stream.is_torn
+    rig.push(1)
+    assert rig.stream.session.frame_index == 3
+
+
+def test_a_new_scale_does_not_make_the_robot_jump_in_odom() -> None:
+    rig = Rig(Settings(model=SMALL, tf=TfSettings(mode="odom_to_base", base_frame="base_link")))
+    rig.stream._outputs._tf._optical_from = lambda child, header: np.eye(4)
+    places: list[np.ndarray] = []
+    for factor in (1.0, 1.0, 1000.0, 1000.0):
+        rig.stream.measured.factor = factor
+        rig.push(1)
+        t = [m for topic, m in rig.sent if topic == TF][-1].transforms[0].transform.translation
+        places.append(np.array((t.x, t.y, t.z)))
+    np.testing.assert_allclose(places[2], places[1], atol=1e-9)
+    assert np.linalg.norm(places[3] - places[2]) > 10 * np.linalg.norm(places[1] - places[0])
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    for name in ("s[1].pt", ".s[1].pt.12.partial", ".other.pt.12.partial"):
+        (tmp_path / name).write_text("x")
+    remove_partials(tmp_path / "s[1].pt")
+    assert {path.name for path in tmp_path.iterdir()} == {"s[1].pt", ".other.pt.12.partial"}
