@@ -14,6 +14,7 @@ from infinitevggt_ros.commands import CommandError
 
 COMMANDS = {
     "demo": "replay a bag through the node; leave trajectory, depth, map and a picture",
+    "viewer": "serve a web page that shows a running node and sets its memory",
     "replay": "play a ROS 2 bag onto live topics, with /clock",
     "images-to-bag": "turn a directory of images or a video file into a bag",
     "train": "train a network on synthetic worlds or on bags, distil it from another",

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "bag": ("", "bag to play; everything ends with it; empty: live, until Ctrl-C"),
     "lockstep": ("true", "bag: wait for the node at every image, drop none; false: in real time"),
     "rviz": ("false", "also start RViz"),
+    "viewer": ("false", "also serve a web page, port 8080 or the next free one (needs viser)"),
 }
 # topics in stream.rviz: a relative name on the right is one of the namespace
 RVIZ_TOPICS = [
@@ -67,10 +68,16 @@ def processes(context: LaunchContext) -> list[Action]:
         condition=IfCondition(value["rviz"]),
         **common,
     )
+    cli = ExecutableInPackage("infinitevggt", PACKAGE)
+    node_name = Path("/", value["namespace"], "infinitevggt").as_posix()
+    viewer = ExecuteProcess(
+        cmd=[cli, "viewer", "--node", node_name],
+        output="screen",
+        condition=IfCondition(value["viewer"]),
+    )
     replay = ["replay", value["bag"], "--wait-for-subscriber", PATIENCE_S]
     if value["lockstep"].lower() in ("true", "1"):
-        status = Path("/", value["namespace"], "infinitevggt/status").as_posix()
-        replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S, "--status-topic", status]
-    command = [ExecutableInPackage("infinitevggt", PACKAGE), *replay]
-    player = ExecuteProcess(cmd=command, output="screen", on_exit=ended)
-    return [node, rviz, player] if is_bag else [node, rviz]
+        replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S]
+        replay += ["--status-topic", f"{node_name}/status"]
+    player = ExecuteProcess(cmd=[cli, *replay], output="screen", on_exit=ended)
+    return [node, rviz, viewer, player] if is_bag else [node, rviz, viewer]

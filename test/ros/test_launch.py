@@ -37,6 +37,7 @@ ARGUMENTS = {
     "bag": "",
     "lockstep": "true",
     "rviz": "false",
+    "viewer": "false",
 }
 DISPLAY_TYPES = {
     "rviz_default_plugins/Image": "sensor_msgs/msg/Image",

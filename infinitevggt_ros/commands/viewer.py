@@ -1,0 +1,78 @@
+"""Serve a web page that shows a running node: camera, path, map, depth, memory and time, with
+sliders for its memory. Whoever reaches the port may move them; --host 127.0.0.1 keeps it here.
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.viewer.options import ViewerOptions
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.viewer.page import Page
+
+EXAMPLE = "infinitevggt viewer --node /robot/infinitevggt --port 8090"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    view = ViewerOptions()
+    add = parser.add_argument
+    add("--node", default=view.node, help="name of the node, with its namespace")
+    add("--host", default=view.host, help="address to listen on")
+    add("--port", type=int, default=view.port, help="port, or the next that is free")
+    add("--map-points", type=int, default=view.map_points, help="most points of the map shown")
+    add("--map-period", type=float, default=view.map_period_s, help="seconds between two maps")
+    add("--period", type=float, default=view.period_s, help="seconds between all other updates")
+    add("--history", type=int, default=view.history, help="frames in the curves")
+
+
+def run(options: argparse.Namespace) -> int:
+    view = _viewer_options(options)
+    try:
+        from infinitevggt_ros.viewer.page import Page
+    except ModuleNotFoundError as error:
+        if error.name != "viser":
+            raise
+        raise CommandError("the viewer needs viser: pip install viser") from error
+    page = Page(view.host, view.port)
+    print(f"viewer of {view.node}: {page.url}", flush=True)
+    try:
+        _spin(page, view)
+    finally:
+        page.close()
+    return 0
+
+
+def _spin(page: "Page", view: ViewerOptions) -> None:
+    """Until a signal."""
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+
+    from infinitevggt_ros.viewer.viewer import Viewer
+
+    rclpy.init(args=[])
+    try:
+        node = rclpy.create_node("infinitevggt_viewer")
+        Viewer(node, page, view)
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+
+
+def _viewer_options(options: argparse.Namespace) -> ViewerOptions:
+    for name in ("map_points", "map_period", "period", "history"):
+        if not getattr(options, name) > 0:
+            raise CommandError(f"--{name.replace('_', '-')} must be above 0")
+    if not 0 < options.port < 65536:
+        raise CommandError(f"--port {options.port} is no port: 1 to 65535")
+    return ViewerOptions(
+        node="/" + options.node.strip("/"),
+        host=options.host,
+        port=options.port,
+        map_points=options.map_points,
+        map_period_s=options.map_period,
+        period_s=options.period,
+        history=options.history,
+    )

@@ -1,0 +1,103 @@
+"""From the node's topics and parameters to the page."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from nav_msgs.msg import Odometry, Path
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.viewer import arrays
+from infinitevggt_ros.viewer.curves import Curves
+from infinitevggt_ros.viewer.latest import Latest
+from infinitevggt_ros.viewer.options import ViewerOptions
+from infinitevggt_ros.viewer.remote_parameters import RemoteParameters
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.viewer.page import Page
+
+PARAMETERS = "memory.policy", "memory.total_budget", "memory.window", "memory.anchor_frames"
+DEPTH_WIDTH = 320
+SILENT_S = 5.0
+"""Without a status for this long, the page says so."""
+
+
+class Viewer:
+    """Shows what is new on the page, `period_s` apart."""
+
+    def __init__(self, node: Node, page: "Page", options: ViewerOptions) -> None:
+        self._page, self._options = page, options
+        self._start_s = self._heard_s = time.monotonic()
+        self._status = StreamStatus()
+        self._is_heard = False
+        self._curves = Curves(options.history)
+        self._drawn_frames = 0
+        self.parameters = RemoteParameters(
+            node, options.node, PARAMETERS, self._on_value, self._on_refusal
+        )
+        page.on_wish = self.parameters.wish
+
+        def latest(kind: type[Any], topic: str, **settings: Any) -> Latest:
+            settings = {"period_s": options.period_s, **settings}
+            return Latest(node, kind, f"{options.node}/{topic}", **settings)
+
+        self._odometry = latest(Odometry, "odometry")
+        self._path = latest(Path, "path", latched=True)
+        self._map = latest(PointCloud2, "map", period_s=options.map_period_s, latched=True)
+        self._depth = latest(Image, "depth/image")
+        self._info = latest(CameraInfo, "depth/camera_info")
+        status = f"{options.node}/status"
+        node.create_subscription(StreamStatus, status, self._on_status, QoSProfile(depth=100))
+        node.create_timer(options.period_s, self.refresh)
+
+    def refresh(self) -> None:
+        """Show what came since the last time."""
+        now_s = time.monotonic()
+        self.parameters.serve()
+        if info := self._info.take(now_s):
+            self._page.show_view_angle(*arrays.view_angle(info))
+        if odometry := self._odometry.take(now_s):
+            self._page.show_camera(*arrays.pose_arrays(odometry.pose.pose))
+        if path := self._path.take(now_s):
+            self._page.show_path(arrays.path_segments(path))
+        if cloud := self._map.take(now_s):
+            self._page.show_map(*arrays.cloud_arrays(cloud, self._options.map_points))
+        if depth := self._depth.take(now_s):
+            self._page.show_depth(arrays.depth_picture(depth, DEPTH_WIDTH))
+        if self._curves.frames > self._drawn_frames:
+            self._drawn_frames = self._curves.frames
+            self._page.show_curves(self._curves.columns())
+        self._page.show_state(self._state(now_s))
+
+    def _on_status(self, status: StreamStatus) -> None:
+        self._status, self._is_heard = status, True
+        self._heard_s = time.monotonic()
+        self._curves.add(status, self._heard_s - self._start_s)
+
+    def _on_value(self, name: str, value: Any, descriptor: ParameterDescriptor) -> None:
+        self._page.show_parameter(name, value, descriptor)
+
+    def _on_refusal(self, name: str, reason: str) -> None:
+        self._page.show_refusal(f"{name}: {reason}")
+
+    def _state(self, now_s: float) -> list[str]:
+        """A few lines for people."""
+        status, name = self._status, self._options.node
+        if not self._is_heard:
+            return [f"waiting for {name}" + (" to get images" if self.parameters.is_known else "")]
+        lines = [
+            f"{status.frames_processed} images used, {status.frames_dropped} dropped, "
+            f"{status.frames_rejected} refused",
+            f"{status.policy}, {sum(status.stored_tokens)} tokens, "
+            f"{status.memory_bytes / 1e6:.1f} MB, {status.map_points} points",
+            f"map {status.map_id}, {status.device}",
+        ]
+        if now_s - self._heard_s > SILENT_S:
+            lines.append(f"**nothing from {name} for {now_s - self._heard_s:.0f} s**")
+        if status.random_weights:
+            lines.append("**no trained checkpoint: geometry means nothing**")
+        lines += [text for text in (status.last_rejection, status.last_error) if text]
+        return lines
