@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 from geometry_msgs.msg import Pose
 from nav_msgs.msg import Path
@@ -39,11 +40,11 @@ def cloud_arrays(cloud: PointCloud2, most: int) -> tuple[NDArray[np.float32], ND
     return points, (unpacked_rgb(rows["rgb"]) * 255).round().astype(np.uint8)
 
 
-def depth_picture(image: Image, widest: int) -> NDArray[np.uint8]:
-    """(h, w, 3) RGB, w at most `widest`: near is red, far is blue, dark is unknown."""
+def depth_picture(image: Image, width: int) -> NDArray[np.uint8]:
+    """(h, width, 3) RGB: near is red, far is blue, dark is unknown."""
+    height = max(1, round(image.height * width / image.width))
     depth = BRIDGE.imgmsg_to_cv2(image)
-    step = math.ceil(image.width / widest)
-    depth = depth[::step, ::step]
+    depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
     known = depth[np.isfinite(depth)]
     near, far = np.percentile(known, NEAR_FAR) if known.size else (0.0, 1.0)
     return depth_colors(depth, float(near), float(far), "turbo_r")

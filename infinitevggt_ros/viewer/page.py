@@ -18,7 +18,7 @@ SLIDER_ENDS = {
 }
 """Highest value and step of a slider: the node takes far more. A value beyond moves the end."""
 CHOICES = "one of: "
-FRUSTUM_SHARE, POINT_SHARE = 0.04, 0.0015
+FRUSTUM_SHARE, POINT_SHARE = 0.04, 0.004
 """Sizes of the camera and of a point in the map's extent."""
 BLUE, ORANGE, GREY = "#4c9be8", "#f29e4c", "#8a929e"
 PLOTS = {
@@ -45,8 +45,9 @@ class Page:
             pass
         with self._server.gui.add_folder("memory") as self._memory_folder:
             self._refusal = self._server.gui.add_markdown("", visible=False)
-        with self._server.gui.add_folder("curves"):
-            self._plots = {title: self._add_plot(title) for title in PLOTS}
+        with self._server.gui.add_folder("curves") as self._curves_folder:
+            pass
+        self._plots: dict[str, Any] = {}
         self._set_scene()
 
     @property
@@ -96,8 +97,13 @@ class Page:
 
     def show_curves(self, columns: dict[str, NDArray[np.float64]]) -> None:
         """columns: by the names in Curves.COLUMNS."""
-        for title, plot in self._plots.items():
-            plot.data = (columns["seconds"], *(columns[name] for name in PLOTS[title]))
+        for title, curves in PLOTS.items():
+            data = (columns["seconds"], *(columns[name] for name in curves))
+            if title in self._plots:
+                self._plots[title].data = data
+            else:
+                with self._curves_folder:
+                    self._plots[title] = self._add_plot(title, data)
 
     def show_state(self, lines: list[str]) -> None:
         if lines != self._state_lines:
@@ -112,7 +118,7 @@ class Page:
             return
         control = self._controls[name]
         if name in SLIDER_ENDS:
-            control.max = max(control.max, value)
+            control.min, control.max = min(control.min, value), max(control.max, value)
         control.value = value
 
     def show_refusal(self, text: str) -> None:
@@ -129,18 +135,27 @@ class Page:
         scene.set_background_image(np.full((1, 1, 3), (16, 20, 27), np.uint8))
         fov, aspect = UNKNOWN_VIEW
         self._camera = scene.add_camera_frustum(
-            "/camera", fov, aspect, scale=0.1, color=(255, 255, 255), visible=False
+            "/camera",
+            fov,
+            aspect,
+            scale=0.1,
+            thickness=2.0,
+            thickness_units="screen",
+            color=(255, 255, 255),
+            visible=False,
         )
 
-    def _add_plot(self, title: str) -> Any:
+    def _add_plot(self, title: str, data: tuple[NDArray[np.float64], ...]) -> Any:
         label = {"stroke": GREY, "grid": {"stroke": "#333a45", "width": 1}}
-        series = [uplot.Series(label=n, stroke=c, width=2) for n, c in PLOTS[title].items()]
-        nothing = np.zeros(0)
+        series = [
+            uplot.Series(label=name.replace("_", " "), stroke=color, width=2)
+            for name, color in PLOTS[title].items()
+        ]
         return self._server.gui.add_uplot(
-            (nothing,) * (1 + len(series)),
+            data,
             (uplot.Series(label="seconds"), *series),
             title=title,
-            scales={"x": uplot.Scale(time=False)},
+            scales={"x": uplot.Scale(time=False, auto=True)},
             axes=(uplot.Axis(**label), uplot.Axis(**label)),
             aspect=1.8,
         )
@@ -151,7 +166,7 @@ class Page:
         control: Any
         if name in SLIDER_ENDS:
             (limits,), (end, step) = descriptor.integer_range, SLIDER_ENDS[name]
-            low = limits.from_value
+            low = min(step if step > 1 else limits.from_value, value)  # round numbers
             control = gui.add_slider(label, low, max(end, value), step, value, hint=hint)
         else:
             choices = descriptor.additional_constraints.removeprefix(CHOICES).split(", ")
