@@ -100,7 +100,9 @@ class Page:
         for title, curves in PLOTS.items():
             data = (columns["seconds"], *(columns[name] for name in curves))
             if title in self._plots:
-                self._plots[title].data = data
+                plot = self._plots[title]
+                with self._server.atomic():
+                    plot.data, plot.scales = data, self._scales(data[0])
             else:
                 with self._curves_folder:
                     self._plots[title] = self._add_plot(title, data)
@@ -155,7 +157,7 @@ class Page:
             data,
             (uplot.Series(label="seconds"), *series),
             title=title,
-            scales={"x": uplot.Scale(time=False, auto=True)},
+            scales=self._scales(data[0]),
             axes=(uplot.Axis(**label), uplot.Axis(**label)),
             aspect=1.8,
         )
@@ -179,6 +181,11 @@ class Page:
                 self.on_wish(name, event.target.value)
 
         return control
+
+    @staticmethod
+    def _scales(seconds: NDArray[np.float64]) -> dict[str, uplot.Scale]:
+        """Said outright: left to the browser, the axis may stay where it was before the data."""
+        return {"x": uplot.Scale(time=False, range=(float(seconds[0]), float(seconds[-1]) + 1e-3))}
 
     @staticmethod
     def _extent(points: NDArray[np.float32]) -> float:
