@@ -340,8 +340,9 @@ def test_the_map_is_parent_of_the_root_the_camera_hangs_in(
     # the first image is the map's origin: the camera looks along the map's x, so the base stands
     # 0.2 behind it and 0.5 below, turned as the map is
     t, r = transform.transform.translation, transform.transform.rotation
-    np.testing.assert_allclose((t.x, t.y, t.z), (-0.2, 0, -0.5), atol=0.01)
-    np.testing.assert_allclose(abs(r.w), 1, atol=1e-6)
+    # as nearly as the network says that the first image is the origin
+    np.testing.assert_allclose((t.x, t.y, t.z), (-0.2, 0, -0.5), atol=0.02)
+    np.testing.assert_allclose(abs(r.w), 1, atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920)])
