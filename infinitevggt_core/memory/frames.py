@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register
+from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register, whole_frames
 
 SAME = -2.0
 """Below any similarity: a frame is not compared with itself."""
@@ -35,8 +35,7 @@ class Frames(RetentionPolicy):
     def split(
         self, total: int, scores: list[float], anchors: int, tokens_per_frame: int
     ) -> list[int]:
-        frames = total // (len(scores) * tokens_per_frame)  # whole ones
-        return [frames * tokens_per_frame] * len(scores)
+        return whole_frames(total, len(scores), tokens_per_frame)
 
     def redundancy(self, layer: LayerView) -> Tensor:
         frames, tokens = layer.tokens.frames, layer.tokens_per_frame

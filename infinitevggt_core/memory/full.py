@@ -17,7 +17,7 @@ class Full(RetentionPolicy):
         return UNLIMITED
 
     def redundancy(self, layer: LayerView) -> Tensor:
-        return (layer.frame - layer.tokens.frames).float()  # an age: exact however long the stream
+        return layer.ages
 
     def camera_frames(self, configured: int) -> int:
         return UNLIMITED

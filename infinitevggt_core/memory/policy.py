@@ -53,6 +53,11 @@ class LayerView:
     """(batch, heads, head_dim) fp32, of the normalised candidates; empty unless the policy uses
     it."""
 
+    @property
+    def ages(self) -> Tensor:
+        """(batch, heads, tokens) fp32 frames since a token came: exact however long the stream."""
+        return (self.frame - self.tokens.frames).float()
+
 
 @dataclass(frozen=True)
 class RetentionPolicy(ABC):
@@ -118,6 +123,12 @@ class RetentionPolicy(ABC):
         if leaving is not None:
             redundancy = redundancy.masked_fill(leaving, torch.inf)
         return redundancy.topk(layer.surplus, dim=-1, sorted=False).indices
+
+
+def whole_frames(total: int, layers: int, tokens_per_frame: int) -> list[int]:
+    """Of `total` tokens the same number of whole frames for each layer, in tokens."""
+    frames = total // (layers * tokens_per_frame)
+    return [frames * tokens_per_frame] * layers
 
 
 def register(name: str) -> Callable[[type[Policy]], type[Policy]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register
+from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register, whole_frames
 
 
 @register("window")
@@ -21,11 +21,10 @@ class Window(RetentionPolicy):
     def split(
         self, total: int, scores: list[float], anchors: int, tokens_per_frame: int
     ) -> list[int]:
-        frames = total // (len(scores) * tokens_per_frame)  # whole ones
-        return [frames * tokens_per_frame] * len(scores)
+        return whole_frames(total, len(scores), tokens_per_frame)
 
     def redundancy(self, layer: LayerView) -> Tensor:
-        return (layer.frame - layer.tokens.frames).float()  # an age: exact however long the stream
+        return layer.ages
 
     def camera_frames(self, configured: int) -> int:
         return self.window

@@ -6,7 +6,6 @@ trained on. In this process, every frame in its turn.
 
 import argparse
 import json
-import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -134,6 +133,7 @@ def evaluate_synthetic(options: argparse.Namespace, memory: MemoryConfig) -> dic
 
     from infinitevggt_core import CheckpointError, StreamSession, load_checkpoint
     from infinitevggt_core.evaluation.synthetic_world import evaluate_world, mean_of
+    from infinitevggt_core.machine import device_name
     from infinitevggt_core.worlds import World
 
     device = options.device
@@ -172,7 +172,7 @@ def evaluate_synthetic(options: argparse.Namespace, memory: MemoryConfig) -> dic
             "height_width": size,
             "memory": asdict(memory),
             "precision": options.precision,
-            "device": _device_name(device),
+            "device": device_name(model.device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         },
@@ -211,16 +211,6 @@ def _remark_on_training_seeds(seeds: list[int]) -> None:
 
     if not all(seed in VALIDATION for seed in seeds):
         print("remark: some of these worlds may have been trained on; 10000 to 10999 never are")
-
-
-def _device_name(device: str) -> str:
-    import platform
-
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def _seeds(text: str) -> list[int]:

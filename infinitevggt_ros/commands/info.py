@@ -44,11 +44,10 @@ def hardware() -> list[tuple[str, str]]:
     """The device that model.device "auto" takes."""
     import torch
 
-    if torch.cuda.is_available():
-        return [("device", f"cuda: {torch.cuda.get_device_name()}")]
-    return [
-        ("device", f"cpu: {platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    ]
+    from infinitevggt_core.machine import device_name
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return [("device", f"{device.type}: {device_name(device)}")]
 
 
 def checkpoint(source: str) -> list[tuple[str, str]]:

@@ -1,9 +1,7 @@
 """The files of one finished run, and reading back what the page shows of it."""
 
 import json
-import os
 import platform
-import subprocess
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +16,7 @@ from std_msgs.msg import Header
 
 from infinitevggt_core.evaluation.tally import known_poses, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
+from infinitevggt_core.machine import commit, device_name
 from infinitevggt_core.pcd import write_pcd
 from infinitevggt_core.ply import write_ply
 from infinitevggt_core.tum import write_tum
@@ -136,34 +135,8 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{processor()}, {os.cpu_count()} cores"
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def version() -> str:
     try:
         return metadata.version("infinitevggt_ros")
     except metadata.PackageNotFoundError:  # a colcon build
         return "unknown"
-
-
-def commit() -> str | None:
-    """Of the checkout this runs from, with + where it was changed; None where it is installed."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
