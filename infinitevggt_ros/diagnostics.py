@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Collection
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.stream_report import StreamReport
 from infinitevggt_ros.worker import StreamWorker
 
 PERIOD_S = 1.0
@@ -20,44 +21,54 @@ Finding = tuple[bytes, str]
 
 
 class Diagnostics:
-    """Publishes what the last StreamStatus, and the one a second before it, say."""
+    """Publishes what the last StreamStatus of each camera, and the one a second before it, say."""
 
-    def __init__(self, node: Node, worker: StreamWorker, latest: Callable[[], StreamStatus]):
-        self._node, self._worker, self._latest = node, worker, latest
-        self._before = StreamStatus()
-        self._before_s = self._used_s = time.monotonic()
+    def __init__(
+        self, node: Node, worker: StreamWorker, report: StreamReport, cameras: Collection[str]
+    ) -> None:
+        """cameras: their names."""
+        self._node, self._worker, self._report = node, worker, report
+        self._before = {name: StreamStatus() for name in cameras}
+        now_s = self._before_s = time.monotonic()
+        self._used_s = dict.fromkeys(cameras, now_s)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(PERIOD_S, self._publish, clock=steady)
 
     def _publish(self) -> None:
-        status, now_s = self._latest(), time.monotonic()
-        rates = _rates(self._before, status, now_s - self._before_s)
-        if status.frames_processed > self._before.frames_processed:
-            self._used_s = now_s
-        silent_s = now_s - self._used_s
-        name = self._node.get_fully_qualified_name().lstrip("/")
+        now_s = time.monotonic()
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = [
-            _status(
-                f"{name}: images", self._images(status, silent_s), {**rates, **_images(status)}
-            ),
-            _status(f"{name}: stream", _stream(status), _stream_values(status)),
-            _status(f"{name}: calibration", _calibration(status), {}),
-            _status(f"{name}: scale", _scale(status), _scale_values(status)),
-        ]
-        self._before, self._before_s = status, now_s
+        for camera in self._before:
+            message.status += self._of(camera, now_s)
+        self._before_s = now_s
         self._publisher.publish(message)
 
-    def _images(self, status: StreamStatus, silent_s: float) -> Finding:
+    def _of(self, camera: str, now_s: float) -> list[DiagnosticStatus]:
+        status = self._report.latest.get(camera, StreamStatus())
+        before = self._before[camera]
+        rates = _rates(before, status, now_s - self._before_s)
+        if status.frames_processed > before.frames_processed:
+            self._used_s[camera] = now_s
+        images = self._images(before, status, now_s - self._used_s[camera])
+        self._before[camera] = status
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        name = f"{name}: {camera} " if camera else f"{name}: "
+        return [
+            _status(f"{name}images", images, {**rates, **_images(status)}),
+            _status(f"{name}stream", _stream(status), _stream_values(status)),
+            _status(f"{name}calibration", _calibration(status), {}),
+            _status(f"{name}scale", _scale(status), _scale_values(status)),
+        ]
+
+    def _images(self, before: StreamStatus, status: StreamStatus, silent_s: float) -> Finding:
         if self._worker.stream is None:
             return WARN, "the weights load"
         if self._worker.is_paused:
             return OK, "paused"
         if silent_s > SILENCE_S:
             return ERROR, f"no image was used for {silent_s:.0f} s"
-        if status.frames_rejected > self._before.frames_rejected:
+        if status.frames_rejected > before.frames_rejected:
             return WARN, status.last_rejection
         return OK, "images are used"
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infinitevggt_core import Prediction
 from infinitevggt_ros.axes import map_from_optical
-from infinitevggt_ros.intake import ImageMessage, NetworkImage
+from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
 
 
@@ -17,7 +17,7 @@ from infinitevggt_ros.mailbox import Received
 class FrameResult:
     """Arrays are at the network's resolution, for one camera."""
 
-    received: Received[ImageMessage]
+    received: Received
     image: NetworkImage
     prediction: Prediction
     """[1, ...]."""
@@ -37,6 +37,11 @@ class FrameResult:
         pose = map_from_optical(self.prediction.camera_from_world[0].double().cpu().numpy())
         pose[:3, 3] *= self.scale
         return pose
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the pose is finite."""
+        return bool(np.isfinite(self.pose).all())
 
     @property
     def depth(self) -> NDArray[np.float32]:

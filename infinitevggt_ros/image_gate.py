@@ -1,6 +1,7 @@
 """Which images may enter the stream: time goes forward, the size stays."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 
 from infinitevggt_ros.settings import TimeSettings
 
@@ -15,26 +16,38 @@ class BadInputError(Exception):
 
 
 @dataclass(slots=True)
-class ImageGate:
-    """Refuses zero stamps, stamps that do not advance or lie ahead, and images of another size.
+class _Camera:
+    """What the gate knows of one camera."""
 
-    A camera that stays different for `restart_after` images in a row (it was restarted, or a bag
-    loops) is believed: the stream then restarts with it. Older stamps are only if the settings say
-    so.
+    stamp_ns: int = 0
+    size: tuple[int, int] | None = None
+    refused_stamp_ns: int = 0
+
+
+Snapshot = tuple[int, dict[str, tuple[int, tuple[int, int] | None, int]]]
+
+
+@dataclass(slots=True)
+class ImageGate:
+    """Refuses zero stamps, stamps that do not advance or lie ahead, and images of another size:
+    for each camera by its own images before.
+
+    Cameras that stay different for `restart_after` images in a row (they were restarted, or a bag
+    loops) are believed: the stream then restarts with them. As long as images of one of them enter,
+    none restarts it. Older stamps are believed only if the settings say so.
     """
 
     restart_after: int
     time: TimeSettings
-    _stamp_ns: int = 0
-    _size: tuple[int, int] | None = None
+    _cameras: defaultdict[str, _Camera] = field(default_factory=lambda: defaultdict(_Camera))
     _refused_in_a_row: int = 0
-    _refused_stamp_ns: int = 0
 
-    def check(self, stamp_ns: int, size: tuple[int, int], now_ns: int) -> str:
+    def check(self, stamp_ns: int, size: tuple[int, int], now_ns: int, camera: str = "") -> str:
         """Raise BadInputError, or say why the stream must restart with this image; empty: it need
         not.
 
-        size: height, width in px. now_ns: the node's clock; 0 while that is not known.
+        size: height, width in px. now_ns: the node's clock; 0 while that is not known. camera: its
+        name.
         """
         if stamp_ns <= 0:
             raise BadInputError("zero stamp", "its stamp is zero")
@@ -45,49 +58,58 @@ class ImageGate:
                 f"its stamp is {ahead_s:.1f} s ahead of the node's clock: synchronise the clocks, "
                 "or raise time.max_ahead",
             )
-        problem = self._problem(stamp_ns, size)
+        known = self._cameras[camera]
+        problem = _problem(known, stamp_ns, size)
         if problem is None:
             return ""
         if problem.kind == "stamp back" and self.time.on_jump == "refuse":
             raise problem
         # a run counts while its own stamps advance
-        ordered = self._refused_in_a_row == 0 or stamp_ns > self._refused_stamp_ns
+        ordered = self._refused_in_a_row == 0 or stamp_ns > known.refused_stamp_ns
         self._refused_in_a_row = self._refused_in_a_row + 1 if ordered else 1
-        self._refused_stamp_ns = stamp_ns
+        known.refused_stamp_ns = stamp_ns
         if self._refused_in_a_row < self.restart_after:
             raise problem
         if problem.kind == "stamp back":
-            return f"time went back by {(self._stamp_ns - stamp_ns) / 1e9:.1f} s"
+            return f"time went back by {(known.stamp_ns - stamp_ns) / 1e9:.1f} s"
         return f"the images stay different, {problem}"
 
-    def admit(self, stamp_ns: int, size: tuple[int, int]) -> None:
+    def admit(self, stamp_ns: int, size: tuple[int, int], camera: str = "") -> None:
         """Remember the image that entered."""
-        self._stamp_ns, self._size, self._refused_in_a_row = stamp_ns, size, 0
+        known = self._cameras[camera]
+        known.stamp_ns, known.size, self._refused_in_a_row = stamp_ns, size, 0
 
-    def state(self) -> tuple[int, tuple[int, int] | None, int, int]:
+    def state(self) -> Snapshot:
         """What `restore` goes on from."""
-        return self._stamp_ns, self._size, self._refused_in_a_row, self._refused_stamp_ns
+        return self._refused_in_a_row, {
+            name: (known.stamp_ns, known.size, known.refused_stamp_ns)
+            for name, known in self._cameras.items()
+        }
 
-    def restore(self, state: tuple[int, tuple[int, int] | None, int, int]) -> None:
-        self._stamp_ns, self._size, self._refused_in_a_row, self._refused_stamp_ns = state
+    def restore(self, state: Snapshot) -> None:
+        self._refused_in_a_row, cameras = state
+        for name, (stamp_ns, size, refused_stamp_ns) in cameras.items():
+            self._cameras[name] = _Camera(stamp_ns, size, refused_stamp_ns)
 
     def forget_time(self) -> None:
         """Images of any time may come next, of the size as before."""
-        self._stamp_ns, self._refused_in_a_row = 0, 0
+        self._refused_in_a_row = 0
+        for known in self._cameras.values():
+            known.stamp_ns = 0
 
     def forget(self) -> None:
         """The stream was reset: any image may come next."""
-        self._stamp_ns, self._size, self._refused_in_a_row = 0, None, 0
+        self._refused_in_a_row = 0
+        self._cameras.clear()
 
-    def _problem(self, stamp_ns: int, size: tuple[int, int]) -> BadInputError | None:
-        if stamp_ns <= self._stamp_ns:
-            late_ms = (self._stamp_ns - stamp_ns) / 1e6
-            return BadInputError(
-                "stamp back", f"its stamp is {late_ms:.1f} ms before the last image's"
-            )
-        if self._size is not None and size != self._size:
-            (height, width), (h, w) = size, self._size
-            return BadInputError(
-                "size change", f"it has {width}x{height} px where the stream has {w}x{h}"
-            )
-        return None
+
+def _problem(known: _Camera, stamp_ns: int, size: tuple[int, int]) -> BadInputError | None:
+    if stamp_ns <= known.stamp_ns:
+        late_ms = (known.stamp_ns - stamp_ns) / 1e6
+        return BadInputError("stamp back", f"its stamp is {late_ms:.1f} ms before the last image's")
+    if known.size is not None and size != known.size:
+        (height, width), (h, w) = size, known.size
+        return BadInputError(
+            "size change", f"it has {width}x{height} px where the stream has {w}x{h}"
+        )
+    return None

@@ -10,7 +10,6 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_ros.images import stamp_ns
-from infinitevggt_ros.settings import InputSettings
 
 CHECK_PERIOD_S = 0.5
 SILENCE_S = 5.0
@@ -26,10 +25,10 @@ LARGE_IMAGE_ADVICE = (
 )
 
 
-def image_topic(node: Node, settings: InputSettings) -> str:
-    """The topic images come on, after namespace and remapping."""
-    suffix = "/compressed" if settings.image_transport == "compressed" else ""
-    return str(node.resolve_topic_name("image")) + suffix
+def image_topic(node: Node, name: str, transport: str) -> str:
+    """The topic images come on, after namespace and remapping. name: what a user remaps."""
+    suffix = "/compressed" if transport == "compressed" else ""
+    return str(node.resolve_topic_name(name)) + suffix
 
 
 class ImageSubscription:
@@ -40,19 +39,16 @@ class ImageSubscription:
         self,
         node: Node,
         name: str,
-        settings: InputSettings,
+        transport: str,
+        reliability: str,
         receive: Callable[[Image | CompressedImage], None],
         warn: Callable[[str, str], None],
     ) -> None:
-        """name: what a user remaps; `image`, whose transport the settings say, or another that is
-        raw."""
+        """name: what a user remaps. transport, reliability: as in InputSettings."""
         self._node, self._name, self._receive, self._warn = node, name, receive, warn
-        self._reliability_wanted = settings.image_reliability
-        is_compressed = name == "image" and settings.image_transport == "compressed"
-        self._type = CompressedImage if is_compressed else Image
-        self.topic = (
-            image_topic(node, settings) if name == "image" else node.resolve_topic_name(name)
-        )
+        self._reliability_wanted = reliability
+        self._type = CompressedImage if transport == "compressed" else Image
+        self.topic = image_topic(node, name, transport)
         self._subscription: Subscription | None = None
         self._reliability: ReliabilityPolicy | None = None
         self._last_image_s = time.monotonic()

@@ -1,43 +1,44 @@
-"""One slot between the executor and the worker: the newest image wins."""
+"""A slot per camera between the executor and the worker: the newest image wins."""
 
 from dataclasses import dataclass
 from threading import Condition
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from infinitevggt_ros.camera import Camera
+from infinitevggt_ros.images import stamp_ns
+from infinitevggt_ros.intake import ImageMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Received(Generic[T]):
-    """A message and when it came, in seconds of time.monotonic."""
+class Received:
+    """An image, when it came, in seconds of time.monotonic, and whose it is."""
 
-    message: T
+    message: ImageMessage
     time_s: float
+    camera: Camera
 
 
-class Mailbox(Generic[T]):
-    """`put` never blocks; `take` waits for the newest message."""
+class Mailbox:
+    """`put` never blocks; `take` waits for the newest image of each camera."""
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._slot: T | None = None
-        self.received = 0
-        """Messages ever put in."""
-        self.replaced = 0
-        """Messages that a newer one replaced before they were taken."""
+        self._slots: dict[str, Received] = {}  # by the camera's name
 
-    def put(self, item: T) -> T | None:
-        """Leave an item; returns the one it replaced, if that had not been taken."""
+    def put(self, received: Received) -> Received | None:
+        """Leave an image, and count it; returns the one it replaced, if that had not been taken."""
+        camera = received.camera
         with self._changed:
-            before, self._slot = self._slot, item
-            self.received += 1
-            self.replaced += before is not None
+            before = self._slots.get(camera.name)
+            self._slots[camera.name] = received
+            camera.received += 1
+            camera.dropped += before is not None
             self._changed.notify()
             return before
 
-    def take(self, timeout_s: float) -> T | None:
-        """The newest item, or None when none came in time."""
+    def take(self, timeout_s: float) -> list[Received]:
+        """The newest image of each camera that sent one, the oldest stamp first; empty when none
+        came in time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slot is not None, timeout_s)
-            item, self._slot = self._slot, None
-            return item
+            self._changed.wait_for(lambda: bool(self._slots), timeout_s)
+            taken, self._slots = self._slots, {}
+        return sorted(taken.values(), key=lambda received: stamp_ns(received.message))

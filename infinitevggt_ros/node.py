@@ -1,6 +1,8 @@
 """The ROS node: camera images in; tf, depth and a fused cloud out."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rcl_interfaces.msg import SetParametersResult
@@ -16,9 +18,9 @@ from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_core import StreamSession
 from infinitevggt_ros import parameters
+from infinitevggt_ros.camera import Camera, topic_of
 from infinitevggt_ros.diagnostics import Diagnostics
 from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
-from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.srv import UseFile
@@ -46,17 +48,18 @@ class StreamNode(Node):
         settings = self._settings = parameters.declare(self)
         for text in parameters.unknown(self):
             self.warn(text, text)
-        self._topic = image_topic(self, settings.input)
-        self._intake = Intake(settings.input, self._topic, self.warn)
+        self._cameras = [self._camera("")]
         self._outputs = Outputs(self, settings.tf, settings.output, self.warn)
-        report = StreamReport(self._outputs, self._intake, settings.model)
-        self.worker = StreamWorker(self._load, report, self._topic, self.warn)
-        self._diagnostics = Diagnostics(self, self.worker, lambda: report.latest)
-        self._images: ImageSubscription | None = None
-        self._depths: ImageSubscription | None = None
+        report = StreamReport(self, settings.model)
+        self.worker = StreamWorker(self._load, report, self.warn)
+        names = [camera.name for camera in self._cameras]
+        self._diagnostics = Diagnostics(self, self.worker, report, names)
+        self._image_subscriptions: list[ImageSubscription] = []
         # best effort hears drivers of either kind
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, calibrations)
+        for camera in self._cameras:
+            topic = topic_of(camera.name, "camera_info")
+            self.create_subscription(CameraInfo, topic, camera.calibrate, calibrations)
         # a group of their own, because they wait for the worker while the others go on
         services = ReentrantCallbackGroup()
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
@@ -96,7 +99,7 @@ class StreamNode(Node):
                 "Set model.checkpoint to a trained one"
             )
         session = StreamSession(load_model(settings.model), settings.memory)
-        stream = Stream(session, settings, self._intake, self._outputs, self.warn)
+        stream = Stream(session, settings, self._outputs, self.warn)
         path = Path(settings.state.path)
         if settings.state.path:
             remove_partials(path)
@@ -121,15 +124,34 @@ class StreamNode(Node):
             self.get_logger().error("the inference thread had died; it was started again")
         if worker.refused:
             self._take_back()
-        if worker.stream is not None and self._images is None:
-            receive, settings = self.worker.receive, self._settings
-            self._images = ImageSubscription(self, "image", settings.input, receive, self.warn)
-            if settings.scale.source == "depth":
-                keep = worker.stream.measured.keep
-                self._depths = ImageSubscription(self, "depth", settings.input, keep, self.warn)
-            device = worker.stream.session.model.device
-            source = self._settings.model.source
-            self.get_logger().info(f"{source} on {device}; waiting for {self._topic}")
+        if worker.stream is not None and not self._image_subscriptions:
+            self._subscribe(worker.stream)
+
+    def _camera(self, name: str) -> Camera:
+        settings = self._settings.input
+        topic = image_topic(self, topic_of(name, "image"), settings.image_transport)
+        return Camera(name, topic, settings, self.warn)
+
+    def _subscribe(self, stream: Stream) -> None:
+        """To the images, now that something can be done with them."""
+        for camera in self._cameras:
+            receive = partial(self.worker.receive, camera=camera)
+            self._receive(topic_of(camera.name, "image"), receive, is_depth=False)
+            if self._settings.scale.source == "depth":
+                keep = partial(stream.measured.keep, camera=camera.name)
+                self._receive(topic_of(camera.name, "depth"), keep, is_depth=True)
+        topics = ", ".join(camera.topic for camera in self._cameras)
+        source, device = self._settings.model.source, stream.session.model.device
+        self.get_logger().info(f"{source} on {device}; waiting for {topics}")
+
+    def _receive(self, topic: str, receive: Callable[..., None], *, is_depth: bool) -> None:
+        settings = self._settings.input
+        transport = "raw" if is_depth else settings.image_transport
+        self._image_subscriptions.append(
+            ImageSubscription(
+                self, topic, transport, settings.image_reliability, receive, self.warn
+            )
+        )
 
     def _take_back(self) -> None:
         """Settings were possible until they met the stream: no value that does not hold stays."""
@@ -139,9 +161,6 @@ class StreamNode(Node):
             changed = parameters.differences(stream.settings, self._settings)
             self.get_logger().error(f"taken back: {', '.join(p.name for p in changed)}: {reason}")
             self.set_parameters(changed)
-
-    def _on_camera_info(self, info: CameraInfo) -> None:
-        self._intake.calibration = info
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
         """/clock went back, or another clock is used: what is known of the time before is wrong."""

@@ -1,4 +1,4 @@
-"""One camera's stream: an image in, results published, a map that grows."""
+"""A stream: an image in, results published, a map that grows."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,11 @@ import torch
 
 from infinitevggt_core import PointMap, Prediction, StreamSession
 from infinitevggt_core.view import View
+from infinitevggt_ros.camera_outputs import Timing
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.image_gate import BadInputError, ImageGate
 from infinitevggt_ros.images import stamp_ns
-from infinitevggt_ros.intake import ImageMessage, Intake, NetworkImage
+from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.settings import Settings
@@ -30,7 +31,6 @@ class Stream:
         self,
         session: StreamSession,
         settings: Settings,
-        intake: Intake,
         outputs: Outputs,
         warn: Callable[[str, str], None],
     ) -> None:
@@ -46,7 +46,8 @@ class Stream:
         self.measured = StreamScale(settings.scale, outputs.position_in_odom, warn)
         self.latest: FrameResult | None = None
         """Of this map."""
-        self._intake = intake
+        self.latest_of: dict[str, FrameResult] = {}
+        """The same of each camera."""
         self._outputs = outputs
         self._warn = warn
         self._gate = ImageGate(settings.input.restart_after, settings.time)
@@ -57,17 +58,17 @@ class Stream:
         self._periodic = PeriodicState(Path(self._state.path), self._state.period)
         self._saved_frame = 0
 
-    def process(self, received: Received[ImageMessage]) -> None:
+    def process(self, received: Received) -> None:
         """The next image. Raises BadInputError for one that cannot be used."""
-        message = received.message
+        message, camera = received.message, received.camera
         message.header.frame_id = message.header.frame_id or DEFAULT_FRAME
-        image = self._admit(message)
+        image = self._admit(received)
         prediction = self._push(image)
-        self._gate.admit(stamp_ns(message), image.pixel_map.camera_size)
+        self._gate.admit(stamp_ns(message), image.pixel_map.camera_size, camera.name)
         self._rescale(self.measured.factor)
         result = self._result(received, image, prediction)
         self._fuse(result)
-        self.latest = result
+        self.latest = self.latest_of[camera.name] = result
         self._outputs.publish_frame(result)
         self.measured.observe(result)  # it may wait for /tf
 
@@ -92,7 +93,7 @@ class Stream:
         self._outputs.reset()
         self.measured.reset()
         self.scale = self.measured.factor
-        self.latest = None
+        self._forget_results()
         self.map_id += 1
         self.last_reset = why
 
@@ -102,8 +103,13 @@ class Stream:
         return self.session.is_interrupted
 
     @property
-    def trajectory(self) -> Trajectory:
-        return self._outputs.trajectory
+    def trajectories(self) -> dict[str, Trajectory]:
+        """By camera."""
+        return self._outputs.trajectories
+
+    def timings(self, camera: str) -> dict[str, Timing]:
+        """Of what was published of a camera's last frame, and of the map."""
+        return self._outputs.timings(camera)
 
     @property
     def error(self) -> str:
@@ -140,7 +146,9 @@ class Stream:
             "gate": self._gate.state(),
             "map_id": self.map_id,
             "scale": self.scale,
-            "trajectory": self.trajectory.state_dict(),
+            "trajectories": {
+                camera: trajectory.state_dict() for camera, trajectory in self.trajectories.items()
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -155,7 +163,7 @@ class Stream:
             gate.restore(state["gate"])
             session.load_state_dict(state["session"])
             session.configure(self.settings.memory)
-            self._outputs.restore(state["trajectory"])  # the last that may refuse
+            self._outputs.restore(state["trajectories"])  # the last that may refuse
         except KeyError as error:
             raise ValueError(f"the state has no {error}") from error
         except (TypeError, RuntimeError, AttributeError, IndexError) as error:
@@ -163,7 +171,8 @@ class Stream:
         self.session, self.map, self.map_id, self._gate = session, restored, map_id, gate
         self.measured.reset()
         self.scale = self.measured.factor = scale
-        self.latest, self._map_changed = None, True
+        self._forget_results()
+        self._map_changed = True
         self._saved_frame = self.session.frame_index
 
     def load_world(self, path: Path) -> None:
@@ -183,15 +192,20 @@ class Stream:
         self._periodic.write(self.state_dict())
         self._saved_frame = self.session.frame_index
 
-    def _admit(self, message: ImageMessage) -> NetworkImage:
-        rgb = self._intake.rgb(message)
+    def _forget_results(self) -> None:
+        self.latest = None
+        self.latest_of.clear()
+
+    def _admit(self, received: Received) -> NetworkImage:
+        camera, now_ns = received.camera, self._outputs.now_ns
+        rgb = camera.intake.rgb(received.message)
         size = (rgb.shape[0], rgb.shape[1])
-        if why := self._gate.check(stamp_ns(message), size, self._outputs.now_ns):
+        if why := self._gate.check(stamp_ns(received.message), size, now_ns, camera.name):
             self.reset(why)
             self._warn("restart", f"{why}: the stream starts again, map {self.map_id}")
         config = self.session.model.config
         width = self.settings.model.image_size or config.img_size
-        return self._intake.prepare(rgb, width, config.patch_size)
+        return camera.intake.prepare(rgb, width, config.patch_size)
 
     def _push(self, image: NetworkImage) -> Prediction:
         started_s = time.monotonic()
@@ -203,7 +217,7 @@ class Stream:
         return prediction
 
     def _result(
-        self, received: Received[ImageMessage], image: NetworkImage, prediction: Prediction
+        self, received: Received, image: NetworkImage, prediction: Prediction
     ) -> FrameResult:
         intrinsics = image.intrinsics
         if intrinsics is None:

@@ -20,7 +20,7 @@ def save_map(stream: Stream, path: Path) -> str:
     if write is None:
         names = ", ".join(WRITERS)
         raise ValueError(f"{path}: the name must end in one of {names}, which says what is written")
-    return f"{write(stream, path)} in {path}"
+    return write(stream, path)
 
 
 def _write_cloud(stream: Stream, path: Path) -> str:
@@ -28,18 +28,23 @@ def _write_cloud(stream: Stream, path: Path) -> str:
     write = write_ply if path.suffix == ".ply" else write_pcd
     positions = points_in_map(cloud.positions.numpy()) * np.float32(stream.scale)
     write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy())
-    return f"{len(positions)} points"
+    return f"{len(positions)} points in {path}"
 
 
-def _write_trajectory(stream: Stream, path: Path) -> str:
-    poses = stream.trajectory.poses
-    write_tum(path, *trajectory_arrays(poses))
-    return f"{len(poses)} poses"
+def _write_trajectories(stream: Stream, path: Path) -> str:
+    """Of several cameras, a file for each."""
+    written = []
+    for camera, trajectory in stream.trajectories.items():
+        poses = trajectory.poses
+        file = path.with_stem(f"{path.stem}_{camera}") if camera else path
+        write_tum(file, *trajectory_arrays(poses))
+        written.append(f"{len(poses)} poses in {file}")
+    return ", ".join(written)
 
 
 WRITERS: dict[str, Callable[[Stream, Path], str]] = {
     ".ply": _write_cloud,
     ".pcd": _write_cloud,
-    ".tum": _write_trajectory,
+    ".tum": _write_trajectories,
 }
 """By the end of the file's name."""

@@ -1,75 +1,75 @@
-"""What became of the images, counted since the node started and said after each."""
+"""What became of the images, said after each."""
 
-import time
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import torch
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from infinitevggt_ros.images import stamp_ns
-from infinitevggt_ros.intake import ImageMessage, Intake
+from infinitevggt_ros.camera import Camera
+from infinitevggt_ros.camera_outputs import Timing, timing
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.outputs import TIMED_OUTPUTS, Outputs
 from infinitevggt_ros.settings import ModelSettings
 
 if TYPE_CHECKING:
     from infinitevggt_ros.stream import Stream
     from infinitevggt_ros.worker import StreamWorker
 
+STATUS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+TIMED_OUTPUTS = "pose", "depth", "points", "map"
+
 
 class StreamReport:
     """Publishes a StreamStatus for every image."""
 
-    def __init__(self, outputs: Outputs, intake: Intake, model: ModelSettings) -> None:
-        self.processed = self.rejected = self.paused = self.worker_restarts = 0
-        self.last_rejection = ""
-        self.latest = StreamStatus()
-        """As it was published last."""
-        self._outputs = outputs
-        self._intake = intake
+    def __init__(self, node: Node, model: ModelSettings) -> None:
+        self.worker_restarts = 0
+        self.latest: dict[str, StreamStatus] = {}
+        """As it was published last, by camera."""
+        self._context = node.context
+        self._clock = node.get_clock()
         self._model = model
+        self._publisher = node.create_publisher(StreamStatus, "~/status", STATUS_QOS)
 
     @property
     def can_publish(self) -> bool:
-        return self._outputs.can_publish
+        """False once ROS is shut down."""
+        return bool(self._context.ok())
 
-    def publish(
-        self, received: Received[ImageMessage], outcome: int, worker: "StreamWorker"
-    ) -> None:
+    def publish(self, received: Received, outcome: int, worker: "StreamWorker") -> None:
         """Say what became of an image."""
+        camera = received.camera
         status = StreamStatus(header=received.message.header, outcome=outcome)
-        status.frames_received = worker.mailbox.received
-        status.frames_dropped = worker.mailbox.replaced + self.paused
-        status.frames_processed = self.processed
-        status.frames_rejected = self.rejected
-        status.last_rejection = self.last_rejection
-        status.frames_16bit = self._intake.unusual["16-bit"]
-        status.frames_bayer = self._intake.unusual["bayer"]
-        status.frames_yuv = self._intake.unusual["yuv"]
+        _count(status, camera)
         status.worker_restarts = self.worker_restarts
         status.paused = worker.is_paused
         status.checkpoint = self._model.source
         status.random_weights = self._model.is_random
-        if worker.stream is not None:
-            _describe(status, worker.stream)
-        self._time(status, received)
-        self.latest = status
-        self._outputs.publish_status(status)
-
-    def _time(self, status: StreamStatus, received: Received[ImageMessage]) -> None:
-        is_used = status.outcome == StreamStatus.PROCESSED
-        for name in TIMED_OUTPUTS:
-            is_sent = name in self._outputs.timings and (is_used or name == "map")
-            latency_ms, age_ms = self._outputs.timings[name] if is_sent else (torch.nan, torch.nan)
-            setattr(status, f"{name}_latency_ms", latency_ms)
-            setattr(status, f"{name}_age_ms", age_ms)
-        if not is_used:
-            status.inference_ms = 0.0
-        status.latency_ms = 1e3 * (time.monotonic() - received.time_s)
-        status.age_ms = (self._outputs.now_ns - stamp_ns(received.message)) / 1e6
+        stream = worker.stream
+        if stream is not None:
+            _describe(status, stream, camera)
+        _time(status, {} if stream is None else stream.timings(camera.name))
+        now_ns = int(self._clock.now().nanoseconds)
+        status.latency_ms, status.age_ms = timing(received, now_ns)
+        self.latest[camera.name] = status
+        self._publisher.publish(status)
 
 
-def _describe(status: StreamStatus, stream: "Stream") -> None:
+def _count(status: StreamStatus, camera: Camera) -> None:
+    status.camera = camera.name
+    status.frames_received = camera.received
+    status.frames_dropped = camera.dropped
+    status.frames_processed = camera.processed
+    status.frames_rejected = camera.rejected
+    status.last_rejection = camera.last_rejection
+    status.frames_16bit = camera.intake.unusual["16-bit"]
+    status.frames_bayer = camera.intake.unusual["bayer"]
+    status.frames_yuv = camera.intake.unusual["yuv"]
+
+
+def _describe(status: StreamStatus, stream: "Stream", camera: Camera) -> None:
     session = stream.session
     status.frame_index = session.frame_index
     status.map_id = stream.map_id
@@ -83,8 +83,18 @@ def _describe(status: StreamStatus, stream: "Stream") -> None:
     status.stored_tokens = session.stored_tokens
     status.memory_bytes = session.memory_bytes
     status.map_points = len(stream.map)
-    status.inference_ms = stream.inference_ms
     status.device = str(session.model.device)
-    if stream.latest is not None:
-        status.calibrated = stream.latest.image.intrinsics is not None
-        status.rectified = stream.latest.image.is_rectified
+    if latest := stream.latest_of.get(camera.name):
+        status.calibrated = latest.image.intrinsics is not None
+        status.rectified = latest.image.is_rectified
+    if status.outcome == StreamStatus.PROCESSED:
+        status.inference_ms = stream.inference_ms
+
+
+def _time(status: StreamStatus, timings: Mapping[str, Timing]) -> None:
+    is_used = status.outcome == StreamStatus.PROCESSED
+    for name in TIMED_OUTPUTS:
+        is_sent = name in timings and (is_used or name == "map")
+        latency_ms, age_ms = timings[name] if is_sent else (math.nan, math.nan)
+        setattr(status, f"{name}_latency_ms", latency_ms)
+        setattr(status, f"{name}_age_ms", age_ms)

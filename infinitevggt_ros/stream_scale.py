@@ -1,7 +1,7 @@
 """How many metres the stream's unit has, from what else the robot knows (`scale.source`)."""
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 import cv2
@@ -43,7 +43,8 @@ class StreamScale:
     ) -> None:
         """position_in_odom: of the camera at a header's stamp, metres. warn(kind, text)."""
         self.settings = settings
-        self._depths: deque[tuple[int, Depth]] = deque(maxlen=KEPT_DEPTHS)  # stamps in ns
+        self._depths = defaultdict[str, deque[tuple[int, Depth]]](lambda: deque(maxlen=KEPT_DEPTHS))
+        # by camera; stamps in ns
         self._position_in_odom = position_in_odom
         self._warn = warn
         self._bridge = CvBridge()
@@ -55,11 +56,11 @@ class StreamScale:
         self._estimate = ScaleEstimate(self.settings.samples)
         self._from: tuple[Position, Position] | None = None  # in the stream, in odom
 
-    def keep(self, image: Image) -> None:
-        """Take an image of the depth camera, from the executor."""
+    def keep(self, image: Image, camera: str = "") -> None:
+        """Take an image of the camera's depth, from the executor."""
         metres = self._metres(image)
         if metres is not None:
-            self._depths.append((stamp_ns(image), metres))
+            self._depths[camera].append((stamp_ns(image), metres))
 
     @property
     def is_metric(self) -> bool:
@@ -96,7 +97,8 @@ class StreamScale:
 
     def _compare_depth(self, result: FrameResult) -> None:
         at_ns = stamp_ns(result.received.message)
-        near = min(list(self._depths), key=lambda kept: abs(kept[0] - at_ns), default=None)
+        depths = list(self._depths[result.received.camera.name])
+        near = min(depths, key=lambda kept: abs(kept[0] - at_ns), default=None)
         if near is None or abs(near[0] - at_ns) > DEPTH_TOLERANCE_NS:
             self._warn(
                 "scale", "no image on `depth` beside the camera's: the scale is not measured"

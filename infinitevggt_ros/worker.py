@@ -1,4 +1,4 @@
-"""The inference thread: loads the stream, takes the newest image, serves requests between two."""
+"""The inference thread: loads the stream, takes the newest images, serves requests between two."""
 
 import time
 from collections import deque
@@ -7,6 +7,7 @@ from threading import Event, Lock, Thread
 
 from rclpy.task import Future
 
+from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.image_gate import BadInputError
 from infinitevggt_ros.intake import ImageMessage
 from infinitevggt_ros.mailbox import Mailbox, Received
@@ -29,11 +30,11 @@ class StreamWorker:
         self,
         load: Callable[[], Stream],
         report: StreamReport,
-        topic: str,
         warn: Callable[[str, str], None],
     ) -> None:
         """warn(kind, text): the node's throttled warning."""
-        self.mailbox: Mailbox[Received[ImageMessage]] = Mailbox()
+        self._mailbox = Mailbox()
+        self._taken: deque[Received] = deque()
         self.stream: Stream | None = None
         """None while it loads. Others than the worker only look."""
         self.load_error: Exception | None = None
@@ -42,7 +43,6 @@ class StreamWorker:
         self.is_paused = False
         self._load = load
         self._report = report
-        self._topic = topic
         self._warn = warn
         self._lock = Lock()
         self._requests: deque[Request] = deque()
@@ -84,21 +84,21 @@ class StreamWorker:
             self._requests.append((action, answer))
         return answer
 
-    def process(self, stream: Stream, message: ImageMessage) -> None:
+    def process(self, stream: Stream, message: ImageMessage, camera: Camera) -> None:
         """One image, in the caller's thread and instead of start(): every one in its turn, and what
         nobody foresaw reaches the caller."""
         self.stream = stream
-        self.mailbox.received += 1
-        self._process(stream, Received(message, time.monotonic()))
+        camera.received += 1
+        self._process(stream, Received(message, time.monotonic(), camera))
 
-    def receive(self, message: ImageMessage) -> None:
+    def receive(self, message: ImageMessage, camera: Camera) -> None:
         """Take an image from the executor; never blocks."""
-        received = Received(message, time.monotonic())
+        received = Received(message, time.monotonic(), camera)
         if self.is_paused:
-            self.mailbox.received += 1
-            self._report.paused += 1
+            camera.received += 1
+            camera.dropped += 1
             self._publish_status(received, StreamStatus.DROPPED)
-        elif (replaced := self.mailbox.put(received)) is not None:
+        elif (replaced := self._mailbox.put(received)) is not None:
             self._publish_status(replaced, StreamStatus.DROPPED)
 
     def _new_thread(self) -> Thread:
@@ -114,7 +114,9 @@ class StreamWorker:
                 return
         stream = self.stream
         while not self._stopping.is_set():
-            received = self.mailbox.take(IDLE_S)
+            if not self._taken:
+                self._taken.extend(self._mailbox.take(IDLE_S))
+            received = self._taken.popleft() if self._taken else None
             try:
                 self._serve_requests(stream)
                 if received is not None:
@@ -153,25 +155,24 @@ class StreamWorker:
             except (ValueError, RuntimeError) as again:
                 self._warn("settings", f"the settings of before cannot be used either: {again}")
 
-    def _process(self, stream: Stream, received: Received[ImageMessage]) -> None:
+    def _process(self, stream: Stream, received: Received) -> None:
         try:
             stream.process(received)
         except BadInputError as problem:
             self._reject(received, problem)
         else:
-            self._report.processed += 1
+            received.camera.processed += 1
             self._publish_status(received, StreamStatus.PROCESSED)
 
-    def _reject(self, received: Received[ImageMessage], problem: BadInputError) -> None:
-        reason = f"{self._topic}: image refused, {problem}"
-        self._report.rejected += 1
-        self._report.last_rejection = reason
-        self._warn(problem.kind, reason)
+    def _reject(self, received: Received, problem: BadInputError) -> None:
+        camera = received.camera
+        reason = f"{camera.topic}: image refused, {problem}"
+        camera.rejected += 1
+        camera.last_rejection = reason
+        self._warn(f"{problem.kind} {camera.name}", reason)
         self._publish_status(received, StreamStatus.REJECTED)
 
-    def _recover(
-        self, stream: Stream, received: Received[ImageMessage] | None, error: Exception
-    ) -> None:
+    def _recover(self, stream: Stream, received: Received | None, error: Exception) -> None:
         """Something nobody foresaw: the frame is lost, the stream only if it broke off in it."""
         text = f"{type(error).__name__}: {error}"
         try:
@@ -183,7 +184,7 @@ class StreamWorker:
         else:
             self._reject(received, BadInputError("error", text))
 
-    def _publish_status(self, received: Received[ImageMessage], outcome: int) -> None:
+    def _publish_status(self, received: Received, outcome: int) -> None:
         self._report.publish(received, outcome, self)
 
 

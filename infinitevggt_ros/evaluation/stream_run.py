@@ -20,6 +20,7 @@ from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
 from infinitevggt_core.training.fitting import fit_depth
 from infinitevggt_core.vggt import VGGT
 from infinitevggt_core.whole_file import whole_file
+from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.demo import MAP, STATUS, TOPICS
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
@@ -29,7 +30,6 @@ from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.images import stamp_ns
-from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.settings import Settings
@@ -42,8 +42,8 @@ SAME_ASPECT = 0.02
 SNAPSHOT_S = 60.0
 SNAPSHOT_SHARE = 0.05
 """Of the time, at most, goes into snapshots: large memories are written less often."""
-COUNTS = ("processed", "rejected", "last_rejection")
-"""Of StreamReport, in the snapshot."""
+COUNTS = ("received", "processed", "rejected", "last_rejection")
+"""Of the camera, in the snapshot."""
 BAG_TOPICS = [*TOPICS, "/infinitevggt/points"]
 """Of the result bag; their numbers in the journal."""
 
@@ -100,12 +100,12 @@ class StreamRun:
         wanted = {*BAG_TOPICS} - {MAP, "/tf_static"} if result_bag else {STATUS}
         node = OfflineNode(self._take, wanted)
         self._outputs = RecordingOutputs(node, settings.tf, settings.output, self._warn)
-        self._intake = Intake(settings.input, source.topic, self._warn)
-        self._intake.calibration = source.calibration
+        self._camera = Camera("", source.topic, settings.input, self._warn)
+        self._camera.intake.calibration = source.calibration
         session = StreamSession(model, settings.memory)
-        self.stream = Stream(session, settings, self._intake, self._outputs, self._warn)
-        self._report = StreamReport(self._outputs, self._intake, settings.model)
-        self._worker = StreamWorker(lambda: self.stream, self._report, source.topic, self._warn)
+        self.stream = Stream(session, settings, self._outputs, self._warn)
+        report = StreamReport(node, settings.model)
+        self._worker = StreamWorker(lambda: self.stream, report, self._warn)
         self._status = StreamStatus()
         self._stamp_ns = 0
         self.tally = StreamTally(source.frame_count, source.farthest_m)
@@ -151,7 +151,7 @@ class StreamRun:
         self._outputs.result, self._outputs.was_reset = None, False
         self._stamp_ns = stamp_ns(frame.message)
         started_s = time.perf_counter()
-        self._worker.process(self.stream, frame.message)
+        self._worker.process(self.stream, frame.message, self._camera)
         if self._outputs.was_reset:  # another world: what was found before has no place in it
             self.tally = StreamTally(self.source.frame_count, self.source.farthest_m)
         result = self._outputs.result
@@ -177,7 +177,7 @@ class StreamRun:
     ) -> NDArray[np.float64] | None:
         """(H, W, 3) m in the world of the truth, NaN where not known."""
         pixel_map = result.image.pixel_map
-        matrix = self._intake.camera_matrix(pixel_map.camera_size)
+        matrix = self._camera.intake.camera_matrix(pixel_map.camera_size)
         if depth is None or matrix is None:
             return None
         known = np.isfinite(depth) & (depth > 0) & (depth < self.source.farthest_m)
@@ -207,7 +207,7 @@ class StreamRun:
             "frames_read": self.frames_read,
             "journal_bytes": self._journal.sync() if self._journal else 0,
             "stream": self.stream.state_dict(),
-            "counts": [getattr(self._report, name) for name in COUNTS],
+            "counts": [getattr(self._camera, name) for name in COUNTS],
             "tally": self.tally.state_dict(),
             "log": self.log.state_dict(),
             "strips": self.strips.state_dict(),
@@ -229,8 +229,7 @@ class StreamRun:
             ) from error
         self.stream.load_state_dict(state["stream"])
         for name, count in zip(COUNTS, state["counts"], strict=True):
-            setattr(self._report, name, count)
-        self._worker.mailbox.received = state["frames_read"]
+            setattr(self._camera, name, count)
         self.tally.load_state_dict(state["tally"])
         self.log.load_state_dict(state["log"])
         self.strips.load_state_dict(state["strips"])

@@ -18,7 +18,6 @@ from infinitevggt_ros.axes import (
 from infinitevggt_ros.calibration import camera_matrix, read_calibration
 from infinitevggt_ros.image_gate import BadInputError
 from infinitevggt_ros.images import rgb_from_image, stamp_ns, unusual_kind
-from infinitevggt_ros.mailbox import Mailbox
 from infinitevggt_ros.trajectory import Trajectory
 
 IDENTITY = np.eye(4)[:3]
@@ -222,11 +221,3 @@ def test_a_path_is_bounded_and_keeps_its_first_and_latest_pose(most: int) -> Non
     assert len(xs) >= min(2, most // 2)
     gaps = np.diff(xs[:-1])
     assert len(set(gaps)) <= 1, "evenly thinned"
-
-
-def test_the_mailbox_keeps_the_newest_and_counts_the_replaced() -> None:
-    box: Mailbox[int] = Mailbox()
-    assert [box.put(i) for i in (1, 2, 3)] == [None, 1, 2]
-    assert box.take(0) == 3
-    assert box.take(0) is None
-    assert (box.received, box.replaced) == (3, 2)

@@ -11,8 +11,8 @@ import torch
 from camera import film, image_message
 
 from infinitevggt_core import StreamSession
+from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.evaluation.offline_node import OfflineNode
-from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs
@@ -37,12 +37,11 @@ class Rig:
         self.warnings: list[str] = []
         node = OfflineNode(lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES})
         outputs = Outputs(node, settings.tf, settings.output, self._warn)
-        intake = Intake(settings.input, "/image", self._warn)
-        self.stream = Stream(
-            StreamSession(MODEL, settings.memory), settings, intake, outputs, self._warn
-        )
-        report = StreamReport(outputs, intake, settings.model)
-        self.worker = StreamWorker(lambda: self.stream, report, "/image", self._warn)
+        self.camera = Camera("", "/image", settings.input, self._warn)
+        session = StreamSession(MODEL, settings.memory)
+        self.stream = Stream(session, settings, outputs, self._warn)
+        report = StreamReport(node, settings.model)
+        self.worker = StreamWorker(lambda: self.stream, report, self._warn)
         self._count = 0
 
     def _warn(self, _: str, text: str) -> None:
@@ -52,13 +51,18 @@ class Rig:
         for _ in range(count):
             message = image_message(IMAGES[self._count % 6], 10**9 * (1 + self._count))
             self._count += 1
-            self.stream.process(Received(message, 0.0))
+            self.stream.process(Received(message, 0.0, self.camera))
             self.stream.do_what_is_due()
 
     def ask(self, action: Callable[[Stream], str]) -> tuple[bool, str]:
         answer = self.worker.submit(action)
         self.worker._serve_requests(self.stream)
         return answer.result()
+
+    @property
+    def what_it_holds(self) -> tuple[object, ...]:
+        stream = self.stream
+        return stream.session, stream.map, stream.trajectories[""], len(self.sent)
 
     @property
     def updates(self) -> list[int]:
@@ -75,10 +79,10 @@ def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:
     [
         broken("gate", (1, 2)),
         broken("gate", None),
-        broken("trajectory", {}),
+        broken("trajectories", {}),
         broken("scale", None),
         broken("map", None),
-        lambda state: state.pop("trajectory"),
+        lambda state: state.pop("trajectories"),
     ],
 )
 def test_a_state_that_is_refused_changes_nothing(
@@ -90,13 +94,13 @@ def test_a_state_that_is_refused_changes_nothing(
     break_state(state)
     write_state(tmp_path / "state.pt", state)
     rig.push(3)
-    before = rig.stream.session, rig.stream.map, rig.stream.trajectory, len(rig.sent)
+    before = rig.what_it_holds
     with pytest.raises(ValueError, match=r"\w"):
         rig.stream.load_world(tmp_path / "state.pt")
-    assert before == (rig.stream.session, rig.stream.map, rig.stream.trajectory, len(rig.sent))
+    assert rig.what_it_holds == before
     rig.push(1)
     assert (rig.stream.session.frame_index, rig.stream.map_id) == (4, 0)
-    assert len(rig.stream.trajectory.poses) == 4
+    assert len(rig.stream.trajectories[""].poses) == 4
 
 
 def test_a_state_of_another_camera_memory_is_refused_whole() -> None:

@@ -14,10 +14,11 @@ from sensor_msgs_py import point_cloud2
 from tf2_ros import TransformBroadcaster
 
 from infinitevggt_core import Prediction, preprocess
+from infinitevggt_ros.camera import Camera as NodeCamera
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
-from infinitevggt_ros.settings import ScaleSettings
+from infinitevggt_ros.settings import InputSettings, ScaleSettings
 from infinitevggt_ros.stream_scale import StreamScale
 
 NODE = "/infinitevggt"
@@ -98,13 +99,14 @@ def frames() -> Iterator[FrameResult]:
     """Frames that see a wall of depth 2, 30 ms apart."""
 
     def make() -> Iterator[FrameResult]:
+        camera = NodeCamera("", "/image", InputSettings(), lambda kind, text: None)
         pixels, pixel_map = preprocess(np.zeros((56, 56, 3), np.uint8), 56)
         image = NetworkImage(pixels, pixel_map, None, False)
         encoding = torch.tensor([[0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.0]])
         wall = Prediction(encoding, torch.full((1, 56, 56), 2.0), torch.full((1, 56, 56), 5.0))
         for number in range(1, 1000):
             message = image_message(np.zeros((56, 56, 3), np.uint8), number * 30_000_000)
-            yield FrameResult(Received(message, 0.0), image, wall, wall.intrinsics[0])
+            yield FrameResult(Received(message, 0.0, camera), image, wall, wall.intrinsics[0])
 
     return make()
 

@@ -1,0 +1,34 @@
+"""One camera: where its images come from, its lens, and what became of them."""
+
+from collections.abc import Callable
+
+from sensor_msgs.msg import CameraInfo
+
+from infinitevggt_ros.intake import Intake
+from infinitevggt_ros.settings import InputSettings
+
+
+class Camera:
+    """Counts images since the node started."""
+
+    def __init__(
+        self, name: str, topic: str, settings: InputSettings, warn: Callable[[str, str], None]
+    ) -> None:
+        """name: empty where there is one camera. topic: of its images. warn(kind, text): the node's
+        throttled warning."""
+        self.name = name
+        self.topic = topic
+        self.intake = Intake(settings, topic, warn)
+        self.received = self.dropped = self.processed = self.rejected = 0
+        self.last_rejection = ""
+        """Topic and reason, empty when there was none."""
+
+    def calibrate(self, info: CameraInfo) -> None:
+        """Take its calibration, from the executor."""
+        self.intake.calibration = info
+
+
+def topic_of(camera: str, topic: str) -> str:
+    """A camera's own topic of this name; just the name where there is one camera, without a
+    name."""
+    return f"{camera}/{topic}" if camera else topic
