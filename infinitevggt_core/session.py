@@ -234,6 +234,11 @@ class StreamSession:
             self._set_pace(self._held)
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(B, 3, H, W) of every image; empty before the first."""
+        return self._image_shape
+
+    @property
     def stored_tokens(self) -> list[int]:
         """Tokens now kept per global layer; of several streams, by the one that keeps most."""
         return [0] * self.model.config.depth if self._held is None else self._held.lengths

@@ -18,10 +18,15 @@ class Camera:
         throttled warning."""
         self.name = name
         self.topic = topic
-        self.intake = Intake(settings, topic, warn)
+        self._warn = warn
+        self.intake = Intake(settings, topic, self.warn)
         self.received = self.dropped = self.processed = self.rejected = 0
         self.last_rejection = ""
         """Topic and reason, empty when there was none."""
+
+    def warn(self, kind: str, text: str) -> None:
+        """The node's throttled warning; a kind of one camera's does not silence another's."""
+        self._warn(f"{kind} {self.name}", text)
 
     def calibrate(self, info: CameraInfo) -> None:
         """Take its calibration, from the executor."""

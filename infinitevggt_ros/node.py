@@ -48,11 +48,11 @@ class StreamNode(Node):
         settings = self._settings = parameters.declare(self)
         for text in parameters.unknown(self):
             self.warn(text, text)
-        self._cameras = [self._camera("")]
-        self._outputs = Outputs(self, settings.tf, settings.output, self.warn)
+        names = settings.input.camera_names
+        self._cameras = [self._camera(name) for name in names]
+        self._outputs = Outputs(self, settings.tf, settings.output, self.warn, names)
         report = StreamReport(self, settings.model)
         self.worker = StreamWorker(self._load, report, self.warn)
-        names = [camera.name for camera in self._cameras]
         self._diagnostics = Diagnostics(self, self.worker, report, names)
         self._image_subscriptions: list[ImageSubscription] = []
         # best effort hears drivers of either kind

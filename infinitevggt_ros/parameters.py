@@ -74,7 +74,10 @@ def with_changes(settings: Settings, parameters: Iterable[Parameter]) -> Setting
     for parameter in parameters:
         if parameter.name in known:
             group, attribute = known[parameter.name]
-            changes.setdefault(group, {})[attribute] = parameter.value
+            value = parameter.value
+            changes.setdefault(group, {})[attribute] = (
+                tuple(value) if isinstance(value, list) else value
+            )
     groups = {group: replace(getattr(settings, group), **new) for group, new in changes.items()}
     return replace(settings, **groups)
 
@@ -125,7 +128,7 @@ def as_markdown() -> str:
     rows = ["| parameter | default | range | while running | meaning |", "|---|---|---|---|---|"]
     for name, group, spec, default in parameter_fields():
         live = "yes" if group in LIVE_GROUPS else "no"
-        value = f"`{default}`" if default != "" else "empty"
+        value = f"`{default}`" if default not in ("", ("",)) else "empty"
         text = description(spec).replace("|", "\\|")
         rows.append(f"| `{name}` | {value} | {constraint(spec)} | {live} | {text} |")
     return "\n".join(rows)
@@ -134,6 +137,8 @@ def as_markdown() -> str:
 def _yaml_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_yaml_value, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

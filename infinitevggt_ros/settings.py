@@ -1,17 +1,25 @@
 """The node's own settings, frozen; what the memory and the map take is defined in the core."""
 
+import re
 from dataclasses import dataclass, field
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import check_options, option
 
 DEFAULT_CHECKPOINT = "tiny"
+CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
+"""A name that may be part of a topic."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
     """What the node takes in."""
 
+    cameras: tuple[str, ...] = option(
+        ("",),
+        "names of a rig's cameras: the images of NAME come on `NAME/image`, its calibration on "
+        "`NAME/camera_info`; fewer than two: one camera, whose topics have no name before them",
+    )
     image_transport: str = option(
         "raw",
         "form of the images: raw, sensor_msgs/Image on `image`, or compressed, CompressedImage on "
@@ -47,6 +55,19 @@ class InputSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
+        names = self.camera_names
+        if len(names) > 1 and not all(CAMERA_NAME.fullmatch(name) for name in names):
+            raise ValueError(
+                f"cameras must be names of letters, digits and _ that begin with a letter; "
+                f"got {', '.join(names)}"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(f"cameras must have different names; got {', '.join(names)}")
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """One empty name where there is one camera."""
+        return self.cameras if len(self.cameras) > 1 else ("",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,20 @@ class Stream:
             self._warn("restart", f"{why}: the stream starts again, map {self.map_id}")
         config = self.session.model.config
         width = self.settings.model.image_size or config.img_size
-        return camera.intake.prepare(rgb, width, config.patch_size)
+        image = camera.intake.prepare(rgb, width, config.patch_size)
+        self._check_shape(image)
+        return image
+
+    def _check_shape(self, image: NetworkImage) -> None:
+        """Of one camera the gate has seen to it; a rig's may have different ones."""
+        shape = self.session.image_shape[1:]
+        if shape and tuple(image.pixels.shape) != shape:
+            (_, height, width), (_, h, w) = image.pixels.shape, shape
+            raise BadInputError(
+                "shape",
+                f"the network takes it as {width}x{height} px and the images before it as "
+                f"{w}x{h} px: cameras that share a world need images of one shape",
+            )
 
     def _push(self, image: NetworkImage) -> Prediction:
         started_s = time.monotonic()

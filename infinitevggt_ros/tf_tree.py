@@ -49,6 +49,7 @@ class TfTree:
         self._map_from_odom: NDArray[np.float64] | None = None
         self._odom_from_map: NDArray[np.float64] | None = None  # None: of the map that comes next
         self._odom_from_base: NDArray[np.float64] | None = None  # None: it has not moved yet
+        self._sent: dict[tuple[str, str], object] = {}  # stamps, by parent and child
         if settings.mode == "map_to_odom":
             node.create_timer(settings.period, self._send_again)
 
@@ -56,6 +57,7 @@ class TfTree:
         """A new map, and another time: transforms of the time before are wrong. The tree's shape
         stays, and so does the place in odom."""
         self._buffer.clear()
+        self._sent.clear()
         self._map_from_odom = None
         self.let_go()
 
@@ -134,6 +136,9 @@ class TfTree:
         if self.settings.invert:
             parent, child, matrix = child, parent, np.linalg.inv(matrix)
         self._buffer.own_edges.add((parent, child))
+        if self._sent.get((parent, child)) == stamp_of.stamp:
+            return  # another camera of the rig at the same time: tf2 takes one and warns of more
+        self._sent[parent, child] = stamp_of.stamp
         message = TransformStamped(child_frame_id=child, transform=transform_from_matrix(matrix))
         message.header.stamp = stamp_of.stamp
         message.header.frame_id = parent

@@ -169,7 +169,7 @@ class StreamWorker:
         reason = f"{camera.topic}: image refused, {problem}"
         camera.rejected += 1
         camera.last_rejection = reason
-        self._warn(f"{problem.kind} {camera.name}", reason)
+        camera.warn(problem.kind, reason)
         self._publish_status(received, StreamStatus.REJECTED)
 
     def _recover(self, stream: Stream, received: Received | None, error: Exception) -> None:

@@ -62,9 +62,15 @@ class Camera:
     """Publishes images and waits for the node's word on each."""
 
     def __init__(
-        self, listener: Listener, message_type: Any = Image, topic: str = "/image"
+        self,
+        listener: Listener,
+        message_type: Any = Image,
+        topic: str = "/image",
+        name: str = "",
     ) -> None:
+        """name: of a rig's camera."""
         self.listener = listener
+        self.name = name
         self.publisher = listener.node.create_publisher(message_type, topic, 10)
         self.statuses: list[StreamStatus] = listener.listen(StreamStatus, STATUS)
 
@@ -81,12 +87,15 @@ class Camera:
         """The node's status on this very message."""
         before = len(self.statuses)
         self.publisher.publish(message)
+        answers: list[StreamStatus] = []
 
         def answered() -> bool:
-            return any(s.header.stamp == message.header.stamp for s in self.statuses[before:])
+            stamp, heard = message.header.stamp, self.statuses[before:]
+            answers[:] = [s for s in heard if (s.header.stamp, s.camera) == (stamp, self.name)]
+            return bool(answers)
 
         self.listener.spin_until(answered, timeout_s)
-        return self.statuses[-1]
+        return answers[-1]
 
     def send_film(
         self, images: list[NDArray[np.uint8]], start_ns: int = 10**9, step_ns: int = 10**8

@@ -23,7 +23,10 @@ def test_stream_yaml_parses_to_the_defaults() -> None:
     flat = {}
     for key, value in yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].items():
         nested = value if isinstance(value, dict) else {"": value}
-        flat |= {f"{key}.{name}" if name else key: item for name, item in nested.items()}
+        flat |= {
+            f"{key}.{name}" if name else key: tuple(item) if isinstance(item, list) else item
+            for name, item in nested.items()
+        }
     defaults = {name: default for name, _, _, default in parameters.parameter_fields()}
     assert flat == defaults
     assert all(type(flat[name]) is type(defaults[name]) for name in flat)

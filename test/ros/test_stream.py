@@ -8,66 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from camera import film, image_message
+from rig import MODEL, SMALL, TF, Rig
 
-from infinitevggt_core import StreamSession
-from infinitevggt_ros.camera import Camera
-from infinitevggt_ros.evaluation.offline_node import OfflineNode
-from infinitevggt_ros.mailbox import Received
-from infinitevggt_ros.model_loading import load_model
-from infinitevggt_ros.outputs import Outputs
-from infinitevggt_ros.settings import ModelSettings, Settings, TfSettings
+from infinitevggt_ros.settings import Settings, TfSettings
 from infinitevggt_ros.state_file import remove_partials, write_state
 from infinitevggt_ros.stream import Stream
-from infinitevggt_ros.stream_report import StreamReport
-from infinitevggt_ros.worker import StreamWorker
-
-SMALL = ModelSettings(image_size=28)
-MODEL = load_model(SMALL)
-IMAGES = film(6, 28, 28)
-TF, UPDATES = "/tf", "/infinitevggt/map_updates"
-
-
-class Rig:
-    """A worker in this thread, and what its stream publishes."""
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings(model=SMALL)
-        self.sent: list[tuple[str, Any]] = []
-        self.warnings: list[str] = []
-        node = OfflineNode(lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES})
-        outputs = Outputs(node, settings.tf, settings.output, self._warn)
-        self.camera = Camera("", "/image", settings.input, self._warn)
-        session = StreamSession(MODEL, settings.memory)
-        self.stream = Stream(session, settings, outputs, self._warn)
-        report = StreamReport(node, settings.model)
-        self.worker = StreamWorker(lambda: self.stream, report, self._warn)
-        self._count = 0
-
-    def _warn(self, _: str, text: str) -> None:
-        self.warnings.append(text)
-
-    def push(self, count: int) -> None:
-        for _ in range(count):
-            message = image_message(IMAGES[self._count % 6], 10**9 * (1 + self._count))
-            self._count += 1
-            self.stream.process(Received(message, 0.0, self.camera))
-            self.stream.do_what_is_due()
-
-    def ask(self, action: Callable[[Stream], str]) -> tuple[bool, str]:
-        answer = self.worker.submit(action)
-        self.worker._serve_requests(self.stream)
-        return answer.result()
-
-    @property
-    def what_it_holds(self) -> tuple[object, ...]:
-        stream = self.stream
-        return stream.session, stream.map, stream.trajectories[""], len(self.sent)
-
-    @property
-    def updates(self) -> list[int]:
-        """How many points each update had."""
-        return [message.width for topic, message in self.sent if topic == UPDATES]
 
 
 def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:

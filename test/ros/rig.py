@@ -1,0 +1,74 @@
+"""A stream's worker in the test's thread, without DDS."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from camera import film, image_message
+from numpy.typing import NDArray
+
+from infinitevggt_core import StreamSession
+from infinitevggt_ros.camera import Camera, topic_of
+from infinitevggt_ros.evaluation.offline_node import OfflineNode
+from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.model_loading import load_model
+from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.settings import ModelSettings, Settings
+from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream_report import StreamReport
+from infinitevggt_ros.worker import StreamWorker
+
+SMALL = ModelSettings(image_size=28)
+MODEL = load_model(SMALL)
+IMAGES = film(6, 28, 28)
+TF, UPDATES = "/tf", "/infinitevggt/map_updates"
+
+
+class Rig:
+    """A worker in this thread, and what its stream publishes."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or Settings(model=SMALL)
+        self.sent: list[tuple[str, Any]] = []
+        self.warnings: list[str] = []
+        node = OfflineNode(lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES})
+        names = settings.input.camera_names
+        outputs = Outputs(node, settings.tf, settings.output, self._warn, names)
+        self.cameras = {
+            name: Camera(name, f"/{topic_of(name, 'image')}", settings.input, self._warn)
+            for name in settings.input.camera_names
+        }
+        session = StreamSession(MODEL, settings.memory)
+        self.stream = Stream(session, settings, outputs, self._warn)
+        report = StreamReport(node, settings.model)
+        self.worker = StreamWorker(lambda: self.stream, report, self._warn)
+        self._count = 0
+
+    def _warn(self, _: str, text: str) -> None:
+        self.warnings.append(text)
+
+    def push(self, count: int) -> None:
+        for _ in range(count):
+            self.take(IMAGES[self._count % 6], 10**9 * (1 + self._count))
+            self._count += 1
+
+    def take(self, pixels: NDArray[np.uint8], stamp_ns: int, camera: str = "") -> None:
+        """One image. Raises BadInputError."""
+        message = image_message(pixels, stamp_ns)
+        self.stream.process(Received(message, 0.0, self.cameras[camera]))
+        self.stream.do_what_is_due()
+
+    def ask(self, action: Callable[[Stream], str]) -> tuple[bool, str]:
+        answer = self.worker.submit(action)
+        self.worker._serve_requests(self.stream)
+        return answer.result()
+
+    @property
+    def what_it_holds(self) -> tuple[object, ...]:
+        stream = self.stream
+        return stream.session, stream.map, *stream.trajectories.values(), len(self.sent)
+
+    @property
+    def updates(self) -> list[int]:
+        """How many points each update had."""
+        return [message.width for topic, message in self.sent if topic == UPDATES]
