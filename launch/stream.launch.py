@@ -19,6 +19,7 @@ ARGUMENTS = {
     "params_file": (str(CONFIG / "stream.yaml"), "YAML file with the node's parameters"),
     "namespace": ("", "namespace of the node and its topics; /tf and absolute topics stay as is"),
     "use_sim_time": ("false", "follow /clock; true wherever a bag is played"),
+    "cameras": ("", "a rig: names with commas between; `/camera/` in the next three is then each"),
     "image": ("/camera/image_raw", "image topic; for compressed images without /compressed"),
     "camera_info": ("/camera/camera_info", "calibration topic of the same camera"),
     "depth": ("/camera/depth/image_raw", "depth image topic, for `scale.source: depth`"),
@@ -51,11 +52,17 @@ def processes(context: LaunchContext) -> list[Action]:
     use_sim_time = is_bag or ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     ended = Shutdown()
     common = {"namespace": value["namespace"], "output": "screen", "emulate_tty": True}
+    cameras = [name.strip() for name in value["cameras"].split(",") if name.strip()]
+    remappings = camera_remappings(cameras, value)
+    images = [topic for name, topic in remappings if name.endswith("image")]
     node = Node(
         package=PACKAGE,
         executable="stream_node",
-        parameters=[value["params_file"], {"use_sim_time": use_sim_time}],
-        remappings=[(name, value[name]) for name in ("image", "camera_info", "depth")],
+        parameters=[
+            value["params_file"],
+            {"use_sim_time": use_sim_time} | ({"cameras": cameras} if cameras else {}),
+        ],
+        remappings=remappings,
         on_exit=ended if is_bag else None,
         **common,
     )
@@ -64,20 +71,48 @@ def processes(context: LaunchContext) -> list[Action]:
         executable="rviz2",
         arguments=["-d", str(CONFIG / "stream.rviz")],
         parameters=[{"use_sim_time": use_sim_time}],
-        remappings=[*RVIZ_TOPICS, ("/camera/image_raw", value["image"])],
+        remappings=[*rviz_topics(cameras), ("/camera/image_raw", images[0])],
         condition=IfCondition(value["rviz"]),
         **common,
     )
     cli = ExecutableInPackage("infinitevggt", PACKAGE)
     node_name = Path("/", value["namespace"], "infinitevggt").as_posix()
     viewer = ExecuteProcess(
-        cmd=[cli, "viewer", "--node", node_name],
+        cmd=[cli, "viewer", "--node", node_name, *(["--camera", cameras[0]] if cameras else [])],
         output="screen",
         condition=IfCondition(value["viewer"]),
     )
     replay = ["replay", value["bag"], "--wait-for-subscriber", PATIENCE_S]
+    if cameras:
+        replay += ["--image-topic", *images]
     if value["lockstep"].lower() in ("true", "1"):
         replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S]
         replay += ["--status-topic", f"{node_name}/status"]
     player = ExecuteProcess(cmd=[cli, *replay], output="screen", on_exit=ended)
     return [node, rviz, viewer, player] if is_bag else [node, rviz, viewer]
+
+
+def camera_remappings(cameras: list[str], value: dict[str, str]) -> list[tuple[str, str]]:
+    """The node's names of the cameras' topics, and theirs."""
+    topics = ("image", "camera_info", "depth")
+    if not cameras:
+        return [(name, value[name]) for name in topics]
+    for name in topics:
+        if "/camera/" not in value[name]:
+            raise ValueError(f"{name}: with `cameras`, /camera/ stands for each; got {value[name]}")
+    return [
+        (f"{camera}/{name}", value[name].replace("/camera/", f"/{camera}/"))
+        for camera in cameras
+        for name in topics
+    ]
+
+
+def rviz_topics(cameras: list[str]) -> list[tuple[str, str]]:
+    """Of a rig, what is the first camera's, and the map, which is everybody's."""
+    if not cameras:
+        return RVIZ_TOPICS
+    of_first = "infinitevggt/", f"infinitevggt/{cameras[0]}/"
+    return [
+        (shown, topic if topic.endswith("/map") else topic.replace(*of_first))
+        for shown, topic in RVIZ_TOPICS
+    ]

@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     view = ViewerOptions()
     add = parser.add_argument
     add("--node", default=view.node, help="name of the node, with its namespace")
+    add("--camera", default=view.camera, help="of a rig: whose pose, path and depth")
     add("--host", default=view.host, help="address to listen on")
     add("--port", type=int, default=view.port, help="port, or the next that is free")
     add("--map-points", type=int, default=view.map_points, help="most points of the map shown")
@@ -69,6 +70,7 @@ def _viewer_options(options: argparse.Namespace) -> ViewerOptions:
         raise CommandError(f"--port {options.port} is no port: 1 to 65535")
     return ViewerOptions(
         node="/" + options.node.strip("/"),
+        camera=options.camera,
         host=options.host,
         port=options.port,
         map_points=options.map_points,

@@ -9,6 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from infinitevggt_ros.camera import topic_of
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.curves import Curves
@@ -44,11 +45,14 @@ class Viewer:
             settings = {"period_s": options.period_s, **settings}
             return Latest(node, kind, f"{options.node}/{topic}", **settings)
 
-        self._odometry = latest(Odometry, "odometry")
-        self._path = latest(Path, "path", latched=True)
+        def own(topic: str) -> str:
+            return topic_of(options.camera, topic)
+
+        self._odometry = latest(Odometry, own("odometry"))
+        self._path = latest(Path, own("path"), latched=True)
         self._map = latest(PointCloud2, "map", period_s=options.map_period_s, latched=True)
-        self._depth = latest(Image, "depth/image")
-        self._info = latest(CameraInfo, "depth/camera_info")
+        self._depth = latest(Image, own("depth/image"))
+        self._info = latest(CameraInfo, own("depth/camera_info"))
         status = f"{options.node}/status"
         node.create_subscription(StreamStatus, status, self._on_status, QoSProfile(depth=100))
         node.create_timer(options.period_s, self.refresh)

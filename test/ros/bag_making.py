@@ -1,5 +1,6 @@
 """Small bags for tests, and reading them back with their own definitions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,20 @@ def stamp_ns(message: Any) -> int:
 
 
 def write_image_bag(
-    path: Path, count: int, *, rate_hz: int = 10, size: tuple[int, int] = (48, 64)
+    path: Path,
+    count: int,
+    *,
+    rate_hz: int = 10,
+    size: tuple[int, int] = (48, 64),
+    topics: Sequence[str] = (IMAGE_TOPIC,),
 ) -> Path:
-    """`count` images of noise (height, width) on IMAGE_TOPIC from START_NS on."""
+    """`count` images of noise (height, width) on each topic from START_NS on."""
     with BagWriter(path) as bag:
-        images = ImageBag(bag, IMAGE_TOPIC)
+        cameras = [ImageBag(bag, topic) for topic in topics]
         for index in range(count):
             image = SourceImage(index, noise(*size, seed=index))
-            images.write(image, START_NS + index * 10**9 // rate_hz)
+            for images in cameras:
+                images.write(image, START_NS + index * 10**9 // rate_hz)
     return path
 
 

@@ -31,6 +31,7 @@ ARGUMENTS = {
     "params_file": None,
     "namespace": "",
     "use_sim_time": "false",
+    "cameras": "",
     "image": "/camera/image_raw",
     "camera_info": "/camera/camera_info",
     "depth": "/camera/depth/image_raw",
@@ -67,8 +68,22 @@ def assigned(name: str) -> ast.expr:
     raise AssertionError(f"no {name} in {LAUNCH_FILE}")
 
 
+def function(name: str) -> Callable[..., Any]:
+    """A function of the launch file that needs nothing of launch."""
+    wanted = {name, "RVIZ_TOPICS"}
+    found = [
+        statement
+        for statement in TREE.body
+        if (isinstance(statement, ast.FunctionDef) and statement.name in wanted)
+        or (isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in wanted)
+    ]
+    scope: dict[str, Any] = {}
+    exec(compile(ast.Module(found, []), str(LAUNCH_FILE), "exec"), scope)
+    return scope[name]
+
+
 def remapped_rviz_topics() -> dict[str, str]:
-    return dict(eval(compile(ast.Expression(assigned("RVIZ_TOPICS")), str(LAUNCH_FILE), "eval")))
+    return dict(function("rviz_topics")([]))
 
 
 def test_the_launch_file_declares_the_arguments() -> None:
@@ -78,7 +93,8 @@ def test_the_launch_file_declares_the_arguments() -> None:
 
 
 def test_the_launch_file_declares_no_parameter_again() -> None:
-    names = {name for name, *_ in parameters.parameter_fields()}
+    """But for the cameras, because their topics hang on them."""
+    names = {name for name, *_ in parameters.parameter_fields()} - {"cameras"}
     assert not names & STRINGS
 
 
@@ -106,6 +122,31 @@ def test_rviz_topics_follow_the_node_into_a_namespace() -> None:
     remapped = remapped_rviz_topics()
     assert topics == {*remapped, "/camera/image_raw"}
     assert all(topic == f"/{relative}" for topic, relative in remapped.items())
+
+
+def test_rviz_shows_the_first_camera_of_a_rig_and_the_map_of_all() -> None:
+    assert dict(function("rviz_topics")(["left", "right"])) == {
+        "/infinitevggt/path": "infinitevggt/left/path",
+        "/infinitevggt/map": "infinitevggt/map",
+        "/infinitevggt/points": "infinitevggt/left/points",
+        "/infinitevggt/depth/image": "infinitevggt/left/depth/image",
+    }
+
+
+def test_each_camera_of_a_rig_has_its_topics() -> None:
+    remappings = function("camera_remappings")
+    value = {"image": "/robot/camera/image_raw", "camera_info": "/camera/i", "depth": "/camera/d"}
+    assert remappings([], value) == list(value.items())
+    assert remappings(["a", "b"], value) == [
+        ("a/image", "/robot/a/image_raw"),
+        ("a/camera_info", "/a/i"),
+        ("a/depth", "/a/d"),
+        ("b/image", "/robot/b/image_raw"),
+        ("b/camera_info", "/b/i"),
+        ("b/depth", "/b/d"),
+    ]
+    with pytest.raises(ValueError, match="image: with `cameras`"):
+        remappings(["a", "b"], {**value, "image": "/image"})
 
 
 @pytest.mark.ros
@@ -182,6 +223,17 @@ def test_a_bag_plays_through_the_node_and_ends_it(
     assert status == 0
     assert expected in output
     assert output.count("process has finished cleanly") == 2
+
+
+@pytest.mark.ros
+def test_a_bag_of_a_rig_plays_through_the_node(
+    tmp_path: Path, run_launch_file: Callable[..., Any]
+) -> None:
+    topics = "/left/image_raw", "/right/image_raw"
+    bag = write_image_bag(tmp_path / "rig.mcap", 3, topics=topics)
+    status, output = finish(run_launch_file(f"bag:={bag}", "cameras:=left,right"), timeout_s=60)
+    assert status == 0
+    assert "6 images processed, 0 rejected" in output
 
 
 @pytest.mark.ros
