@@ -11,7 +11,7 @@ from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.point_map import PointCloud, PointMap
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.preprocess import PixelMap, preprocess
-from infinitevggt_core.session import StreamSession
+from infinitevggt_core.session import StreamSession, push_together
 from infinitevggt_core.vggt import VGGT
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "StreamSession",
     "load_checkpoint",
     "preprocess",
+    "push_together",
     "save_checkpoint",
 ]

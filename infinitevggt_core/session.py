@@ -8,6 +8,7 @@ any number of sessions can share one.
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +20,7 @@ from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.memory.controller import LatencyController
 from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.side_by_side import SideBySide
 from infinitevggt_core.stream_memory import StreamMemory
 from infinitevggt_core.vggt import VGGT
 
@@ -60,11 +62,17 @@ class StreamSession:
         which leaves the stream as it was, and RuntimeError after a push that was interrupted.
         """
         images = self._checked(image)
+        self._begin(images)
+        started_s = time.perf_counter()
+        return self._finish(images, self._predict_within_memory(images), started_s)
+
+    def _begin(self, images: Tensor) -> None:
         if self._held is None:
             self._open(tuple(images.shape))
-        started_s = time.perf_counter()
         self._interrupted = True
-        prediction = self._predict_within_memory(images)
+
+    def _finish(self, images: Tensor, prediction: Prediction, started_s: float) -> Prediction:
+        """In the world of the stream that the user sees."""
         if self._alignment is not None:
             prediction = self._alignment.apply(prediction)
         if self._reanchoring:
@@ -85,22 +93,16 @@ class StreamSession:
 
     def _predict(self, images: Tensor) -> Prediction:
         """In the world of the stream that the network sees."""
-        model, held, frame = self.model, self._opened, self.frame_index
-        held.begin_frame(frame)  # splits the budget by the last frame's scores
-        levels = model.aggregator(
-            images[:, None],
-            held.attend,
-            model.levels,
-            starts=frame == self._first_frame,
-            observe=held.observe if held.watches_updates else None,
-        )
-        pose = model.camera_head(levels[model.config.depth - 1], held.attend_camera)
-        size = (images.shape[-2], images.shape[-1])
-        depth, depth_confidence = model.depth_head(levels, size)
-        point_maps = model.point_head(levels, size) if self.points else ()
+        held = self._opened
+        held.begin_frame(self.frame_index)  # splits the budget by the last frame's scores
+        prediction = _forward(self.model, images, held, starts=self._starts, points=self.points)
         held.end_frame()
-        maps = (pose, depth[..., 0], depth_confidence, *point_maps)
-        return Prediction(*(frames[:, 0] for frames in maps))
+        return prediction
+
+    @property
+    def _starts(self) -> bool:
+        """Whether the next frame is the first that the network sees of the stream."""
+        return self.frame_index == self._first_frame
 
     def _make_do(self, reason: str) -> None:
         """The device has no memory for a frame: keep less from now on, so that it can be tried
@@ -300,3 +302,75 @@ class StreamSession:
         if state["held"] is not None:
             self._open(tuple(state["image_shape"]))
             self._opened.load_state_dict(state["held"], device)
+
+
+@torch.no_grad()
+def push_together(sessions: Sequence[StreamSession], images: Sequence[Tensor]) -> list[Prediction]:
+    """The next frame of each of several sessions, as `push` gives it but for rounding. Those of one
+    network and image shape are computed in one forward: all that have begun, and all that begin.
+
+    Raises ValueError, and leaves the streams as they were, if one of the images is refused.
+    """
+    checked = [session._checked(image) for session, image in zip(sessions, images, strict=True)]
+    groups: dict[object, list[int]] = {}
+    for index, (session, image) in enumerate(zip(sessions, checked, strict=True)):
+        kind = (id(session.model), session._starts, image.shape[1:], session.points)
+        groups.setdefault(kind, []).append(index)
+    predictions: dict[int, Prediction] = {}
+    for group in groups.values():
+        members, frames = [sessions[index] for index in group], [checked[index] for index in group]
+        found = _push_abreast(members, frames)
+        predictions.update(zip(group, found, strict=True))
+    return [predictions[index] for index in range(len(sessions))]
+
+
+def _push_abreast(sessions: list[StreamSession], images: list[Tensor]) -> list[Prediction]:
+    if len(sessions) == 1:
+        return [sessions[0].push(images[0])]
+    for session, image in zip(sessions, images, strict=True):
+        session._begin(image)
+    started_s = time.perf_counter()
+    try:
+        predictions = _predict_abreast(sessions, images)
+    except torch.OutOfMemoryError:  # one after another they may have room, or make it
+        for session in sessions:
+            session._opened.undo_frame()
+            session._interrupted = False
+        predictions = []
+    if not predictions:
+        return [session.push(image) for session, image in zip(sessions, images, strict=True)]
+    return [
+        session._finish(image, prediction, started_s)
+        for session, image, prediction in zip(sessions, images, predictions, strict=True)
+    ]
+
+
+def _predict_abreast(sessions: list[StreamSession], images: list[Tensor]) -> list[Prediction]:
+    first, memories = sessions[0], [session._opened for session in sessions]
+    for session, memory in zip(sessions, memories, strict=True):
+        memory.begin_frame(session.frame_index)
+    together = SideBySide(memories)
+    batch = torch.cat(images)  # (B of all, 3, H, W)
+    found = _forward(first.model, batch, together, starts=first._starts, points=first.points)
+    for memory in memories:
+        memory.end_frame()
+    return together.split(found)
+
+
+def _forward(
+    model: VGGT, images: Tensor, held: StreamMemory | SideBySide, *, starts: bool, points: bool
+) -> Prediction:
+    """The network on one frame of each stream, (B, 3, H, W); what it remembers is `held`."""
+    levels = model.aggregator(
+        images[:, None],
+        held.attend,
+        model.levels,
+        starts=starts,
+        observe=held.observe if held.watches_updates else None,
+    )
+    pose = model.camera_head(levels[model.config.depth - 1], held.attend_camera)
+    size = (images.shape[-2], images.shape[-1])
+    depth, depth_confidence = model.depth_head(levels, size)
+    point_maps = model.point_head(levels, size) if points else ()
+    maps = (pose, depth[..., 0], depth_confidence, *point_maps)
+    return Prediction(*(frames[:, 0] for frames in maps))
