@@ -16,13 +16,13 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool, Trigger
 
-from infinitevggt_core import StreamSession
+from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_ros import parameters
 from infinitevggt_ros.camera import Camera, topic_of
 from infinitevggt_ros.diagnostics import Diagnostics
 from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.model_loading import load_model
-from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.outputs import Outputs, outputs_of_worlds
 from infinitevggt_ros.srv import UseFile
 from infinitevggt_ros.state_file import remove_partials, write_state
 from infinitevggt_ros.stream import Stream
@@ -50,7 +50,7 @@ class StreamNode(Node):
             self.warn(text, text)
         names = settings.input.camera_names
         self._cameras = [self._camera(name) for name in names]
-        self._outputs = Outputs(self, settings.tf, settings.output, self.warn, names)
+        self._outputs = outputs_of_worlds(self, settings, self.warn)
         report = StreamReport(self, settings.model)
         self.worker = StreamWorker(self._load, report, self.warn)
         self._diagnostics = Diagnostics(self, self.worker, report, names)
@@ -90,7 +90,7 @@ class StreamNode(Node):
             self._warned_s[kind] = now_s
             self.get_logger().warning(text)
 
-    def _load(self) -> Stream:
+    def _load(self) -> list[Stream]:
         """In the worker's thread: a large checkpoint takes its time. Raises ValueError."""
         settings = self._settings
         if settings.model.is_random:
@@ -98,14 +98,20 @@ class StreamNode(Node):
                 f"{settings.model.source}: the weights are random, poses and depth mean nothing. "
                 "Set model.checkpoint to a trained one"
             )
-        session = StreamSession(load_model(settings.model), settings.memory)
-        stream = Stream(session, settings, self._outputs, self.warn)
-        path = Path(settings.state.path)
-        if settings.state.path:
-            remove_partials(path)
-        if settings.state.path and path.exists():
+        model = load_model(settings.model)
+        return [self._new_stream(model, outputs) for outputs in self._outputs]
+
+    def _new_stream(self, model: VGGT, outputs: Outputs) -> Stream:
+        """Raises ValueError."""
+        settings = self._settings
+        stream = Stream(StreamSession(model, settings.memory), settings, outputs, self.warn)
+        if not settings.state.path:
+            return stream
+        path = stream.own(Path(settings.state.path))
+        remove_partials(path)
+        if path.exists():
             try:
-                stream.load_world(path)
+                stream.load_world(Path(settings.state.path))
                 frames = stream.session.frame_index
                 self.get_logger().info(f"goes on from {path}: frame {frames}, map {stream.map_id}")
             except (OSError, ValueError) as error:
@@ -125,23 +131,24 @@ class StreamNode(Node):
         if worker.refused:
             self._take_back()
         if worker.stream is not None and not self._image_subscriptions:
-            self._subscribe(worker.stream)
+            self._subscribe(worker.stream.session.model.device)
 
     def _camera(self, name: str) -> Camera:
         settings = self._settings.input
         topic = image_topic(self, topic_of(name, "image"), settings.image_transport)
         return Camera(name, topic, settings, self.warn)
 
-    def _subscribe(self, stream: Stream) -> None:
+    def _subscribe(self, device: object) -> None:
         """To the images, now that something can be done with them."""
         for camera in self._cameras:
             receive = partial(self.worker.receive, camera=camera)
             self._receive(topic_of(camera.name, "image"), receive, is_depth=False)
-            if self._settings.scale.source == "depth":
+            stream = self.worker.stream_of(camera.name)
+            if stream is not None and self._settings.scale.source == "depth":
                 keep = partial(stream.measured.keep, camera=camera.name)
                 self._receive(topic_of(camera.name, "depth"), keep, is_depth=True)
         topics = ", ".join(camera.topic for camera in self._cameras)
-        source, device = self._settings.model.source, stream.session.model.device
+        source = self._settings.model.source
         self.get_logger().info(f"{source} on {device}; waiting for {topics}")
 
     def _receive(self, topic: str, receive: Callable[..., None], *, is_depth: bool) -> None:
@@ -206,8 +213,9 @@ class StreamNode(Node):
         path = Path(request.path).absolute()
 
         def save(stream: Stream) -> str:
-            write_state(path, stream.state_dict())
-            return f"frame {stream.session.frame_index} of map {stream.map_id} in {path}"
+            file = stream.own(path)
+            write_state(file, stream.state_dict())
+            return f"frame {stream.session.frame_index} of map {stream.map_id} in {file}"
 
         response.success, response.message = await self.worker.submit(save)
         return response
@@ -236,8 +244,8 @@ class StreamNode(Node):
         """Refuse what cannot work, with the reason; change nothing."""
         try:
             settings = parameters.with_changes(self._settings, changes)
-            if self.worker.stream is not None:
-                self.worker.stream.session.check(settings.memory)
+            for stream in self.worker.streams:
+                stream.session.check(settings.memory)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

@@ -1,6 +1,7 @@
 """The node's publishers: one call a frame."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from tf2_ros import TransformException
 from infinitevggt_core import PointCloud, PointMap
 from infinitevggt_ros import messages
 from infinitevggt_ros.axes import points_in_map
+from infinitevggt_ros.camera import topic_of
 from infinitevggt_ros.camera_outputs import LATCHED_QOS, CameraOutputs, Timing, timing
 from infinitevggt_ros.frame_result import FrameResult
-from infinitevggt_ros.settings import OutputSettings, TfSettings
-from infinitevggt_ros.tf_tree import TfTree
+from infinitevggt_ros.settings import OutputSettings, Settings, TfSettings
+from infinitevggt_ros.tf_tree import RobotBuffer, TfTree
 from infinitevggt_ros.trajectory import Trajectory
 
 UPDATES_QOS = QoSProfile(
@@ -37,18 +39,23 @@ class Outputs:
         settings: OutputSettings,
         warn: Callable[[str, str], None],
         cameras: Collection[str] = ("",),
+        name: str = "",
+        robot: RobotBuffer | None = None,
     ) -> None:
-        """warn(kind, text): the node's throttled warning. cameras: their names."""
+        """warn(kind, text): the node's throttled warning. cameras: their names. name: of the world,
+        before its topics and its frame; empty where there is one. robot: where worlds share it."""
         self.settings = settings
+        self.name = name
         self._clock = node.get_clock()
-        self._map_frame = tf.map_frame
-        self._tf = TfTree(node, tf)
+        self._map_frame = _map_frame(name, tf)
+        self._tf = TfTree(node, replace(tf, map_frame=self._map_frame), robot)
         self._warn = warn
         self._map_timing: Timing | None = None
         self._update_listeners = 0
-        self._cameras = {name: CameraOutputs(node, name, tf.map_frame) for name in cameras}
-        self._map = node.create_publisher(PointCloud2, "~/map", LATCHED_QOS)
-        self._map_updates = node.create_publisher(PointCloud2, "~/map_updates", UPDATES_QOS)
+        self._cameras = {camera: CameraOutputs(node, camera, self._map_frame) for camera in cameras}
+        topics = [f"~/{topic_of(name, topic)}" for topic in ("map", "map_updates")]
+        self._map = node.create_publisher(PointCloud2, topics[0], LATCHED_QOS)
+        self._map_updates = node.create_publisher(PointCloud2, topics[1], UPDATES_QOS)
 
     @property
     def now_ns(self) -> int:
@@ -144,6 +151,21 @@ class Outputs:
 
     def _in_map(self, header: Header) -> Header:
         return Header(stamp=header.stamp, frame_id=self._map_frame)
+
+
+def outputs_of_worlds(
+    node: Node, settings: Settings, warn: Callable[[str, str], None]
+) -> list[Outputs]:
+    """One world for all cameras, or one for each."""
+    common, names = (node, settings.tf, settings.output, warn), settings.input.camera_names
+    if not settings.is_independent:
+        return [Outputs(*common, names)]
+    robot = RobotBuffer(node, [_map_frame(name, settings.tf) for name in names])
+    return [Outputs(*common, (name,), name, robot) for name in names]
+
+
+def _map_frame(world: str, tf: TfSettings) -> str:
+    return f"{world}_{tf.map_frame}" if world else tf.map_frame
 
 
 def _arrays(

@@ -71,6 +71,21 @@ class InputSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RigSettings:
+    """What several cameras have in common."""
+
+    mode: str = option(
+        "shared",
+        "several cameras: shared, one world, one memory and one map, their images in turn; "
+        "independent, a world, memory and map for each, computed together",
+        choices=("shared", "independent"),
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Which network, and where it runs."""
 
@@ -263,6 +278,7 @@ class Settings:
     """Every parameter of the node. A field's name is their prefix; those of input have none."""
 
     input: InputSettings = field(default_factory=InputSettings)
+    rig: RigSettings = field(default_factory=RigSettings)
     time: TimeSettings = field(default_factory=TimeSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
@@ -271,6 +287,18 @@ class Settings:
     scale: ScaleSettings = field(default_factory=ScaleSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     state: StateSettings = field(default_factory=StateSettings)
+
+    def __post_init__(self) -> None:
+        if self.is_independent and self.tf.mode not in ("auto", "none"):
+            raise ValueError(
+                f"tf.mode {self.tf.mode} is of one world: rig.mode independent has one for each "
+                "camera, set tf.mode to auto or none"
+            )
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether each of several cameras has a world of its own."""
+        return len(self.input.camera_names) > 1 and self.rig.mode == "independent"
 
 
 LIVE_GROUPS = ("time", "memory", "map", "output")

@@ -1,13 +1,13 @@
 """A stream: an image in, results published, a map that grows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from infinitevggt_core import PointMap, Prediction, StreamSession
+from infinitevggt_core import PointMap, Prediction, StreamSession, push_together
 from infinitevggt_core.view import View
 from infinitevggt_ros.camera_outputs import Timing
 from infinitevggt_ros.frame_result import FrameResult
@@ -55,16 +55,45 @@ class Stream:
         self._map_published_s = 0.0
         self._updates_published_s = 0.0
         self._state = settings.state
-        self._periodic = PeriodicState(Path(self._state.path), self._state.period)
+        self._periodic = PeriodicState(self.own(Path(self._state.path)), self._state.period)
         self._saved_frame = 0
 
     def process(self, received: Received) -> None:
         """The next image. Raises BadInputError for one that cannot be used."""
-        message, camera = received.message, received.camera
-        message.header.frame_id = message.header.frame_id or DEFAULT_FRAME
-        image = self._admit(received)
-        prediction = self._push(image)
-        self._gate.admit(stamp_ns(message), image.pixel_map.camera_size, camera.name)
+        image = self.admit(received)
+        self.publish(received, image, self.push(image))
+
+    def admit(self, received: Received) -> NetworkImage:
+        """The network's image, if it may enter. Raises BadInputError if not."""
+        header = received.message.header
+        header.frame_id = header.frame_id or DEFAULT_FRAME
+        camera, now_ns = received.camera, self._outputs.now_ns
+        rgb = camera.intake.rgb(received.message)
+        size = (rgb.shape[0], rgb.shape[1])
+        if why := self._gate.check(stamp_ns(received.message), size, now_ns, camera.name):
+            self.reset(why)
+            self._warn("restart", f"{why}: the stream starts again, map {self.map_id}")
+        config = self.session.model.config
+        width = self.settings.model.image_size or config.img_size
+        image = camera.intake.prepare(rgb, width, config.patch_size)
+        self._check_shape(image)
+        return image
+
+    def push(self, image: NetworkImage) -> Prediction:
+        """What the network says. Raises BadInputError."""
+        started_s = time.monotonic()
+        try:
+            prediction = self.session.push(image.pixels)
+        except ValueError as error:  # refused before it touched the stream
+            raise BadInputError("memory", str(error)) from error
+        self.inference_ms = 1e3 * (time.monotonic() - started_s)
+        return prediction
+
+    def publish(self, received: Received, image: NetworkImage, prediction: Prediction) -> None:
+        """What the network says about an image that was admitted."""
+        camera = received.camera
+        at_ns = stamp_ns(received.message)
+        self._gate.admit(at_ns, image.pixel_map.camera_size, camera.name)
         self._rescale(self.measured.factor)
         result = self._result(received, image, prediction)
         self._fuse(result)
@@ -96,6 +125,11 @@ class Stream:
         self._forget_results()
         self.map_id += 1
         self.last_reset = why
+
+    def own(self, path: Path) -> Path:
+        """The stream's own file, where there are several streams."""
+        name = self._outputs.name
+        return path.with_stem(f"{path.stem}_{name}") if name and path.name else path
 
     @property
     def is_torn(self) -> bool:
@@ -179,7 +213,7 @@ class Stream:
         """Go on in the world that a file holds, with images of any time; a stream that has begun
         gives it a new number. Raises OSError, and ValueError as `load_state_dict` does."""
         before, has_begun = self.map_id, self.map_id > 0 or self.session.frame_index > 0
-        self.load_state_dict(read_state(path))
+        self.load_state_dict(read_state(self.own(path)))
         self._gate.forget_time()
         if has_begun:
             self.map_id = max(before, self.map_id) + 1
@@ -196,19 +230,6 @@ class Stream:
         self.latest = None
         self.latest_of.clear()
 
-    def _admit(self, received: Received) -> NetworkImage:
-        camera, now_ns = received.camera, self._outputs.now_ns
-        rgb = camera.intake.rgb(received.message)
-        size = (rgb.shape[0], rgb.shape[1])
-        if why := self._gate.check(stamp_ns(received.message), size, now_ns, camera.name):
-            self.reset(why)
-            self._warn("restart", f"{why}: the stream starts again, map {self.map_id}")
-        config = self.session.model.config
-        width = self.settings.model.image_size or config.img_size
-        image = camera.intake.prepare(rgb, width, config.patch_size)
-        self._check_shape(image)
-        return image
-
     def _check_shape(self, image: NetworkImage) -> None:
         """Of one camera the gate has seen to it; a rig's may have different ones."""
         shape = self.session.image_shape[1:]
@@ -219,15 +240,6 @@ class Stream:
                 f"the network takes it as {width}x{height} px and the images before it as "
                 f"{w}x{h} px: cameras that share a world need images of one shape",
             )
-
-    def _push(self, image: NetworkImage) -> Prediction:
-        started_s = time.monotonic()
-        try:
-            prediction = self.session.push(image.pixels)
-        except ValueError as error:  # refused before it touched the stream
-            raise BadInputError("memory", str(error)) from error
-        self.inference_ms = 1e3 * (time.monotonic() - started_s)
-        return prediction
 
     def _result(
         self, received: Received, image: NetworkImage, prediction: Prediction
@@ -258,3 +270,14 @@ class Stream:
         confidences = prediction.depth_confidence[0]
         self.map.insert(points[0], result.image.pixels, confidences, view)
         self._map_changed = True
+
+
+def push_streams(images: Sequence[tuple[Stream, NetworkImage]]) -> list[Prediction]:
+    """What the network says about images of several streams, together. Raises as push_together
+    does."""
+    started_s = time.monotonic()
+    sessions = [stream.session for stream, _ in images]
+    predictions = push_together(sessions, [image.pixels for _, image in images])
+    for stream, _ in images:
+        stream.inference_ms = 1e3 * (time.monotonic() - started_s)
+    return predictions

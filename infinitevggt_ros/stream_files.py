@@ -25,7 +25,7 @@ def save_map(stream: Stream, path: Path) -> str:
 
 def _write_cloud(stream: Stream, path: Path) -> str:
     cloud = stream.map.cloud()
-    write = write_ply if path.suffix == ".ply" else write_pcd
+    path, write = stream.own(path), write_ply if path.suffix == ".ply" else write_pcd
     positions = points_in_map(cloud.positions.numpy()) * np.float32(stream.scale)
     write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy())
     return f"{len(positions)} points in {path}"

@@ -47,7 +47,7 @@ class StreamReport:
         status.paused = worker.is_paused
         status.checkpoint = self._model.source
         status.random_weights = self._model.is_random
-        stream = worker.stream
+        stream = worker.stream_of(camera.name)
         if stream is not None:
             _describe(status, stream, camera)
         _time(status, {} if stream is None else stream.timings(camera.name))

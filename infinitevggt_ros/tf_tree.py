@@ -1,6 +1,7 @@
 """Where the map joins the robot's tf tree: one parent per frame, never a second one (REP-105)."""
 
 import time
+from collections.abc import Collection
 
 import numpy as np
 import yaml
@@ -23,33 +24,34 @@ class RobotBuffer(Buffer):
     """The robot's own tf: what we sent ourselves must not hide the parent that a frame has on the
     robot."""
 
-    def __init__(self, map_frame: str) -> None:
+    def __init__(self, node: Node, map_frames: Collection[str]) -> None:
         super().__init__()
-        self._map_frame = map_frame
+        self._map_frames = map_frames
         self.own_edges: set[tuple[str, str]] = set()
         """Parents and children that we publish."""
+        self._listener = TransformListener(self, node)
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         edge = transform.header.frame_id, transform.child_frame_id
-        if transform.header.frame_id != self._map_frame and edge not in self.own_edges:
+        if transform.header.frame_id not in self._map_frames and edge not in self.own_edges:
             super().set_transform(transform, authority)
 
 
 class TfTree:
     """Publishes the transform of the mode so that the camera stands where the stream says."""
 
-    def __init__(self, node: Node, settings: TfSettings) -> None:
+    def __init__(self, node: Node, settings: TfSettings, robot: RobotBuffer | None = None) -> None:
+        """robot: where several trees share it."""
         self.settings = settings
         self._clock = node.get_clock()
         self._broadcaster = TransformBroadcaster(node)
-        self._buffer = RobotBuffer(settings.map_frame)
-        self._listener = TransformListener(self._buffer, node)
+        self._buffer = robot or RobotBuffer(node, (settings.map_frame,))
         self._parents: dict[str, str] = {}
         self._read_at = -TREE_REFRESH_S
         self._map_from_odom: NDArray[np.float64] | None = None
         self._odom_from_map: NDArray[np.float64] | None = None  # None: of the map that comes next
         self._odom_from_base: NDArray[np.float64] | None = None  # None: it has not moved yet
-        self._sent: dict[tuple[str, str], object] = {}  # stamps, by parent and child
+        self._sent: dict[tuple[str, str], object] = {}  # latest stamps, by parent and child
         if settings.mode == "map_to_odom":
             node.create_timer(settings.period, self._send_again)
 
@@ -57,7 +59,7 @@ class TfTree:
         """A new map, and another time: transforms of the time before are wrong. The tree's shape
         stays, and so does the place in odom."""
         self._buffer.clear()
-        self._sent.clear()
+        self._sent = dict.fromkeys(self._sent)
         self._map_from_odom = None
         self.let_go()
 
@@ -96,13 +98,18 @@ class TfTree:
     def _child(self, optical_frame: str) -> str:
         frames = {"map_to_odom": self.settings.odom_frame, "auto": self._root(optical_frame)}
         child = frames.get(self.settings.mode, self.settings.base_frame)
-        parent = self._parents.get(child, "")
+        parent = self._parents.get(child, "") or self._parent_of_ours(child)
         if parent and not self.settings.invert:
             raise TransformException(
                 f"{child} has the parent {parent} already, and a frame has one: set another "
                 "tf.mode, or tf.invert"
             )
         return child
+
+    def _parent_of_ours(self, child: str) -> str:
+        """That another tree of this node has given it; empty if none has."""
+        others = self._buffer.own_edges - self._sent.keys()
+        return next((parent for parent, other in others if other == child), "")
 
     def _root(self, frame: str) -> str:
         """The topmost frame below the map that a frame hangs in."""

@@ -2,23 +2,27 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
 from rclpy.task import Future
 
+from infinitevggt_core import Prediction
 from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.intake import ImageMessage
+from infinitevggt_ros.intake import ImageMessage, NetworkImage
 from infinitevggt_ros.mailbox import Mailbox, Received
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.settings import Settings
-from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream import Stream, push_streams
 from infinitevggt_ros.stream_report import StreamReport
 
 IDLE_S = 0.1
 Answer = tuple[bool, str]
 """Success, and a word on it."""
+Turn = list[tuple[Stream, Received]]
+"""Images that are computed together."""
 Request = tuple[Callable[[Stream], str], "Future[Answer]"]
 
 
@@ -28,15 +32,15 @@ class StreamWorker:
 
     def __init__(
         self,
-        load: Callable[[], Stream],
+        load: Callable[[], Sequence[Stream]],
         report: StreamReport,
         warn: Callable[[str, str], None],
     ) -> None:
         """warn(kind, text): the node's throttled warning."""
         self._mailbox = Mailbox()
         self._taken: deque[Received] = deque()
-        self.stream: Stream | None = None
-        """None while it loads. Others than the worker only look."""
+        self.streams: Sequence[Stream] = ()
+        """None while they load. Others than the worker only look."""
         self.load_error: Exception | None = None
         self.refused: str = ""
         """Why the last settings could not be used, until the node has taken it back."""
@@ -49,6 +53,15 @@ class StreamWorker:
         self._wanted: Settings | None = None
         self._stopping = Event()
         self._thread = self._new_thread()
+
+    @property
+    def stream(self) -> Stream | None:
+        """The first stream, for what all have in common; None while they load."""
+        return self.streams[0] if self.streams else None
+
+    def stream_of(self, camera: str) -> Stream | None:
+        """None while it loads."""
+        return next((stream for stream in self.streams if camera in stream.trajectories), None)
 
     def start(self) -> None:
         self._thread.start()
@@ -64,7 +77,7 @@ class StreamWorker:
         """Start the thread again if it has died; whether it had."""
         if self._thread.is_alive() or self._stopping.is_set() or self.load_error is not None:
             return False
-        if self.stream is not None:
+        if self.streams:
             self.submit(lambda stream: _reset_torn(stream, "the inference thread had died"))
         self._report.worker_restarts += 1
         self._thread = self._new_thread()
@@ -77,7 +90,7 @@ class StreamWorker:
             self._wanted = settings
 
     def submit(self, action: Callable[[Stream], str]) -> "Future[Answer]":
-        """Do something with the stream between two frames. It returns a word on its success, and
+        """Do something with each stream between two frames. It returns a word on its success, and
         may raise OSError, ValueError or RuntimeError to refuse; anything else is warned of too."""
         answer: Future[Answer] = Future()
         with self._lock:
@@ -87,9 +100,15 @@ class StreamWorker:
     def process(self, stream: Stream, message: ImageMessage, camera: Camera) -> None:
         """One image, in the caller's thread and instead of start(): every one in its turn, and what
         nobody foresaw reaches the caller."""
-        self.stream = stream
+        self.streams = (stream,)
         camera.received += 1
-        self._process(stream, Received(message, time.monotonic(), camera))
+        received = Received(message, time.monotonic(), camera)
+        try:
+            stream.process(received)
+        except BadInputError as problem:
+            self._reject(received, problem)
+        else:
+            self._count_processed(received)
 
     def receive(self, message: ImageMessage, camera: Camera) -> None:
         """Take an image from the executor; never blocks."""
@@ -106,63 +125,114 @@ class StreamWorker:
         return Thread(target=self._run, name="inference", daemon=True)
 
     def _run(self) -> None:
-        if self.stream is None:
+        if not self.streams:
             try:
-                self.stream = self._load()
+                self.streams = self._load()
             except Exception as error:
                 self.load_error = error
                 return
-        stream = self.stream
         while not self._stopping.is_set():
-            if not self._taken:
-                self._taken.extend(self._mailbox.take(IDLE_S))
-            received = self._taken.popleft() if self._taken else None
-            try:
-                self._serve_requests(stream)
-                if received is not None:
-                    self._process(stream, received)
-                stream.do_what_is_due()
-            except Exception as error:  # one bad frame must not end the stream
-                if not self._report.can_publish:  # ROS was shut down under our hands
-                    break
-                self._recover(stream, received, error)
-        stream.close()
+            turn = self._next()
+            with self._unbroken():
+                self._serve_requests()
+            self._process(turn)
+            for stream in self.streams:
+                with self._unbroken():
+                    stream.do_what_is_due()
+        for stream in self.streams:
+            stream.close()
 
-    def _serve_requests(self, stream: Stream) -> None:
+    def _next(self) -> Turn:
+        """The next images, no two of one stream."""
+        if not self._taken:
+            self._taken.extend(self._mailbox.take(IDLE_S))
+        turn: Turn = []
+        while self._taken:
+            stream = self.stream_of(self._taken[0].camera.name)
+            if stream is None or any(stream is other for other, _ in turn):
+                break
+            turn.append((stream, self._taken.popleft()))
+        return turn
+
+    @contextmanager
+    def _unbroken(self, received: Received | None = None) -> Iterator[None]:
+        """One bad frame must not end the stream."""
+        try:
+            yield
+        except BadInputError as problem:
+            if received is None:
+                raise
+            self._reject(received, problem)
+        except Exception as error:
+            if self._report.can_publish:
+                self._recover(received, error)
+            else:  # ROS was shut down under our hands
+                self._stopping.set()
+
+    def _process(self, turn: Turn) -> None:
+        if len(turn) > 1:
+            self._process_together(turn)
+            return
+        for stream, received in turn:
+            with self._unbroken(received):
+                stream.process(received)
+                self._count_processed(received)
+
+    def _process_together(self, turn: Turn) -> None:
+        """In one forward of the network; where that fails, one by one, so that only what is bad is
+        lost."""
+        admitted: list[tuple[Stream, Received, NetworkImage]] = []
+        for stream, received in turn:
+            with self._unbroken(received):
+                admitted.append((stream, received, stream.admit(received)))
+        predictions: Sequence[Prediction | None] = [None] * len(admitted)
+        try:
+            predictions = push_streams([(stream, image) for stream, _, image in admitted])
+        except Exception as error:
+            self._warn("together", f"the cameras are computed one by one: {error}")
+        for (stream, received, image), found in zip(admitted, predictions, strict=True):
+            with self._unbroken(received):
+                stream.publish(received, image, found or stream.push(image))
+                self._count_processed(received)
+
+    def _serve_requests(self) -> None:
         with self._lock:
             requests, self._requests = self._requests, deque()
             settings, self._wanted = self._wanted, None
         for action, answer in requests:
+            answer.set_result(self._answer(action))
+        if settings is not None:
+            self._apply(settings)
+
+    def _answer(self, action: Callable[[Stream], str]) -> Answer:
+        words = []
+        for stream in self.streams:
             try:
-                answer.set_result((True, action(stream)))
+                words.append(action(stream))
             except (OSError, ValueError, RuntimeError) as error:
-                answer.set_result((False, str(error)))
+                return False, str(error)
             except Exception as error:  # whoever asked must not wait for ever
                 text = f"{type(error).__name__}: {error}"
-                answer.set_result((False, text))
                 self._warn("request", f"a request broke off: {text}")
-        if settings is not None:
-            self._apply(stream, settings)
+                return False, text
+        return True, "; ".join(dict.fromkeys(words))
 
-    def _apply(self, stream: Stream, settings: Settings) -> None:
-        before = stream.settings
+    def _apply(self, settings: Settings) -> None:
+        before = self.streams[0].settings
         try:
-            stream.configure(settings)
+            for stream in self.streams:
+                stream.configure(settings)
         except (ValueError, RuntimeError) as error:  # RuntimeError: no memory for such a map
             self.refused = str(error).partition("\n")[0]
             try:
-                stream.configure(before)
+                for stream in self.streams:
+                    stream.configure(before)
             except (ValueError, RuntimeError) as again:
                 self._warn("settings", f"the settings of before cannot be used either: {again}")
 
-    def _process(self, stream: Stream, received: Received) -> None:
-        try:
-            stream.process(received)
-        except BadInputError as problem:
-            self._reject(received, problem)
-        else:
-            received.camera.processed += 1
-            self._publish_status(received, StreamStatus.PROCESSED)
+    def _count_processed(self, received: Received) -> None:
+        received.camera.processed += 1
+        self._publish_status(received, StreamStatus.PROCESSED)
 
     def _reject(self, received: Received, problem: BadInputError) -> None:
         camera = received.camera
@@ -172,11 +242,11 @@ class StreamWorker:
         camera.warn(problem.kind, reason)
         self._publish_status(received, StreamStatus.REJECTED)
 
-    def _recover(self, stream: Stream, received: Received | None, error: Exception) -> None:
-        """Something nobody foresaw: the frame is lost, the stream only if it broke off in it."""
+    def _recover(self, received: Received | None, error: Exception) -> None:
+        """Something nobody foresaw: the frame is lost, a stream only if it broke off in it."""
         text = f"{type(error).__name__}: {error}"
         try:
-            text += _reset_torn(stream, text)
+            text += "".join(_reset_torn(stream, text) for stream in self.streams)
         except Exception as again:  # the thread lives on whatever happens
             self._warn("reset", f"the stream could not be reset: {again}")
         if received is None:

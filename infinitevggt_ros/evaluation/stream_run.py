@@ -105,7 +105,7 @@ class StreamRun:
         session = StreamSession(model, settings.memory)
         self.stream = Stream(session, settings, self._outputs, self._warn)
         report = StreamReport(node, settings.model)
-        self._worker = StreamWorker(lambda: self.stream, report, self._warn)
+        self._worker = StreamWorker(lambda: [self.stream], report, self._warn)
         self._status = StreamStatus()
         self._stamp_ns = 0
         self.tally = StreamTally(source.frame_count, source.farthest_m)

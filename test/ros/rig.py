@@ -12,7 +12,8 @@ from infinitevggt_ros.camera import Camera, topic_of
 from infinitevggt_ros.evaluation.offline_node import OfflineNode
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.model_loading import load_model
-from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.outputs import outputs_of_worlds
 from infinitevggt_ros.settings import ModelSettings, Settings
 from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_report import StreamReport
@@ -21,7 +22,7 @@ from infinitevggt_ros.worker import StreamWorker
 SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)
 IMAGES = film(6, 28, 28)
-TF, UPDATES = "/tf", "/infinitevggt/map_updates"
+TF, UPDATES, STATUS = "/tf", "/infinitevggt/map_updates", "/infinitevggt/status"
 
 
 class Rig:
@@ -31,17 +32,21 @@ class Rig:
         settings = settings or Settings(model=SMALL)
         self.sent: list[tuple[str, Any]] = []
         self.warnings: list[str] = []
-        node = OfflineNode(lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES})
-        names = settings.input.camera_names
-        outputs = Outputs(node, settings.tf, settings.output, self._warn, names)
+        node = OfflineNode(
+            lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES, STATUS}
+        )
+        self.streams = [
+            Stream(StreamSession(MODEL, settings.memory), settings, outputs, self._warn)
+            for outputs in outputs_of_worlds(node, settings, self._warn)
+        ]
+        self.stream = self.streams[0]
         self.cameras = {
             name: Camera(name, f"/{topic_of(name, 'image')}", settings.input, self._warn)
             for name in settings.input.camera_names
         }
-        session = StreamSession(MODEL, settings.memory)
-        self.stream = Stream(session, settings, outputs, self._warn)
         report = StreamReport(node, settings.model)
-        self.worker = StreamWorker(lambda: self.stream, report, self._warn)
+        self.worker = StreamWorker(lambda: self.streams, report, self._warn)
+        self.worker.streams = self.streams
         self._count = 0
 
     def _warn(self, _: str, text: str) -> None:
@@ -58,15 +63,26 @@ class Rig:
         self.stream.process(Received(message, 0.0, self.cameras[camera]))
         self.stream.do_what_is_due()
 
+    def take_together(self, images: dict[str, NDArray[np.uint8]], stamp_ns: int) -> None:
+        """An image of each camera, as the worker takes what waits for it."""
+        for name, pixels in images.items():
+            self.worker.receive(image_message(pixels, stamp_ns), self.cameras[name])
+        while turn := self.worker._next():
+            self.worker._process(turn)
+
     def ask(self, action: Callable[[Stream], str]) -> tuple[bool, str]:
         answer = self.worker.submit(action)
-        self.worker._serve_requests(self.stream)
+        self.worker._serve_requests()
         return answer.result()
 
     @property
     def what_it_holds(self) -> tuple[object, ...]:
         stream = self.stream
         return stream.session, stream.map, *stream.trajectories.values(), len(self.sent)
+
+    @property
+    def statuses(self) -> list[StreamStatus]:
+        return [message for topic, message in self.sent if topic == STATUS]
 
     @property
     def updates(self) -> list[int]:
