@@ -20,6 +20,7 @@ ARGUMENTS = {
     "namespace": ("", "namespace of the node and its topics; /tf and absolute topics stay as is"),
     "use_sim_time": ("false", "follow /clock; true wherever a bag is played"),
     "cameras": ("", "a rig: names with commas between; `/camera/` in the next three is then each"),
+    "rig_mode": ("shared", "of a rig: shared, one world; independent, a world for each camera"),
     "image": ("/camera/image_raw", "image topic; for compressed images without /compressed"),
     "camera_info": ("/camera/camera_info", "calibration topic of the same camera"),
     "depth": ("/camera/depth/image_raw", "depth image topic, for `scale.source: depth`"),
@@ -55,13 +56,13 @@ def processes(context: LaunchContext) -> list[Action]:
     cameras = [name.strip() for name in value["cameras"].split(",") if name.strip()]
     remappings = camera_remappings(cameras, value)
     images = [topic for name, topic in remappings if name.endswith("image")]
+    rig = cameras if len(cameras) > 1 else []
+    rig_settings = {"cameras": rig, "rig.mode": value["rig_mode"]} if rig else {}
+    has_worlds = bool(rig) and value["rig_mode"] == "independent"
     node = Node(
         package=PACKAGE,
         executable="stream_node",
-        parameters=[
-            value["params_file"],
-            {"use_sim_time": use_sim_time} | ({"cameras": cameras} if cameras else {}),
-        ],
+        parameters=[value["params_file"], {"use_sim_time": use_sim_time, **rig_settings}],
         remappings=remappings,
         on_exit=ended if is_bag else None,
         **common,
@@ -69,21 +70,25 @@ def processes(context: LaunchContext) -> list[Action]:
     rviz = Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(CONFIG / "stream.rviz")],
+        arguments=[
+            "-d",
+            str(CONFIG / "stream.rviz"),
+            *(["-f", f"{rig[0]}_map"] if has_worlds else []),
+        ],
         parameters=[{"use_sim_time": use_sim_time}],
-        remappings=[*rviz_topics(cameras), ("/camera/image_raw", images[0])],
+        remappings=[*rviz_topics(rig, has_worlds), ("/camera/image_raw", images[0])],
         condition=IfCondition(value["rviz"]),
         **common,
     )
     cli = ExecutableInPackage("infinitevggt", PACKAGE)
     node_name = Path("/", value["namespace"], "infinitevggt").as_posix()
     viewer = ExecuteProcess(
-        cmd=[cli, "viewer", "--node", node_name, *(["--camera", cameras[0]] if cameras else [])],
+        cmd=[cli, "viewer", "--node", node_name, *(["--camera", rig[0]] if rig else [])],
         output="screen",
         condition=IfCondition(value["viewer"]),
     )
     replay = ["replay", value["bag"], "--wait-for-subscriber", PATIENCE_S]
-    if cameras:
+    if rig:
         replay += ["--image-topic", *images]
     if value["lockstep"].lower() in ("true", "1"):
         replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S]
@@ -101,18 +106,21 @@ def camera_remappings(cameras: list[str], value: dict[str, str]) -> list[tuple[s
         if "/camera/" not in value[name]:
             raise ValueError(f"{name}: with `cameras`, /camera/ stands for each; got {value[name]}")
     return [
-        (f"{camera}/{name}", value[name].replace("/camera/", f"/{camera}/"))
+        (
+            f"{camera}/{name}" if len(cameras) > 1 else name,
+            value[name].replace("/camera/", f"/{camera}/"),
+        )
         for camera in cameras
         for name in topics
     ]
 
 
-def rviz_topics(cameras: list[str]) -> list[tuple[str, str]]:
-    """Of a rig, what is the first camera's, and the map, which is everybody's."""
-    if not cameras:
+def rviz_topics(rig: list[str], has_worlds: bool) -> list[tuple[str, str]]:
+    """Of a rig, what is the first camera's, and the map, which may be everybody's."""
+    if not rig:
         return RVIZ_TOPICS
-    of_first = "infinitevggt/", f"infinitevggt/{cameras[0]}/"
+    of_first = "infinitevggt/", f"infinitevggt/{rig[0]}/"
     return [
-        (shown, topic if topic.endswith("/map") else topic.replace(*of_first))
+        (shown, topic.replace(*of_first) if has_worlds or not topic.endswith("/map") else topic)
         for shown, topic in RVIZ_TOPICS
     ]

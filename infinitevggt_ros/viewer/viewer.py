@@ -50,7 +50,11 @@ class Viewer:
 
         self._odometry = latest(Odometry, own("odometry"))
         self._path = latest(Path, own("path"), latched=True)
-        self._map = latest(PointCloud2, "map", period_s=options.map_period_s, latched=True)
+        # a rig's cameras share a map or have their own: the node publishes one of the two
+        self._maps = [
+            latest(PointCloud2, topic, period_s=options.map_period_s, latched=True)
+            for topic in dict.fromkeys(("map", own("map")))
+        ]
         self._depth = latest(Image, own("depth/image"))
         self._info = latest(CameraInfo, own("depth/camera_info"))
         status = f"{options.node}/status"
@@ -67,8 +71,9 @@ class Viewer:
             self._page.show_camera(*arrays.pose_arrays(odometry.pose.pose))
         if path := self._path.take(now_s):
             self._page.show_path(arrays.path_segments(path))
-        if cloud := self._map.take(now_s):
-            self._page.show_map(*arrays.cloud_arrays(cloud, self._options.map_points))
+        for clouds in self._maps:
+            if cloud := clouds.take(now_s):
+                self._page.show_map(*arrays.cloud_arrays(cloud, self._options.map_points))
         if depth := self._depth.take(now_s):
             self._page.show_depth(arrays.depth_picture(depth, DEPTH_WIDTH))
         if self._curves.frames > self._drawn_frames:

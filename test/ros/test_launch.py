@@ -32,6 +32,7 @@ ARGUMENTS = {
     "namespace": "",
     "use_sim_time": "false",
     "cameras": "",
+    "rig_mode": "shared",
     "image": "/camera/image_raw",
     "camera_info": "/camera/camera_info",
     "depth": "/camera/depth/image_raw",
@@ -83,7 +84,7 @@ def function(name: str) -> Callable[..., Any]:
 
 
 def remapped_rviz_topics() -> dict[str, str]:
-    return dict(function("rviz_topics")([]))
+    return dict(function("rviz_topics")([], False))
 
 
 def test_the_launch_file_declares_the_arguments() -> None:
@@ -94,7 +95,7 @@ def test_the_launch_file_declares_the_arguments() -> None:
 
 def test_the_launch_file_declares_no_parameter_again() -> None:
     """But for the cameras, because their topics hang on them."""
-    names = {name for name, *_ in parameters.parameter_fields()} - {"cameras"}
+    names = {name for name, *_ in parameters.parameter_fields()} - {"cameras", "rig.mode"}
     assert not names & STRINGS
 
 
@@ -124,8 +125,10 @@ def test_rviz_topics_follow_the_node_into_a_namespace() -> None:
     assert all(topic == f"/{relative}" for topic, relative in remapped.items())
 
 
-def test_rviz_shows_the_first_camera_of_a_rig_and_the_map_of_all() -> None:
-    assert dict(function("rviz_topics")(["left", "right"])) == {
+def test_rviz_shows_the_first_camera_of_a_rig_and_its_map_or_that_of_all() -> None:
+    shared, independent = (dict(function("rviz_topics")(["left"], own)) for own in (False, True))
+    assert independent == {**shared, "/infinitevggt/map": "infinitevggt/left/map"}
+    assert shared == {
         "/infinitevggt/path": "infinitevggt/left/path",
         "/infinitevggt/map": "infinitevggt/map",
         "/infinitevggt/points": "infinitevggt/left/points",
@@ -145,6 +148,7 @@ def test_each_camera_of_a_rig_has_its_topics() -> None:
         ("b/camera_info", "/b/i"),
         ("b/depth", "/b/d"),
     ]
+    assert remappings(["a"], value)[1] == ("camera_info", "/a/i")
     with pytest.raises(ValueError, match="image: with `cameras`"):
         remappings(["a", "b"], {**value, "image": "/image"})
 
