@@ -112,6 +112,10 @@ class Outputs:
         """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
         return self._tf.position_in_odom(header)
 
+    def distance(self, frame: str, other: str) -> float | None:
+        """Of two frames on the robot, metres; None if unknown."""
+        return self._tf.distance(frame, other)
+
     def publish_frame(self, result: FrameResult) -> None:
         """Its place on /tf, and what is published of its camera."""
         if result.is_placed:

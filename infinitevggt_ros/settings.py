@@ -184,8 +184,9 @@ class ScaleSettings:
     source: str = option(
         "none",
         "none: lengths are in the stream's own unit; odometry: the camera's motion in "
-        "tf.odom_frame by /tf; depth: a depth image on `depth`, of the same camera",
-        choices=("none", "odometry", "depth"),
+        "tf.odom_frame by /tf; depth: a depth image on `depth`, of the same camera; baseline: the "
+        "distances of the cameras of a shared rig by /tf",
+        choices=("none", "odometry", "depth", "baseline"),
     )
     track: bool = option(True, "go on measuring; false: keep the first scale that is known")
     samples: int = option(
@@ -293,6 +294,14 @@ class Settings:
             raise ValueError(
                 f"tf.mode {self.tf.mode} is of one world: rig.mode independent has one for each "
                 "camera, set tf.mode to auto or none"
+            )
+
+        if self.scale.source == "baseline" and (
+            len(self.input.camera_names) == 1 or self.is_independent
+        ):
+            raise ValueError(
+                "scale.source baseline needs two or more cameras that share a world: name them in "
+                "cameras, with rig.mode shared"
             )
 
     @property

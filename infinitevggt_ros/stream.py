@@ -43,7 +43,9 @@ class Stream:
         self.inference_ms = 0.0
         self.scale = 1.0
         """Of all lengths that were published last."""
-        self.measured = StreamScale(settings.scale, outputs.position_in_odom, warn)
+        self.measured = StreamScale(
+            settings.scale, outputs.position_in_odom, outputs.distance, warn
+        )
         self.latest: FrameResult | None = None
         """Of this map."""
         self.latest_of: dict[str, FrameResult] = {}
@@ -99,7 +101,7 @@ class Stream:
         self._fuse(result)
         self.latest = self.latest_of[camera.name] = result
         self._outputs.publish_frame(result)
-        self.measured.observe(result)  # it may wait for /tf
+        self.measured.observe(result, self.latest_of.values())  # it may wait for /tf
 
     def configure(self, settings: Settings) -> None:
         """Use other settings from the next frame on. Raises ValueError or RuntimeError where they

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -23,6 +23,8 @@ KEPT_SIDE_PX = 120
 """What is kept of a depth image is thinned to about so many rows or columns."""
 DEPTH_TOLERANCE_NS = 50_000_000
 """Greatest time between an image and its depth."""
+RIG_TOLERANCE_NS = 20_000_000
+"""Greatest time between images of two cameras that stand where they stand on the robot."""
 LEAST_SHARE = 0.05
 """Of the depth image must be usable."""
 STEP = 0.01
@@ -39,13 +41,16 @@ class StreamScale:
         self,
         settings: ScaleSettings,
         position_in_odom: Callable[[Header], Position | None],
+        distance: Callable[[str, str], float | None],
         warn: Callable[[str, str], None],
     ) -> None:
-        """position_in_odom: of the camera at a header's stamp, metres. warn(kind, text)."""
+        """position_in_odom: of the camera at a header's stamp, metres. distance: of two frames on
+        the robot, metres. Both None where not known. warn(kind, text)."""
         self.settings = settings
         self._depths = defaultdict[str, deque[tuple[int, Depth]]](lambda: deque(maxlen=KEPT_DEPTHS))
         # by camera; stamps in ns
         self._position_in_odom = position_in_odom
+        self._distance = distance
         self._warn = warn
         self._bridge = CvBridge()
         self.reset()
@@ -71,13 +76,20 @@ class StreamScale:
         """Metres per unit and its standard deviation; NaN while not known."""
         return self._estimate.factor, self._estimate.sigma
 
-    def observe(self, result: FrameResult) -> None:
-        """Measure with a frame, and see whether the estimate is another now."""
+    def observe(self, result: FrameResult, others: Iterable[FrameResult] = ()) -> None:
+        """Measure with a frame, and see whether the estimate is another now.
+
+        others: the latest frame of each camera in this world.
+        """
         source = self.settings.source
         if source == "none" or (self._estimate.is_known and not self.settings.track):
             return
-        measure = self._compare_motion if source == "odometry" else self._compare_depth
-        measure(result)
+        if source == "odometry":
+            self._compare_motion(result)
+        elif source == "depth":
+            self._compare_depth(result)
+        else:
+            self._compare_baselines(result, others)
         factor = self._estimate.factor
         if self._estimate.is_known and abs(math.log(factor / self.factor)) > STEP:
             self.factor = factor
@@ -94,6 +106,23 @@ class StreamScale:
         if metres >= self.settings.min_motion:
             self._estimate.add(metres, float(np.linalg.norm(in_stream - before_stream)))
             self._from = in_stream, in_odom
+
+    def _compare_baselines(self, result: FrameResult, others: Iterable[FrameResult]) -> None:
+        at_ns, here = stamp_ns(result.received.message), result.pose[:3, 3] / result.scale
+        for other in others:
+            late_ns = abs(stamp_ns(other.received.message) - at_ns)
+            if other.received.camera is result.received.camera or late_ns > RIG_TOLERANCE_NS:
+                continue
+            frames = result.header.frame_id, other.header.frame_id
+            metres = self._distance(*frames)
+            if metres is None:
+                self._warn(
+                    "scale", f"no transform between {' and '.join(frames)}: no scale from it"
+                )
+                continue
+            self._estimate.add(
+                metres, float(np.linalg.norm(here - other.pose[:3, 3] / other.scale))
+            )
 
     def _compare_depth(self, result: FrameResult) -> None:
         at_ns = stamp_ns(result.received.message)

@@ -76,6 +76,14 @@ class TfTree:
             return None
         return matrix_from_transform(found.transform)[:3, 3]
 
+    def distance(self, frame: str, other: str) -> float | None:
+        """Of two frames on the robot as it is now, metres; None if unknown."""
+        try:
+            found = self._buffer.lookup_transform(frame, other, Time())
+        except TransformException:
+            return None
+        return float(np.linalg.norm(matrix_from_transform(found.transform)[:3, 3]))
+
     def publish(self, map_from_optical: NDArray[np.float64], header: Header) -> None:
         """Send what the mode asks for, for a camera pose (4 x 4), with the image's header.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from camera import film, image_message
+from camera import OPTICAL_FRAME, film, image_message
 from numpy.typing import NDArray
 
 from infinitevggt_core import StreamSession
@@ -63,10 +63,17 @@ class Rig:
         self.stream.process(Received(message, 0.0, self.cameras[camera]))
         self.stream.do_what_is_due()
 
-    def take_together(self, images: dict[str, NDArray[np.uint8]], stamp_ns: int) -> None:
-        """An image of each camera, as the worker takes what waits for it."""
+    def take_together(
+        self,
+        images: dict[str, NDArray[np.uint8]],
+        stamp_ns: int,
+        frame_ids: str = OPTICAL_FRAME,
+    ) -> None:
+        """An image of each camera, as the worker takes what waits for it. frame_ids: with {} for
+        the camera's name."""
         for name, pixels in images.items():
-            self.worker.receive(image_message(pixels, stamp_ns), self.cameras[name])
+            message = image_message(pixels, stamp_ns, frame_id=frame_ids.format(name))
+            self.worker.receive(message, self.cameras[name])
         while turn := self.worker._next():
             self.worker._process(turn)
 

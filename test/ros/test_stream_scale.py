@@ -111,6 +111,15 @@ def frames() -> Iterator[FrameResult]:
     return make()
 
 
+def measured(settings: ScaleSettings, warnings: list[str]) -> StreamScale:
+    """Of a robot that knows nothing of itself."""
+
+    def unknown(*_: object) -> None:
+        return None
+
+    return StreamScale(settings, unknown, unknown, lambda kind, text: warnings.append(text))
+
+
 def depth_image(result: FrameResult, metres: np.ndarray, encoding: str) -> Image:
     header = result.header
     return image_message(metres, header.stamp.sec * 10**9 + header.stamp.nanosec, encoding)
@@ -120,7 +129,7 @@ def depth_image(result: FrameResult, metres: np.ndarray, encoding: str) -> Image
 def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: str) -> None:
     warnings: list[str] = []
     settings = ScaleSettings(source="depth", samples=3)
-    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    scale = measured(settings, warnings)
     for _ in range(3):
         assert scale.factor == 1
         frame = next(frames)
@@ -138,7 +147,7 @@ def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: st
 def test_a_frozen_scale_stays_and_a_tracked_one_follows(frames: Iterator[FrameResult]) -> None:
     for track, expected in ((False, 1.5), (True, 2.5)):
         settings = ScaleSettings(source="depth", samples=2, track=track)
-        scale = StreamScale(settings, lambda header: None, lambda kind, text: None)
+        scale = measured(settings, [])
         for metres in [3.0] * 2 + [5.0] * 10:
             frame = next(frames)
             wall = np.full((56, 56), metres, np.float32)
@@ -156,7 +165,7 @@ def test_a_depth_that_cannot_be_used_is_said(
 ) -> None:
     warnings: list[str] = []
     settings = ScaleSettings(source="depth", samples=1)
-    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    scale = measured(settings, warnings)
     frame = next(frames)
     pixels = np.ones((56, 56, 3), np.uint8) if encoding == "rgb8" else np.ones((56, 56), np.float32)
     scale.keep(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
@@ -171,7 +180,7 @@ def test_a_depth_of_no_shape_is_refused(
 ) -> None:
     warnings: list[str] = []
     settings = ScaleSettings(source="depth", samples=1)
-    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    scale = measured(settings, warnings)
     values = np.ones(shape, np.float32)
     monkeypatch.setattr(scale._bridge, "imgmsg_to_cv2", lambda *_: values)
     frame = next(frames)
@@ -185,7 +194,7 @@ def test_the_depth_of_a_slow_frame_is_still_there(frames: Iterator[FrameResult])
     """Three seconds of a fast depth camera come while the network works."""
     warnings: list[str] = []
     settings = ScaleSettings(source="depth", samples=1)
-    scale = StreamScale(settings, lambda header: None, lambda kind, text: warnings.append(text))
+    scale = measured(settings, warnings)
     slow = next(frames)
     scale.keep(depth_image(slow, np.full((480, 640), 3.0, np.float32), "32FC1"))
     for _ in range(100):

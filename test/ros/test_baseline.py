@@ -1,0 +1,150 @@
+"""The known distance between a rig's cameras makes metres of the stream's unit."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from camera import Spawn, image_message
+from geometry_msgs.msg import TransformStamped
+from listening import finish
+from rig import SMALL, Rig
+
+from infinitevggt_core import Prediction, geometry, preprocess
+from infinitevggt_core.worlds import World
+from infinitevggt_ros.camera import Camera
+from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.intake import NetworkImage
+from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.settings import InputSettings, RigSettings, ScaleSettings, Settings
+from infinitevggt_ros.stream_scale import StreamScale
+
+BASELINE_M, UNIT_M = 0.12, 0.4
+"""The right camera stands beside the left one; what the network calls 1."""
+PIXELS = np.zeros((28, 28, 3), np.uint8)
+PAIR = Settings(
+    model=SMALL,
+    input=InputSettings(cameras=("left", "right")),
+    scale=ScaleSettings(source="baseline", samples=4),
+)
+
+
+def camera(name: str) -> Camera:
+    return Camera(name, f"/{name}/image", InputSettings(), lambda kind, text: None)
+
+
+LEFT, RIGHT = camera("left"), camera("right")
+
+
+def result(of: Camera, stamp_ns: int, camera_from_world: torch.Tensor) -> FrameResult:
+    """What a perfect network would say, in its own unit. camera_from_world: (3, 4), metres."""
+    pose = camera_from_world.float().clone()
+    pose[:, 3] /= UNIT_M
+    encoding = geometry.encode_pose(pose[None], torch.eye(3)[None], 28, 28)
+    flat = torch.ones(1, 28, 28)
+    pixels, pixel_map = preprocess(PIXELS, 28)
+    message = image_message(PIXELS, stamp_ns, frame_id=f"{of.name}_eye")
+    return FrameResult(
+        Received(message, 0.0, of),
+        NetworkImage(pixels, pixel_map, None, False),
+        Prediction(encoding, flat, flat),
+        torch.eye(3),
+        scale=7.0,  # whatever lengths were multiplied by
+    )
+
+
+def walk(frames: int, late_ns: int = 0) -> Iterator[tuple[FrameResult, FrameResult]]:
+    """Left and right on a way through a synthetic room, a tenth of a second apart."""
+    poses = World(10_000, "easy").trajectory.camera_from_world(torch.arange(frames).double())
+    for number, left in enumerate(poses):
+        right = left.clone()
+        right[0, 3] -= BASELINE_M
+        at_ns = (1 + number) * 100_000_000
+        yield result(LEFT, at_ns, left), result(RIGHT, at_ns + late_ns, right)
+
+
+def scale_of(
+    pairs: Iterator[tuple[FrameResult, FrameResult]],
+    distance: Callable[[str, str], float | None] = lambda one, other: BASELINE_M,
+) -> tuple[StreamScale, list[str]]:
+    warnings: list[str] = []
+    settings = ScaleSettings(source="baseline", samples=4)
+    scale = StreamScale(
+        settings, lambda header: None, distance, lambda kind, text: warnings.append(text)
+    )
+    latest: dict[str, FrameResult] = {}
+    for pair in pairs:
+        for frame in pair:
+            latest[frame.received.camera.name] = frame
+            scale.observe(frame, latest.values())
+    return scale, warnings
+
+
+@pytest.mark.parametrize("late_ns", [0, 15_000_000])
+def test_the_distance_of_two_cameras_makes_metres(late_ns: int) -> None:
+    scale, warnings = scale_of(walk(8, late_ns))
+    assert scale.factor == pytest.approx(UNIT_M, rel=1e-3)
+    assert scale.estimate[1] < 1e-3
+    assert warnings == []
+
+
+def test_a_third_of_nonsense_changes_nothing() -> None:
+    def disturbed() -> Iterator[tuple[FrameResult, FrameResult]]:
+        for number, (left, right) in enumerate(walk(12)):
+            far = replace(right.prediction, pose_encoding=50 * right.prediction.pose_encoding)
+            yield left, right if number % 3 else replace(right, prediction=far)
+
+    assert scale_of(disturbed())[0].factor == pytest.approx(UNIT_M, rel=1e-2)
+
+
+def test_images_of_different_times_say_nothing_of_the_baseline() -> None:
+    scale, _ = scale_of(walk(8, late_ns=40_000_000))
+    assert not scale.is_metric
+
+
+def test_cameras_whose_places_are_not_known_are_named() -> None:
+    scale, warnings = scale_of(walk(1), distance=lambda one, other: None)
+    assert not scale.is_metric
+    assert warnings == ["no transform between right_eye and left_eye: no scale from it"]
+
+
+def test_a_rig_takes_the_distance_from_tf_and_its_poses_become_metric() -> None:
+    rig = Rig(PAIR)
+    for name, y in (("left", 0.06), ("right", -0.06)):
+        mount = TransformStamped(child_frame_id=f"{name}_eye")
+        mount.header.frame_id = "base_link"
+        mount.transform.translation.y, mount.transform.rotation.w = y, 1.0
+        rig.stream._outputs._tf._buffer.set_transform_static(mount, "test")
+    images = {name: np.full((28, 28, 3), 40 * i, np.uint8) for i, name in enumerate(rig.cameras)}
+    distances = []
+    for number in range(1, 8):
+        rig.take_together(images, number * 10**9, frame_ids="{}_eye")
+        left, right = (frame.pose[:3, 3] / frame.scale for frame in rig.stream.latest_of.values())
+        distances.append(np.linalg.norm(left - right))
+    expected = BASELINE_M / np.median(distances)
+    assert rig.stream.measured.estimate[0] == pytest.approx(expected, rel=1e-6)
+    assert rig.statuses[-1].scale_source == "baseline"
+    assert rig.stream.scale != 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": InputSettings()},
+        {"input": InputSettings(cameras=("left",))},
+        {"rig": RigSettings(mode="independent")},
+    ],
+)
+def test_a_baseline_needs_two_cameras_in_one_world(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"scale\.source baseline needs two or more cameras"):
+        replace(PAIR, **change)
+
+
+@pytest.mark.ros
+def test_the_node_refuses_a_baseline_of_one_camera(spawn: Spawn) -> None:
+    code, output = finish(
+        spawn("stream_node", "--ros-args", "-p", "scale.source:=baseline"), timeout_s=60
+    )
+    assert code == 1
+    assert "stream_node: scale.source baseline needs two or more cameras" in output
