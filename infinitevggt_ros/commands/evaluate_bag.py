@@ -121,9 +121,10 @@ def run_dataset(options: argparse.Namespace) -> int:
 
 def run_all(specs: "list[tuple[str, SourceSpec]]", options: argparse.Namespace) -> int:
     """Every source under every setting, then the page."""
+    from infinitevggt_ros.evaluation.cluster import run_on_ray
     from infinitevggt_ros.evaluation.page import write_page
     from infinitevggt_ros.evaluation.summary import summary
-    from infinitevggt_ros.evaluation.sweep import jobs_of, run_here, run_on_ray
+    from infinitevggt_ros.evaluation.sweep import jobs_of, run_here
 
     jobs = jobs_of(
         specs,

@@ -1,4 +1,4 @@
-"""Several sources under several settings: whole runs, one after the other or on a Ray cluster."""
+"""Several sources under several settings: whole runs, one after the other."""
 
 import json
 import signal
@@ -177,16 +177,3 @@ def run_here(jobs: list[Job], sources: dict[SourceSpec, Source]) -> bool:
     interrupt = Interrupt()
     with interrupt.caught():
         return all(job.run(sources.get(job.source), interrupt) for job in jobs)
-
-
-def run_on_ray(jobs: list[Job], address: str) -> bool:
-    """On the cluster, whole runs at a time; the folders must be on a disk that all machines see."""
-    try:
-        import ray
-    except ImportError as error:
-        raise CommandError("--ray needs Ray: pip install 'infinitevggt_ros[ray]'") from error
-    ray.init(address=address)
-    run = ray.remote(Job.run)
-    gpus = 1 if all(job.settings.model.device != "cpu" for job in jobs) else 0
-    options = {"num_gpus": gpus} if gpus and ray.cluster_resources().get("GPU") else {}
-    return all(ray.get([run.options(**options).remote(job) for job in jobs]))
