@@ -91,7 +91,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> N
         help=f"leave result.mcap, as the node would publish (default: {result_bag})",
     )
     add("--threads", type=int, default=0, help="processor threads; default: PyTorch's")
-    add("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="whole runs on this Ray cluster, HOST:PORT; auto: the one of this machine",
+    )
 
 
 def run_bags(options: argparse.Namespace) -> int:

@@ -22,18 +22,18 @@ PROBE = "import sys, ray; ray.init(sys.argv[1], logging_level='ERROR')"
 
 def run_on_ray(jobs: list[Job], address: str) -> bool:
     """False where the user ended it; what was done is kept, as by `run_here`."""
-    ray = connected(address)
-    run, options = ray.remote(run_one), needs(ray, jobs)
-    interrupt = Interrupt()
-    waiting = [run.options(**options).remote(job) for job in jobs]
+    ray, interrupt = connected(address), Interrupt()
+    waiting: list[Any] = []
     try:
+        run = ray.remote(run_one).options(**needs(ray, jobs))
+        waiting = [run.remote(job) for job in jobs]
         with interrupt.caught(), tqdm(total=len(jobs), unit="run", disable=None) as bar:
             while waiting and not interrupt.is_set():
                 finished, waiting = ray.wait(waiting, timeout=POLL_S)
                 if not all(result(ray, reference) for reference in finished):
                     return False
                 bar.update(len(finished))
-            return not waiting
+        return not waiting
     finally:
         for reference in waiting:
             ray.cancel(reference)  # as Ctrl-C would

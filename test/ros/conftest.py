@@ -1,13 +1,17 @@
-"""A node that listens in this process, and replays in others."""
+"""A node that listens in this process, replays in others, and an evaluated bag."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from bag_evaluation import FRAMES, HEIGHT, SEED, WIDTH, evaluate
 from listening import Listener
+
+from infinitevggt_ros import cli
 
 
 @pytest.fixture
@@ -24,3 +28,18 @@ def replay(spawn: Callable[..., Any]) -> Callable[..., subprocess.Popen[str]]:
         return spawn(sys.executable, *command)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def world_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "world.mcap"
+    options = ["--seed", str(SEED), "--frames", str(FRAMES), "--level", "easy"]
+    assert cli.main(["synthetic-bag", *options, "--size", f"{HEIGHT}x{WIDTH}", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole_run(world_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "report"
+    assert evaluate(world_bag, "--out", out, "--total-budget", "1500") == 0
+    return out
