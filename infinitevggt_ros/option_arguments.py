@@ -23,6 +23,17 @@ def add_options(
         parser.add_argument(option_name(field.name), default=argparse.SUPPRESS, **arguments)
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        default=0,
+        metavar="N",
+        help="processor threads; default: PyTorch's, one a core; where other programs keep the "
+        "cores busy, fewer are much faster",
+    )
+
+
 def apply_options(settings: Settings, options: argparse.Namespace) -> Settings:
     """`settings` with what was given on the command line."""
     try:
@@ -54,6 +65,12 @@ def image_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def _threads(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 1024")
+    return int(text)
+
+
 def _applied(settings: Any, given: dict[str, Any]) -> Any:
     changes = {}
     for field in fields(settings):
@@ -68,7 +85,8 @@ def _applied(settings: Any, given: dict[str, Any]) -> Any:
 def _arguments(field: Field[Any]) -> dict[str, Any]:
     metadata = field.metadata
     unit = f" {metadata['unit']}" if metadata["unit"] else ""
-    text = f"{metadata['text']} (default: {field.default}{unit})".replace("%", "%%")
+    default = f" (default: {field.default}{unit})" if field.default != "" else ""
+    text = f"{metadata['text']}{default}".replace("%", "%%")
     if isinstance(field.default, bool):
         return {"action": argparse.BooleanOptionalAction, "help": text}
     arguments: dict[str, Any] = {"type": type(field.default), "help": text}

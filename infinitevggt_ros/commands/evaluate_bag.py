@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import add_options, apply_options, option_fields
+from infinitevggt_ros.option_arguments import (
+    add_options,
+    add_threads,
+    apply_options,
+    option_fields,
+)
 from infinitevggt_ros.settings import InputSettings, ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -90,7 +95,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> N
         default=result_bag,
         help=f"leave result.mcap, as the node would publish (default: {result_bag})",
     )
-    add("--threads", type=int, default=0, help="processor threads; default: PyTorch's")
+    add_threads(parser)
     add(
         "--ray",
         metavar="ADDRESS",

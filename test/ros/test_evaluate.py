@@ -34,7 +34,7 @@ def test_worlds_give_a_table_and_a_file(tmp_path: Path, capsys: pytest.CaptureFi
         (["--frames", "1"], "--frames must be 2 or more"),
         (["--size", "30x42"], "multiples of 14"),
         (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
-        (["--device", "cuda:9"], "--device cuda:9"),
+        (["--device", "cuda:9"], "model.device 'cuda:9'"),
         (["--total-budget", "0"], "total_budget must lie in"),
     ],
 )
