@@ -1,6 +1,5 @@
 """What a bag knows about its images besides them: poses, depth and calibration."""
 
-from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,15 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
+from infinitevggt_core.stamps import nearest
 from infinitevggt_ros.bag_poses import BagPoses
 from infinitevggt_ros.bags.cdr import header_stamp_ns
 from infinitevggt_ros.bags.own_outputs import OwnOutputs
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.depth_images import metres_from_image
+from infinitevggt_ros.image_gate import BadInputError
 
-DEPTH_UNITS_M = {"32FC1": 1.0, "16UC1": 0.001, "mono16": 0.001}
-"""Metres per unit of a depth image (REP-118)."""
 DEPTH_TOLERANCE_NS = 20_000_000
 """Greatest time between an image and its depth."""
 
@@ -49,6 +49,7 @@ class BagTruth:
         self.poses = BagPoses(reader, pose_topic, body)
         self._bridge = CvBridge()
         self._depths_at = stamps(reader, self.depth_topic)
+        self._depth_stamps = [stamp_ns for stamp_ns, _ in self._depths_at]
 
     @property
     def has_poses(self) -> bool:
@@ -69,21 +70,16 @@ class BagTruth:
         return self.poses.camera_from_world(frame, stamp_ns)
 
     def depth(self, reader: BagReader, stamp_ns: int) -> NDArray[np.float32]:
-        """(H, W) metres of the depth image nearest in time. Raises NoTruthError."""
-        index = bisect_left(self._depths_at, (stamp_ns, 0))
-        near = self._depths_at[max(0, index - 1) : index + 1]
-        found = min(near, key=lambda entry: abs(entry[0] - stamp_ns), default=None)
-        if found is None or abs(found[0] - stamp_ns) > DEPTH_TOLERANCE_NS:
+        """(H, W) metres of the depth image nearest in time, with the lens in it. Raises
+        NoTruthError."""
+        index = nearest(self._depth_stamps, stamp_ns, DEPTH_TOLERANCE_NS)
+        if index is None:
             raise NoTruthError("no depth")
-        message = message_at(reader, self.depth_topic, found[1], Image)
-        unit_m = DEPTH_UNITS_M.get(message.encoding)
-        if unit_m is None:
-            raise NoTruthError(f"depth: encoding {message.encoding}")
+        message = message_at(reader, self.depth_topic, self._depths_at[index][1], Image)
         try:
-            depth = np.asarray(self._bridge.imgmsg_to_cv2(message, "passthrough"))
-        except Exception as error:  # cv_bridge raises whatever numpy or a dict lookup raises
-            raise NoTruthError("depth: damaged") from error
-        return (depth.astype(np.float32) * np.float32(unit_m)).reshape(depth.shape[:2])
+            return metres_from_image(message, self._bridge)
+        except BadInputError as error:
+            raise NoTruthError(f"depth: {error.kind}") from error
 
 
 def stamps(reader: BagReader, topic: str) -> list[tuple[int, int]]:

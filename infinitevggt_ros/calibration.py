@@ -31,6 +31,14 @@ class Calibration:
             return rgb
         return np.asarray(cv2.remap(rgb, *self.maps, cv2.INTER_LINEAR), dtype=np.uint8)
 
+    def rectified_depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(H, W) without the lens, each pixel the nearest one, as depths must not be mixed; 0,
+        unknown, where the lens did not look."""
+        if self.maps is None:
+            return depth
+        places = cv2.convertMaps(*self.maps, cv2.CV_32FC1)  # whole pixels would be rounded down
+        return np.asarray(cv2.remap(depth, *places, cv2.INTER_NEAREST), dtype=np.float32)
+
 
 def read_calibration(
     info: CameraInfo, size: tuple[int, int], *, is_rectified: bool

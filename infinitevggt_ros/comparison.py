@@ -22,14 +22,15 @@ from infinitevggt_core.evaluation import (
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_ros.bag_truth import BagTruth, NoTruthError
 from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.depth_images import same_view
 from infinitevggt_ros.images import stamp_ns
+from infinitevggt_ros.intake import Intake
+from infinitevggt_ros.settings import InputSettings
 
 if TYPE_CHECKING:
     from infinitevggt_ros.demo_report import Recording
 
 PIXELS_PER_FRAME = 2000
-SAME_ASPECT = 0.02
-"""Depth maps of other proportions, relative, were cropped and are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ def compare(
         known = np.isfinite(true_poses).all(axis=(1, 2))
         if known.sum() < 2:
             return None
-        depth = _depth_errors(reader, truth, recording, depth_topic)
+        intake = Intake(InputSettings(), image_topic, lambda *_: None)
+        intake.calibration = truth.info
+        depth = _depth_errors(reader, truth, intake, recording, depth_topic)
     found, true_poses = camera_from_map(result)[known], true_poses[known]
     centers = camera_centers(true_poses)
     into_map = Similarity.of(centers, camera_centers(found))
@@ -89,9 +92,10 @@ def camera_from_map(result: "Recording") -> NDArray[np.float64]:
 
 
 def _depth_errors(
-    reader: BagReader, truth: BagTruth, recording: Path, topic: str
+    reader: BagReader, truth: BagTruth, intake: Intake, recording: Path, topic: str
 ) -> DepthErrors | None:
     sample = DepthSample(PIXELS_PER_FRAME)
+    image_size = truth.info.height, truth.info.width
     with BagReader(recording) as results:
         for _, _, serialized in results.messages([topic]):
             message = deserialize_message(bytes(serialized), Image)
@@ -100,9 +104,9 @@ def _depth_errors(
                 true_depth = truth.depth(reader, stamp_ns(message))
             except NoTruthError:
                 continue
-            height, width = found.shape
-            if abs(height / width * true_depth.shape[1] / true_depth.shape[0] - 1) < SAME_ASPECT:
-                size = (width, height)
+            if same_view(true_depth, found.shape):
+                true_depth = intake.rectified_depth(true_depth, image_size)
+                size = found.shape[::-1]
                 resized = cv2.resize(true_depth, size, interpolation=cv2.INTER_NEAREST)
                 sample.add(found, np.asarray(resized, dtype=np.float32))
     try:

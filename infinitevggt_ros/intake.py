@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from cv_bridge import CvBridge
@@ -84,6 +85,17 @@ class Intake:
         their depth; None: uncalibrated."""
         calibration = self._calibration(size)
         return None if calibration is None else calibration.matrix
+
+    def rectified_depth(
+        self, depth: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """A depth map (H, W) that lies on the camera's images, as it lies on the rectified ones of
+        `size` (height, width); as it is where none are rectified here."""
+        calibration = self._calibration(size)
+        if calibration is None or calibration.maps is None:
+            return depth
+        resized = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
+        return calibration.rectified_depth(np.asarray(resized, dtype=np.float32))
 
     def _calibration(self, size: tuple[int, int]) -> Calibration | None:
         info = self.calibration

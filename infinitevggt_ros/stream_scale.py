@@ -12,8 +12,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from infinitevggt_core.scale import ScaleEstimate
-from infinitevggt_ros.bag_truth import DEPTH_UNITS_M
+from infinitevggt_ros.depth_images import metres_from_image
 from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.image_gate import BadInputError
 from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.settings import ScaleSettings
 
@@ -135,23 +136,18 @@ class StreamScale:
             return
         units = result.image.pixel_map.to_camera(result.depth / np.float32(result.scale))
         height, width = units.shape
-        metres = cv2.resize(near[1], (width, height), interpolation=cv2.INTER_NEAREST)
+        metres = result.received.camera.intake.rectified_depth(near[1], (height, width))
+        metres = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST)
         usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
         if usable.mean() >= LEAST_SHARE:
             self._estimate.add(float(np.median(metres[usable] / units[usable])), 1.0)
 
     def _metres(self, image: Image) -> Depth | None:
         """Thinned; None if it cannot be used."""
-        unit_m = DEPTH_UNITS_M.get(image.encoding)
         try:
-            if unit_m is None:
-                raise ValueError(f"encoding {image.encoding!r} is not one of {[*DEPTH_UNITS_M]}")
-            values = np.asarray(self._bridge.imgmsg_to_cv2(image, "passthrough"))
-            if values.ndim != 2 or not values.size:
-                raise ValueError(f"it has {image.width}x{image.height} px")
-        except Exception as error:  # cv_bridge raises whatever numpy or a dict lookup raises
-            self._warn("scale", f"`depth` is not used: {error}")
+            metres = metres_from_image(image, self._bridge)
+        except BadInputError as problem:
+            self._warn("scale", f"`depth` is not used: {problem}")
             return None
-        step = max(1, min(values.shape) // KEPT_SIDE_PX)
-        thin = values[step // 2 :: step, step // 2 :: step]
-        return thin.astype(np.float32) * np.float32(unit_m)
+        step = max(1, min(metres.shape) // KEPT_SIDE_PX)
+        return metres[step // 2 :: step, step // 2 :: step].copy()

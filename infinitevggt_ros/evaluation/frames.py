@@ -18,7 +18,8 @@ class Truth:
     camera_from_world: Array = field(default_factory=lambda: np.full((3, 4), np.nan))
     """(3, 4) of the optical frame, metres; NaN where it is not known."""
     depth: NDArray[np.float32] | None = None
-    """(H, W) metres along the optical axis, of the image's field of view; 0 or NaN: not known."""
+    """(H, W) metres along the optical axis, of the image's field of view and with its lens; 0 or
+    NaN: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from infinitevggt_core.whole_file import whole_file
 from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.demo import MAP, STATUS, TOPICS
+from infinitevggt_ros.depth_images import same_view
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
 from infinitevggt_ros.evaluation.journal import Journal
 from infinitevggt_ros.evaluation.offline_node import OfflineNode
@@ -37,8 +38,6 @@ from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_report import StreamReport
 from infinitevggt_ros.worker import StreamWorker
 
-SAME_ASPECT = 0.02
-"""Depth maps of other proportions, relative, were cropped and are not compared."""
 SNAPSHOT_S = 60.0
 SNAPSHOT_SHARE = 0.05
 """Of the time, at most, goes into snapshots: large memories are written less often."""
@@ -165,9 +164,10 @@ class StreamRun:
         points = result.prediction.world_points(result.intrinsics[None].to(result_device(result)))
         pose = result.prediction.camera_from_world[0].double().cpu().numpy()
         found = TalliedFrame(pose, result.depth, points[0].double().cpu().numpy())
-        depth = None
-        if truth.depth is not None and same_view(truth.depth, result.image.pixel_map.camera_size):
-            depth = fit_depth(truth.depth, result.image.pixel_map)
+        depth, pixel_map = None, result.image.pixel_map
+        if truth.depth is not None and same_view(truth.depth, pixel_map.camera_size):
+            rectified = self._camera.intake.rectified_depth(truth.depth, pixel_map.camera_size)
+            depth = fit_depth(rectified, pixel_map)
         true_points = self._true_points(result, truth, depth)
         self.tally.add(found, TalliedFrame(truth.camera_from_world, depth, true_points))
         self.strips.add(self.frames_read, result, depth)
@@ -239,9 +239,3 @@ class StreamRun:
 
 def result_device(result: FrameResult) -> torch.device:
     return result.prediction.depth.device
-
-
-def same_view(depth: NDArray[np.float32], camera_size: tuple[int, int]) -> bool:
-    """Whether a depth map has the image's proportions: one of others was cropped."""
-    height, width = camera_size
-    return bool(abs(depth.shape[0] / depth.shape[1] * width / height - 1) < SAME_ASPECT)

@@ -6,6 +6,7 @@ import pytest
 from camera import header, image_message, rgb_values
 from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseStamped
+from lens import LENSES
 from sensor_msgs.msg import CameraInfo
 
 from infinitevggt_ros import messages
@@ -167,11 +168,6 @@ def test_a_part_of_the_sensor_binned_has_its_own_intrinsics() -> None:
 
 
 PINHOLE = (100.0, 0.0, 60.0, 0.0, 100.0, 40.0, 0.0, 0.0, 1.0)
-LENSES = {
-    "plumb_bob": (-0.3, 0.1, 0.001, -0.002, 0.02),
-    "rational_polynomial": (0.5, 0.1, 0.0, 0.0, 0.01, 0.7, 0.2, 0.03),
-    "equidistant": (-0.05, 0.01, 0.002, -0.001),
-}
 
 
 @pytest.mark.parametrize("model", LENSES)

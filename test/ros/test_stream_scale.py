@@ -7,6 +7,7 @@ import pytest
 import torch
 from camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
 from geometry_msgs.msg import TransformStamped
+from lens import HEIGHT, WIDTH, lens_info, seen_depth, true_depth
 from listening import Listener, finish
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import Image, PointCloud2
@@ -14,6 +15,7 @@ from sensor_msgs_py import point_cloud2
 from tf2_ros import TransformBroadcaster
 
 from infinitevggt_core import Prediction, preprocess
+from infinitevggt_core.training.fitting import fit_depth
 from infinitevggt_ros.camera import Camera as NodeCamera
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.intake import NetworkImage
@@ -142,6 +144,22 @@ def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: st
         scale.observe(frame)
     assert scale.factor == pytest.approx(1.5, rel=1e-3)
     assert warnings == []
+
+
+def test_depth_through_a_lens_is_laid_on_the_rectified_image() -> None:
+    camera = NodeCamera("", "/image", InputSettings(), lambda kind, text: None)
+    camera.calibrate(lens_info("plumb_bob"))
+    pixels, pixel_map = preprocess(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 112)
+    units = torch.from_numpy(fit_depth(true_depth(), pixel_map))[None] / 2
+    encoding = torch.tensor([[0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.0]])
+    prediction = Prediction(encoding, units, torch.full_like(units, 5.0))
+    message = image_message(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 10**9)
+    received = Received(message, 0.0, camera)
+    image = NetworkImage(pixels, pixel_map, None, True)
+    scale = StreamScale(ScaleSettings(source="depth", samples=1), lambda _: None, lambda *_: None)
+    scale.keep(image_message(seen_depth("plumb_bob"), 10**9, "32FC1"))
+    scale.observe(FrameResult(received, image, prediction, prediction.intrinsics[0]))
+    assert scale.factor == pytest.approx(2, rel=3e-3)
 
 
 def test_a_frozen_scale_stays_and_a_tracked_one_follows(frames: Iterator[FrameResult]) -> None:

@@ -1,6 +1,5 @@
 """Reading the files of data sets; what is wrong with one is said in a line that names it."""
 
-from bisect import bisect_left
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -84,15 +83,6 @@ def stamp_ns(text: str, path: Path) -> int:
         return int(Decimal(text) * 10**9)
     except InvalidOperation as error:
         raise DatasetError(f"{path}: {text!r} is no stamp") from error
-
-
-def nearest(stamps_ns: list[int], wanted_ns: int, tolerance_ns: int) -> int | None:
-    """Index of the stamp nearest to `wanted_ns`; None if it is farther than the tolerance.
-    stamps_ns: in order."""
-    at = bisect_left(stamps_ns, wanted_ns)
-    around = [i for i in (at - 1, at) if 0 <= i < len(stamps_ns)]
-    best = min(around, key=lambda i: abs(stamps_ns[i] - wanted_ns), default=None)
-    return best if best is not None and abs(stamps_ns[best] - wanted_ns) <= tolerance_ns else None
 
 
 def camera_from_world(world_from_camera: Array) -> Array:

@@ -16,13 +16,13 @@ from infinitevggt_core.evaluation.datasets.files import (
     DatasetError,
     camera_from_world,
     folders_with,
-    nearest,
     pinhole,
     read_depth_png,
     read_lines,
     stamp_ns,
 )
 from infinitevggt_core.evaluation.datasets.sequence import DatasetFrame, Sequence, unknown_pose
+from infinitevggt_core.stamps import nearest
 
 PER_METRE = 5000
 TOLERANCE_NS = 20_000_000
