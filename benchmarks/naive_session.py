@@ -4,22 +4,28 @@ Each layer's keys and values are concatenated with the new ones; all candidates 
 scored and sorted; the many to keep are gathered into a new tensor; each layer's score is waited
 for; keys stay in fp32; the camera head's memory grows without end. Two things are ours, so that the
 results can be the same: the split of the budget, without which small ones fail, and one camera
-memory per refinement.
+memory per refinement. Products and attention are PyTorch's own choice, as in the research code.
 """
+
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core import VGGT, Prediction
+from infinitevggt_core import VGGT, Prediction, kernels
 from infinitevggt_core.memory import split_budget
 
 
 class NaiveSession:
     """One stream with one anchor frame; gives what a StreamSession of policy diversity gives."""
 
-    def __init__(self, model: VGGT, total_budget: int, *, points: bool) -> None:
+    def __init__(
+        self, model: VGGT, total_budget: int, *, points: bool, our_kernels: bool = False
+    ) -> None:
+        """our_kernels: for products and attention, so that the memory is all that differs."""
         self.model, self.total_budget, self.points = model, total_budget, points
+        self.our_kernels = our_kernels
         layers = model.config.depth
         self.scores = [0.0] * layers
         self._budgets: list[int] = []
@@ -35,6 +41,10 @@ class NaiveSession:
     @torch.no_grad()
     def push(self, image: Tensor) -> Prediction:
         """image: [3, H, W] float in [0, 1]."""
+        with nullcontext() if self.our_kernels else kernels.plain():
+            return self._predict(image)
+
+    def _predict(self, image: Tensor) -> Prediction:
         model, size = self.model, (image.shape[-2], image.shape[-1])
         starts = not self._anchor_tokens
         self._anchor_tokens = model.aggregator.tokens_per_frame(*size)
@@ -83,4 +93,4 @@ class NaiveSession:
         )
 
     def attention(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, keys.to(q.dtype), values)
+        return kernels.attention(q, keys.to(q.dtype), values)

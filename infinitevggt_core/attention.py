@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from infinitevggt_core import kernels
 
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 LayerAttend: TypeAlias = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -16,7 +17,7 @@ MODES = ("full", "causal", "window")
 
 def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Every query sees every key."""
-    return F.scaled_dot_product_attention(q, k, v)
+    return kernels.attention(q, k, v)
 
 
 def batch_attention(mode: str, frames: int, window: int) -> Attend:

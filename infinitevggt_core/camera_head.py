@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infinitevggt_core.config import ModelConfig
+from infinitevggt_core.kernels import Linear
 from infinitevggt_core.layers import Block, Mlp, parameter_dtype
 
 ITERATIONS = 4
@@ -25,8 +26,8 @@ class CameraHead(nn.Module):
         dim = 2 * config.embed_dim
         self.token_norm = nn.LayerNorm(dim)
         self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, POSE_SIZE))
-        self.embed_pose = nn.Linear(POSE_SIZE, dim)
-        self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 3 * dim))
+        self.embed_pose = Linear(POSE_SIZE, dim)
+        self.poseLN_modulation = nn.Sequential(nn.SiLU(), Linear(dim, 3 * dim))
         self.trunk = nn.ModuleList(
             Block(dim, config.camera_num_heads) for _ in range(config.camera_trunk_depth)
         )

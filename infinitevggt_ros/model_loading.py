@@ -19,8 +19,6 @@ def load_model(settings: ModelSettings) -> VGGT:
     patch_size = model.config.patch_size
     if settings.image_size % patch_size:
         raise ValueError(f"model.image_size must be a multiple of {patch_size}")
-    if settings.precision == "bf16" or (
-        settings.precision == "auto" and model.device.type == "cuda"
-    ):
-        model.cast(torch.bfloat16)
-    return model
+    precision = settings.precision
+    half = precision == "bf16" or (precision == "auto" and model.device.type == "cuda")
+    return model.cast(torch.bfloat16 if half else torch.float32)

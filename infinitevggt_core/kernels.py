@@ -1,0 +1,84 @@
+"""Products and attention by the library that is fast where they run.
+
+PyTorch's fp32 products on the CPU are MKL's, which leaves half of the vector units of AMD's
+processors unused. oneDNN, the other library in PyTorch, uses them. Everywhere else, and where
+gradients are asked for, PyTorch's own choice stays.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infinitevggt_core.machine import processor
+
+LEAST_ROWS = 16
+"""For fewer of them reading the weights takes the time, and both libraries do that alike."""
+LEAST_KEY_NUMBERS = 2**16
+"""Of a head: below it PyTorch's fused attention is as fast."""
+QUERIES_AT_ONCE = 128
+"""What they make of some thousand keys stays in the cache."""
+
+_plain = ContextVar("plain", default=False)
+
+
+class Linear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2] >= LEAST_ROWS and prefers_onednn(x):
+            return _product(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Every query (batch, heads, tokens, head_dim) sees every key."""
+    is_large = q.shape[-2] >= LEAST_ROWS and k.shape[-2] * k.shape[-1] >= LEAST_KEY_NUMBERS
+    if is_large and prefers_onednn(q):
+        return _attention_by_products(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """PyTorch's own choice while this lasts: what these kernels are compared with."""
+    before = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(before)
+
+
+def prefers_onednn(x: Tensor) -> bool:
+    """Whether a product with x is faster by it."""
+    if x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return not torch.compiler.is_compiling() and _mkl_is_slow() and not _plain.get()
+
+
+@lru_cache(maxsize=1)
+def _mkl_is_slow() -> bool:
+    backends = torch.backends
+    has_both = all(library.is_available() for library in (backends.mkl, backends.mkldnn))
+    return has_both and "AMD" in processor() and backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., in), (out, in) -> (..., out)."""
+    # what torch.compile makes of linear layers; PyTorch has no public name for it
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+def _attention_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    out = torch.empty_like(q)
+    scaled = q * q.shape[-1] ** -0.5
+    for place in product(range(q.shape[0]), range(q.shape[1])):
+        queries, targets = (x[place].split(QUERIES_AT_ONCE) for x in (scaled, out))
+        for query, target in zip(queries, targets, strict=True):
+            weights = _product(query, k[place]).softmax(dim=-1)
+            target.copy_(_product(weights, v[place].t()))
+    return out

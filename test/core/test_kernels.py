@@ -1,0 +1,63 @@
+"""Products and attention by oneDNN are those of PyTorch, and a stream keeps the same tokens."""
+
+from unittest.mock import Mock
+
+import pytest
+import torch
+from core_samples import EVICTING, EXACT, SMALL, clip_of, push_all, small_frames
+from core_samples import assert_predictions_close as assert_close
+from torch.nn import functional as F
+
+from infinitevggt_core import VGGT, StreamSession, kernels
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN"
+)
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Those by oneDNN, which is taken on any processor and for the smallest network."""
+    monkeypatch.setattr(kernels, "_mkl_is_slow", lambda: True)
+    monkeypatch.setattr(kernels, "LEAST_ROWS", 1)
+    monkeypatch.setattr(kernels, "LEAST_KEY_NUMBERS", 1)
+    spy = Mock(wraps=kernels._product)
+    monkeypatch.setattr(kernels, "_product", spy)
+    return spy
+
+
+@needs_onednn
+@pytest.mark.parametrize("queries", [1, 128, 300])
+def test_attention_by_products_is_attention(products: Mock, queries: int) -> None:
+    """Of views, as a session has them: queries between others, keys in an arena."""
+    generator = torch.Generator().manual_seed(queries)
+    q = torch.randn(2, queries, 3, 20, generator=generator).transpose(1, 2)
+    k, v = torch.randn(2, 2, 3, 70, 20, generator=generator)[:, :, :, 9:50]
+    with torch.no_grad():
+        got = kernels.attention(q, k, v)
+    want = torch.softmax(q.double() @ k.double().mT / 20**0.5, dim=-1) @ v.double()
+    torch.testing.assert_close(got.double(), want, atol=EXACT, rtol=0)
+    assert products.call_count == 2 * 2 * 3 * -(-queries // kernels.QUERIES_AT_ONCE)
+
+
+@needs_onednn
+def test_a_stream_keeps_the_same_tokens(model: VGGT, products: Mock) -> None:
+    frames = small_frames(24)
+    ours, plain = StreamSession(model, EVICTING), StreamSession(model, EVICTING)
+    got = push_all(ours, frames)
+    called = products.call_count
+    with kernels.plain():
+        want = push_all(plain, frames)
+    assert called == products.call_count > 0
+    assert_close(clip_of(got), clip_of(want))
+    for layer in range(SMALL.depth):
+        assert torch.equal(ours.token_frames(layer), plain.token_frames(layer))
+
+
+def test_gradients_pass(products: Mock) -> None:
+    """oneDNN's product has none."""
+    layer, x = kernels.Linear(4, 3), torch.randn(5, 4)
+    layer(x).sum().backward()
+    assert torch.equal(layer.bias.grad, torch.full((3,), 5.0))
+    torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+    products.assert_not_called()
