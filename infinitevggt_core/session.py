@@ -273,6 +273,7 @@ class StreamSession:
             "image_shape": self._image_shape,
             "first_frame": self._first_frame,
             "reanchoring": self._reanchoring,
+            "paced_budget": None if self._controller is None else self._controller.budget,
             "alignment": None if self._alignment is None else self._alignment.state_dict(),
             "held": None if self._held is None else self._held.state_dict(),
         }
@@ -302,6 +303,9 @@ class StreamSession:
         if state["held"] is not None:
             self._open(tuple(state["image_shape"]))
             self._opened.load_state_dict(state["held"], device)
+            if self._controller is not None:
+                self._controller.resume(state["paced_budget"])
+                self._opened.aim(self._controller.budget)
 
 
 @torch.no_grad()

@@ -132,11 +132,16 @@ def whole_frames(total: int, layers: int, tokens_per_frame: int) -> list[int]:
 
 
 def register(name: str) -> Callable[[type[Policy]], type[Policy]]:
-    """Make a policy known by its name."""
+    """Make a policy known by its name. Raises ValueError if it cannot be."""
 
     def keep(policy: type[Policy]) -> type[Policy]:
         if name in POLICIES:
             raise ValueError(f"there is a policy {name!r} already: {POLICIES[name]}")
+        if policy.before_attention and policy.watches_updates:
+            raise ValueError(
+                f"policy {name!r} cannot have both before_attention and watches_updates: when "
+                "updates are known, a frame's tokens no longer lie behind all others"
+            )
         POLICIES[name] = policy
         return policy
 

@@ -205,6 +205,10 @@ def test_a_session_keeps_its_pace(model: VGGT, monkeypatch: pytest.MonkeyPatch) 
     for frame in small_frames(120):
         session.push(frame)
     assert 2500 <= sum(session.stored_tokens) <= 3000  # 2 ms at 3000
+    resumed = StreamSession(model)
+    resumed.load_state_dict(session.state_dict())
+    assert_same([resumed.push(frame)], [session.push(frame)])
+    assert resumed.stored_tokens == session.stored_tokens
     session.configure(replace(memory, target_ms=0.0))
     push_all(session, small_frames(60))
     assert sum(session.stored_tokens) > 3400

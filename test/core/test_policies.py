@@ -26,6 +26,7 @@ from torch import Tensor
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession
 from infinitevggt_core.config import option
 from infinitevggt_core.memory import POLICIES, RetentionPolicy, split_budget, token_policy
+from infinitevggt_core.memory.policies import Importance
 from infinitevggt_core.memory.policy import LayerView, register
 from infinitevggt_core.memory.precision import EightBit, Plain, Precision
 
@@ -309,6 +310,15 @@ def test_a_policy_of_ones_own_needs_one_class(model: VGGT, frames: Tensor) -> No
             register("nearest_half")(NearestHalf)
     finally:
         del POLICIES["nearest_half"]
+
+
+def test_a_policy_that_would_note_other_tokens_is_refused() -> None:
+    class Torn(Importance):
+        before_attention = True
+
+    with pytest.raises(ValueError, match="'torn' cannot have both"):
+        register("torn")(Torn)
+    assert "torn" not in POLICIES
 
 
 def test_no_tokens_are_kept_twice(model: VGGT) -> None:

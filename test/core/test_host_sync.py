@@ -1,0 +1,77 @@
+"""A frame on a GPU waits for no number from it, and takes no shape from one: as far as can be told
+without a GPU, by tensors that have shapes but no numbers."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from core_samples import HEIGHT, MEMORIES, SMALL, TOKENS, WIDTH
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
+
+from infinitevggt_core import VGGT, StreamSession
+from infinitevggt_core.aggregator import _image_statistics
+from infinitevggt_core.dense_head import _position_parts
+from infinitevggt_core.memory import rolling
+from infinitevggt_core.rope import frame_rotation
+from infinitevggt_core.stream_memory import StreamMemory
+
+SIZE = (1, 3, HEIGHT, WIDTH)
+ONE_LAYER = replace(SMALL, depth=1, dpt_layers=(0, 0, 0, 0))
+FRAMES = 8
+"""After which every bounded memory has forgotten some."""
+
+
+class NeverArrived:
+    """Scores on their way to the host, for which the next frame waits before it begins."""
+
+    def __init__(self, values: dict[int, Tensor]) -> None:
+        assert all(value.ndim == 0 for value in values.values())
+
+    def read(self) -> dict[int, float]:
+        return {}
+
+
+@pytest.fixture
+def _no_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """But on the host, which splits the budget before a frame begins."""
+    begin = StreamMemory.begin_frame
+
+    def begin_on_the_host(memory: StreamMemory, frame: int) -> None:
+        with unset_fake_temporarily():
+            begin(memory, frame)
+
+    monkeypatch.setattr(StreamMemory, "begin_frame", begin_on_the_host)
+    monkeypatch.setattr(rolling, "LateValues", NeverArrived)
+    remembered = (frame_rotation, _image_statistics, _position_parts)
+    for constants in remembered:
+        constants.cache_clear()
+    with FakeTensorMode():
+        yield
+    for constants in remembered:
+        constants.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_numbers")
+@pytest.mark.parametrize("name", MEMORIES)
+def test_no_frame_waits_for_a_number(name: str) -> None:
+    memory = MEMORIES[name]
+    memory = replace(memory, total_budget=memory.total_budget // SMALL.depth)
+    session = StreamSession(VGGT(ONE_LAYER).eval(), memory)
+    session._open(SIZE)
+    with torch.no_grad():
+        for session.frame_index in range(FRAMES):
+            session._predict(torch.rand(SIZE))
+    forgot = session.stored_tokens < [FRAMES * TOKENS]
+    assert forgot == (name != "full")
+
+
+@pytest.mark.usefixtures("_no_numbers")
+def test_waiting_would_be_noticed() -> None:
+    with pytest.raises(DataDependentOutputException):
+        torch.rand(3).max().item()
