@@ -1,9 +1,9 @@
 """Sessions measured side by side, a frame each in turn: what disturbs one disturbs all."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median, quantiles
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from infinitevggt_core import VGGT, Prediction, StreamSession
 
 STAGED_FRAMES = 3
 """Frames on which the stages are timed: apart, because waiting for each stage costs time."""
+
+
+Result = TypeVar("Result")
 
 
 class Contender(Protocol):
@@ -97,10 +100,14 @@ def ratio(of: Measured, to: Measured) -> float:
 
 
 def timed_push(contender: Contender, image: Tensor, clock: Clock, result: Measured) -> Prediction:
+    return timed(lambda: contender.push(image), clock, result)
+
+
+def timed(work: Callable[[], Result], clock: Clock, result: Measured) -> Result:
     started = clock.now()
-    prediction = contender.push(image)
+    done = work()
     result.frame_ms.append(1e3 * (clock.now() - started))
-    return prediction
+    return done
 
 
 def compare(predictions: dict[str, Prediction], results: dict[str, Measured]) -> None:

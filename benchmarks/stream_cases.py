@@ -11,10 +11,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.clock import Clock
-from benchmarks.contest import Contender, Measured, contest, noise, ratio, timed_push
+from benchmarks.contest import Contender, Measured, contest, noise, ratio, timed, timed_push
 from benchmarks.naive_session import NaiveSession
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
 from infinitevggt_core.checkpoint import random_model
+from infinitevggt_core.kernels import Linear, attention, plain
+from infinitevggt_core.rope import SPECIAL_TOKENS
 
 SMALL = ModelConfig(
     img_size=154,
@@ -227,6 +229,35 @@ def user(bench: Bench) -> dict[str, Any]:
     }
 
 
+def kernels(bench: Bench) -> dict[str, Any]:
+    """At full size, one layer, 2 frames in the memory; no network."""
+    config = ModelConfig.tiny() if bench.dry else FULL
+    dim, heads = config.embed_dim, config.num_heads
+    height, width = bench.size(FULL_SIZE)
+    tokens = SPECIAL_TOKENS + height * width // config.patch_size**2
+    with torch.no_grad(), bench.device:
+        x, layer = torch.rand(1, tokens, dim), Linear(dim, 4 * dim)
+        q = torch.rand(1, heads, tokens, dim // heads)
+        k, v = torch.rand(2, 1, heads, 2 * tokens, dim // heads)
+        works = {"linear layer": lambda: layer(x), "attention": lambda: attention(q, k, v)}
+        return {
+            "figures": [
+                figure(f"{what}, fp32: PyTorch's own choice / ours, time", gain(bench, work))
+                for what, work in works.items()
+            ]
+        }
+
+
+def gain(bench: Bench, work: Callable[[], Tensor]) -> float:
+    """How many times as long it takes without our kernels."""
+    ours, plain_ones = Measured(), Measured()
+    for _ in range(bench.few(bench.frames)):
+        timed(work, bench.clock, ours)
+        with plain():
+            timed(work, bench.clock, plain_ones)
+    return ratio(plain_ones, ours)
+
+
 def gpu_25k(bench: Bench) -> dict[str, Any]:
     model = bench.network(FULL, torch.bfloat16)
     budget = 25_000 * model.config.depth
@@ -261,6 +292,7 @@ CASES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "budgets": budgets,
     "full": full,
     "user": user,
+    "kernels": kernels,
     "gpu_25k": gpu_25k,
     "gpu_50k": gpu_50k,
 }
