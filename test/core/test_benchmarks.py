@@ -9,13 +9,15 @@ import pytest
 import torch
 from core_samples import EVICTING, SMALL, SMALLEST, TOKENS, small_frames
 
-from benchmarks import quality, stream
+from benchmarks import quality, rig, stream
 from benchmarks.clock import Clock, StageClock
 from benchmarks.naive_session import NaiveSession
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.evaluation import synthetic_world
+from infinitevggt_core.geometry import invert
 from infinitevggt_core.memory import POLICIES, token_policy
+from infinitevggt_core.worlds import World
 
 TOLERANCE = 1e-5
 
@@ -114,3 +116,17 @@ def test_each_policy_is_compared_at_the_same_tokens(policy: str, held: int) -> N
     anchors = memory.anchor_frames + own.most_own_anchors
     want = UNLIMITED if policy == "full" else held * 6 * TOKENS
     assert own.wanted(layers, anchors, tokens) == want
+
+
+def test_the_rig_of_the_benchmark_stands_as_far_apart_as_it_says() -> None:
+    left = World(10_000, "easy")
+    right = rig.world_to_the_right(left, 0.3)
+    one, other = (world.render([5], 28, 42).frame(0) for world in (left, right))
+    between = one.camera_from_world @ to_4x4(invert(other.camera_from_world))
+    torch.testing.assert_close(between[:, :3], torch.eye(3).double())
+    torch.testing.assert_close(between[:, 3], torch.tensor([0.3, 0, 0]).double())
+    assert not torch.equal(one.image, other.image)
+
+
+def to_4x4(transform: torch.Tensor) -> torch.Tensor:
+    return torch.cat((transform, torch.tensor([[0, 0, 0, 1.0]]).double()))
