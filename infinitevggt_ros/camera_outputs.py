@@ -20,6 +20,7 @@ from infinitevggt_ros.camera import topic_of
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.qos import create_publisher
 from infinitevggt_ros.settings import OutputSettings
 from infinitevggt_ros.trajectory import Trajectory
 
@@ -46,7 +47,7 @@ class CameraOutputs:
         self._map_frame = map_frame
 
         def publisher(kind: type[Any], topic: str, qos: QoSProfile = STREAM_QOS) -> Publisher:
-            return node.create_publisher(kind, f"~/{topic_of(name, topic)}", qos)
+            return create_publisher(node, kind, f"~/{topic_of(name, topic)}", qos)
 
         self._odometry = publisher(Odometry, "odometry")
         self._path = publisher(Path, "path", LATCHED_QOS)

@@ -10,14 +10,11 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_ros.images import stamp_ns
+from infinitevggt_ros.qos import OVERRIDABLE, RELIABILITIES, WITHOUT_RELIABILITY, asked_reliability
 
 CHECK_PERIOD_S = 0.5
 SILENCE_S = 5.0
 DEPTH = 2
-RELIABILITIES = {
-    "reliable": ReliabilityPolicy.RELIABLE,
-    "best_effort": ReliabilityPolicy.BEST_EFFORT,
-}
 LARGE_IMAGE_ADVICE = (
     "best-effort images over half a megabyte do not get through Fast DDS as it is set by default: "
     "publish them reliably, or start the camera and this node with "
@@ -46,9 +43,12 @@ class ImageSubscription:
     ) -> None:
         """name: what a user remaps. transport, reliability: as in InputSettings."""
         self._node, self._name, self._receive, self._warn = node, name, receive, warn
-        self._reliability_wanted = reliability
         self._type = CompressedImage if transport == "compressed" else Image
         self.topic = image_topic(node, name, transport)
+        asked = asked_reliability(node, self.topic)
+        self._reliability_wanted = asked or reliability
+        # declared, it would keep its first value for all subscriptions to come
+        self._overridable = OVERRIDABLE if asked else WITHOUT_RELIABILITY
         self._subscription: Subscription | None = None
         self._reliability: ReliabilityPolicy | None = None
         self._last_image_s = time.monotonic()
@@ -71,7 +71,11 @@ class ImageSubscription:
                 self._node.destroy_subscription(self._subscription)
             qos = QoSProfile(depth=DEPTH, reliability=wanted)
             self._subscription = self._node.create_subscription(
-                self._type, self.topic, self._on_image, qos
+                self._type,
+                self.topic,
+                self._on_image,
+                qos,
+                qos_overriding_options=self._overridable,
             )
             self._reliability = wanted
         if time.monotonic() - self._last_image_s > SILENCE_S:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from infinitevggt_ros.diagnostics import Diagnostics
 from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs, outputs_of_worlds
+from infinitevggt_ros.qos import OVERRIDABLE, asked_reliability
 from infinitevggt_ros.srv import UseFile
 from infinitevggt_ros.state_file import remove_partials, write_state
 from infinitevggt_ros.stream import Stream
@@ -59,7 +61,13 @@ class StreamNode(Node):
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         for camera in self._cameras:
             topic = topic_of(camera.name, "camera_info")
-            self.create_subscription(CameraInfo, topic, camera.calibrate, calibrations)
+            self.create_subscription(
+                CameraInfo,
+                topic,
+                camera.calibrate,
+                copy(calibrations),
+                qos_overriding_options=OVERRIDABLE,
+            )
         # a group of their own, because they wait for the worker while the others go on
         services = ReentrantCallbackGroup()
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
@@ -136,6 +144,7 @@ class StreamNode(Node):
     def _camera(self, name: str) -> Camera:
         settings = self._settings.input
         topic = image_topic(self, topic_of(name, "image"), settings.image_transport)
+        asked_reliability(self, topic)  # here, where what cannot be ends the start
         return Camera(name, topic, settings, self.warn)
 
     def _subscribe(self, device: object) -> None:

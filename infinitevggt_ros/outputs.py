@@ -18,6 +18,7 @@ from infinitevggt_ros.axes import points_in_map
 from infinitevggt_ros.camera import topic_of
 from infinitevggt_ros.camera_outputs import LATCHED_QOS, CameraOutputs, Timing, timing
 from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.qos import create_publisher
 from infinitevggt_ros.settings import OutputSettings, Settings, TfSettings
 from infinitevggt_ros.tf_tree import RobotBuffer, TfTree
 from infinitevggt_ros.trajectory import Trajectory
@@ -54,8 +55,8 @@ class Outputs:
         self._update_listeners = 0
         self._cameras = {camera: CameraOutputs(node, camera, self._map_frame) for camera in cameras}
         topics = [f"~/{topic_of(name, topic)}" for topic in ("map", "map_updates")]
-        self._map = node.create_publisher(PointCloud2, topics[0], LATCHED_QOS)
-        self._map_updates = node.create_publisher(PointCloud2, topics[1], UPDATES_QOS)
+        self._map = create_publisher(node, PointCloud2, topics[0], LATCHED_QOS)
+        self._map_updates = create_publisher(node, PointCloud2, topics[1], UPDATES_QOS)
 
     @property
     def now_ns(self) -> int:

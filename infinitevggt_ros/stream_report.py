@@ -11,6 +11,7 @@ from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.camera_outputs import Timing, timing
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.qos import create_publisher
 from infinitevggt_ros.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class StreamReport:
         self._context = node.context
         self._clock = node.get_clock()
         self._model = model
-        self._publisher = node.create_publisher(StreamStatus, "~/status", STATUS_QOS)
+        self._publisher = create_publisher(node, StreamStatus, "~/status", STATUS_QOS)
 
     @property
     def can_publish(self) -> bool:

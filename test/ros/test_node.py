@@ -454,6 +454,7 @@ def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
         (("memory.policy:=lru",), "policy must be one of"),
         (("map.voxel_size:=1",), "map.voxel_size"),
         (("memory.total_budget:=0",), "memory.total_budget"),
+        (("qos_overrides./image.subscription.reliability:=quux",), "must be one of reliable"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_clear_line(

@@ -12,6 +12,7 @@ from geometry_msgs.msg import TransformStamped
 from listening import Listener
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Log
+from rclpy.qos import ReliabilityPolicy
 from rig import IMAGES, MODEL, SMALL, Rig
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
@@ -156,6 +157,40 @@ def test_a_rig_has_one_map_and_one_place_by_every_camera(listener: Listener, spa
 
 def places(heard: list[TFMessage]) -> list[TransformStamped]:
     return [transform for message in heard for transform in message.transforms]
+
+
+@pytest.mark.ros
+def test_the_qos_of_one_topic_is_overridden_and_of_no_other(
+    listener: Listener, spawn: Spawn
+) -> None:
+    overrides = {
+        "/left/image.subscription.reliability": "best_effort",
+        "/left/image.subscription.depth": "1",
+        "/infinitevggt/right/odometry.publisher.reliability": "best_effort",
+    }
+    options = [f"qos_overrides.{name}:={value}" for name, value in overrides.items()]
+    options.append("cameras:=[left, right]")
+    spawn("stream_node", "--ros-args", *(x for text in options for x in ("-p", text)))
+    cameras = {name: rig_camera(listener, name) for name in ("left", "right")}  # reliable ones
+    for camera in cameras.values():
+        camera.wait_for_node()
+
+    def reliability(topic: str, *, published: bool) -> ReliabilityPolicy:
+        node = listener.node
+        of = (
+            node.get_publishers_info_by_topic if published else node.get_subscriptions_info_by_topic
+        )
+        [found] = of(topic)
+        return found.qos_profile.reliability
+
+    reliable, best_effort = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+    assert reliability("/left/image", published=False) == best_effort
+    assert reliability("/right/image", published=False) == reliable
+    assert reliability(f"{NODE}/left/odometry", published=True) == reliable
+    assert reliability(f"{NODE}/right/odometry", published=True) == best_effort
+    pixels = film(1)[0]
+    for number, camera in enumerate(cameras.values(), start=1):
+        assert camera.send(image_message(pixels, number)).outcome == PROCESSED
 
 
 @pytest.mark.ros

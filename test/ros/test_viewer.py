@@ -130,6 +130,19 @@ def test_the_page_shows_the_node_and_sets_its_memory(listener: Listener, spawn: 
     assert viewer.parameters.is_known
 
 
+@pytest.mark.ros
+def test_the_page_shows_a_camera_of_a_rig_and_its_map(listener: Listener, spawn: Spawn) -> None:
+    page = FakePage()
+    options = ViewerOptions(node=NODE, camera="left", map_period_s=0.1, period_s=0.05)
+    Viewer(listener.node, page, options)  # type: ignore[arg-type]
+    rig = "-p", "cameras:=[left, right]", "-p", "rig.mode:=independent"
+    spawn("stream_node", "--ros-args", "-p", "output.map_period:=0.05", *rig)
+    camera = Camera(listener, topic="/left/image", name="left")
+    camera.wait_for_node()
+    send_until_all_is_shown(camera, page)
+    assert len(page.shown["show_map"][0]) > 0
+
+
 def send_until_all_is_shown(camera: Camera, page: FakePage) -> None:
     wanted = {"show_camera", "show_view_angle", "show_path", "show_map", "show_depth"}
     wanted |= {"show_curves", "show_state"}

@@ -1,0 +1,37 @@
+"""Quality of service that a user may override topic by topic: `qos_overrides.TOPIC.publisher.depth`
+and its like, as in other ROS nodes."""
+
+from copy import copy
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+RELIABILITIES = {
+    "reliable": ReliabilityPolicy.RELIABLE,
+    "best_effort": ReliabilityPolicy.BEST_EFFORT,
+}
+OVERRIDABLE = QoSOverridingOptions.with_default_policies()
+WITHOUT_RELIABILITY = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
+
+
+def create_publisher(node: Node, kind: type[Any], topic: str, qos: QoSProfile) -> Publisher:
+    """With `qos` where nothing else is asked for. Raises ValueError for what cannot be."""
+    try:
+        # a copy, because rclpy writes what a user asks for into it
+        return node.create_publisher(kind, topic, copy(qos), qos_overriding_options=OVERRIDABLE)
+    except RuntimeError as error:
+        raise ValueError(f"qos_overrides of {topic}: {error}") from error
+
+
+def asked_reliability(node: Node, topic: str) -> str:
+    """What a user asks of a subscription by `qos_overrides`; empty if nothing. Raises
+    ValueError."""
+    name = f"qos_overrides.{topic}.subscription.reliability"
+    asked = node._parameter_overrides.get(name)  # no public way in rclpy
+    reliability = "" if asked is None else str(asked.value).lower()
+    if reliability not in ("", *RELIABILITIES):
+        raise ValueError(f"{name} must be one of {', '.join(RELIABILITIES)}; got {reliability}")
+    return reliability
