@@ -128,10 +128,14 @@ class Stream:
         self.map_id += 1
         self.last_reset = why
 
+    @property
+    def name(self) -> str:
+        """Empty where there is one stream."""
+        return self._outputs.name
+
     def own(self, path: Path) -> Path:
         """The stream's own file, where there are several streams."""
-        name = self._outputs.name
-        return path.with_stem(f"{path.stem}_{name}") if name and path.name else path
+        return path.with_stem(f"{path.stem}_{self.name}") if self.name and path.name else path
 
     @property
     def is_torn(self) -> bool:

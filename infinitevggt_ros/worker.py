@@ -40,7 +40,7 @@ class StreamWorker:
         self._mailbox = Mailbox()
         self._taken: deque[Received] = deque()
         self.streams: Sequence[Stream] = ()
-        """None while they load. Others than the worker only look."""
+        """Empty while they load. Others than the worker only look."""
         self.load_error: Exception | None = None
         self.refused: str = ""
         """Why the last settings could not be used, until the node has taken it back."""
@@ -205,17 +205,20 @@ class StreamWorker:
             self._apply(settings)
 
     def _answer(self, action: Callable[[Stream], str]) -> Answer:
-        words = []
-        for stream in self.streams:
-            try:
-                words.append(action(stream))
-            except (OSError, ValueError, RuntimeError) as error:
-                return False, str(error)
-            except Exception as error:  # whoever asked must not wait for ever
-                text = f"{type(error).__name__}: {error}"
-                self._warn("request", f"a request broke off: {text}")
-                return False, text
-        return True, "; ".join(dict.fromkeys(words))
+        """Each stream's, whatever becomes of the others."""
+        answers = [self._answer_of(stream, action) for stream in self.streams]
+        return all(done for done, _ in answers), "; ".join(text for _, text in answers)
+
+    def _answer_of(self, stream: Stream, action: Callable[[Stream], str]) -> Answer:
+        of = f"{stream.name}: " if stream.name else ""
+        try:
+            return True, of + action(stream)
+        except (OSError, ValueError, RuntimeError) as error:
+            return False, of + str(error)
+        except Exception as error:  # whoever asked must not wait for ever
+            text = f"{of}{type(error).__name__}: {error}"
+            self._warn("request", f"a request broke off: {text}")
+            return False, text
 
     def _apply(self, settings: Settings) -> None:
         before = self.streams[0].settings

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     view = ViewerOptions()
     add = parser.add_argument
     add("--node", default=view.node, help="name of the node, with its namespace")
-    add("--camera", default=view.camera, help="of a rig: whose pose, path and depth")
+    add("--camera", default=view.camera, help="of a rig, the one to show")
     add("--host", default=view.host, help="address to listen on")
     add("--port", type=int, default=view.port, help="port, or the next that is free")
     add("--map-points", type=int, default=view.map_points, help="most points of the map shown")

@@ -8,7 +8,7 @@ class ViewerOptions:
     """Which node to look at, and how much of it."""
 
     node: str = "/infinitevggt"
-    camera: str = ""  # of a rig; the curves are of all
+    camera: str = ""  # of a rig
     host: str = "0.0.0.0"  # a robot has no screen: the browser is on another machine
     port: int = 8080  # the next free one is taken
     map_points: int = 200_000  # most points shown, an even choice: 15 bytes each per sending

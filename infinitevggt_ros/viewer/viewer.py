@@ -82,6 +82,8 @@ class Viewer:
         self._page.show_state(self._state(now_s))
 
     def _on_status(self, status: StreamStatus) -> None:
+        if self._options.camera not in ("", status.camera):
+            return
         self._status, self._is_heard = status, True
         self._heard_s = time.monotonic()
         self._curves.add(status, self._heard_s - self._start_s)

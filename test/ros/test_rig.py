@@ -151,7 +151,7 @@ def test_a_rig_has_one_map_and_one_place_by_every_camera(listener: Listener, spa
     assert [status.camera for status in (left, right, *both)] == ["left", "right"] * 2
     assert last.frame_index == before + 5
     assert (last.frames_processed, both[1].frames_processed) == (before + 3, 2)
-    listener.spin_until(lambda: len(odometry["right"]) == 2)
+    listener.spin_until(lambda: bool(odometry["right"]))
     assert odometry["right"][0].child_frame_id == "right_eye"
 
 
@@ -212,10 +212,11 @@ def test_bad_and_silent_cameras_do_not_stop_the_others(listener: Listener, spawn
     recovered = right.send(image_message(pixels, 50))
     assert (recovered.outcome, recovered.frames_rejected) == (PROCESSED, 3)
 
-    def rear() -> DiagnosticStatus:
-        return next(s for s in heard[-1].status if s.name == "infinitevggt: rear images")
+    def rear_is_missed() -> bool:
+        latest = {s.name: s.level for s in heard[-1].status} if heard else {}
+        return latest.get("infinitevggt: rear images") == DiagnosticStatus.ERROR
 
     said = "/rear/image: no image for 5 s, 0 publisher(s); remap `rear/image`"
     listener.spin_until(lambda: any(said in log.msg for log in logs), timeout_s=60)
-    listener.spin_until(lambda: rear().level == DiagnosticStatus.ERROR, timeout_s=60)
+    listener.spin_until(rear_is_missed, timeout_s=60)
     assert left.send(image_message(pixels, 60)).outcome == PROCESSED
