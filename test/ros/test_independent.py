@@ -133,9 +133,9 @@ def test_requests_reach_every_stream_and_files_have_its_name(tmp_path: Path) -> 
         assert stream.session.frame_index == 3
 
 
-def test_one_frame_gets_one_of_the_worlds_for_a_parent() -> None:
-    """Both cameras without a tree of their own, in one frame."""
-    rig = Rig(PAIR)
+def edges_of_one_frame(settings: Settings) -> tuple[list[tuple[str, str]], list[str]]:
+    """Parents and children on /tf, and warnings, where both cameras call their frame the same."""
+    rig = Rig(settings)
     rig.take_together({"left": IMAGES[0], "right": IMAGES[1]}, 1)
     edges = [
         (transform.header.frame_id, transform.child_frame_id)
@@ -143,8 +143,19 @@ def test_one_frame_gets_one_of_the_worlds_for_a_parent() -> None:
         if topic == TF
         for transform in message.transforms
     ]
+    return edges, rig.warnings
+
+
+def test_one_frame_gets_one_of_the_worlds_for_a_parent() -> None:
+    edges, warnings = edges_of_one_frame(PAIR)
     assert edges == [("left_map", OPTICAL_FRAME)]
-    assert any("has the parent left_map already" in text for text in rig.warnings)
+    assert any("has the parent left_map already" in text for text in warnings)
+
+
+def test_one_frame_may_have_every_world_for_a_child() -> None:
+    edges, warnings = edges_of_one_frame(replace(PAIR, tf=TfSettings(invert=True)))
+    assert edges == [(OPTICAL_FRAME, "left_map"), (OPTICAL_FRAME, "right_map")]
+    assert warnings == []
 
 
 def test_a_request_reaches_the_other_streams_where_one_refuses() -> None:
