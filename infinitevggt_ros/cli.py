@@ -6,6 +6,8 @@ raised as `CommandError` and printed without a traceback.
 """
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -25,7 +27,17 @@ COMMANDS = {
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if args is None else args)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if args is None else args))
+        finally:
+            sys.stdout.flush()  # not at exit, where nobody can catch what it raises
+    except BrokenPipeError:  # whoever read the output, `head` say, has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
     try:
         options = _parser(arguments).parse_args(arguments)
         return int(options.run(options))
