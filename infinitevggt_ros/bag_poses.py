@@ -82,10 +82,10 @@ class BagPoses:
         placed = set(self._parents)
         for _, _, serialized in reader.messages([topic]):
             if kind:
-                transforms = [_transform(deserialize_message(bytes(serialized), kind), self.body)]
+                transforms = [_transform(deserialize_message(serialized, kind), self.body)]
                 self.body = self.body or transforms[0].child_frame_id
             else:
-                message = deserialize_message(bytes(serialized), TFMessage)
+                message = deserialize_message(serialized, TFMessage)
                 own = self._own_map_frames
                 transforms = [t for t in message.transforms if t.header.frame_id not in own]
             for transform in transforms:

@@ -99,7 +99,7 @@ def stamps(reader: BagReader, topic: str) -> list[tuple[int, int]]:
 
 def message_at(reader: BagReader, topic: str, at_ns: int, kind: type) -> Any:
     for _, _, serialized in reader.messages([topic], at_ns, at_ns + 1):
-        return deserialize_message(bytes(serialized), kind)
+        return deserialize_message(serialized, kind)
     raise NoTruthError("message gone")
 
 
@@ -116,6 +116,6 @@ def _first_info(reader: BagReader, image_topic: str) -> CameraInfo | None:
     beside = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
     topic = beside if beside in topics else topics[0] if len(topics) == 1 else ""
     for _, _, serialized in reader.messages([topic]) if topic else ():
-        info: CameraInfo = deserialize_message(bytes(serialized), CameraInfo)
+        info: CameraInfo = deserialize_message(serialized, CameraInfo)
         return info
     return None

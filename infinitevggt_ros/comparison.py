@@ -1,6 +1,8 @@
 """What the node said about a bag against what the bag knows to be true."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from infinitevggt_ros.demo_report import Recording
 
 PIXELS_PER_FRAME = 2000
+Rectify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ def compare(
             return None
         intake = Intake(InputSettings(), image_topic, lambda *_: None)
         intake.calibration = truth.info
-        depth = _depth_errors(reader, truth, intake, recording, depth_topic)
+        image_size = truth.info.height, truth.info.width
+        rectified = partial(intake.rectified_depth, size=image_size)
+        depth = _depth_errors(reader, truth, rectified, recording, depth_topic)
     found, true_poses = camera_from_map(result)[known], true_poses[known]
     centers = camera_centers(true_poses)
     into_map = Similarity.of(centers, camera_centers(found))
@@ -92,22 +97,20 @@ def camera_from_map(result: "Recording") -> NDArray[np.float64]:
 
 
 def _depth_errors(
-    reader: BagReader, truth: BagTruth, intake: Intake, recording: Path, topic: str
+    reader: BagReader, truth: BagTruth, rectified: Rectify, recording: Path, topic: str
 ) -> DepthErrors | None:
     sample = DepthSample(PIXELS_PER_FRAME)
-    image_size = truth.info.height, truth.info.width
     with BagReader(recording) as results:
         for _, _, serialized in results.messages([topic]):
-            message = deserialize_message(bytes(serialized), Image)
+            message = deserialize_message(serialized, Image)
             found = np.asarray(CvBridge().imgmsg_to_cv2(message), dtype=np.float32)
             try:
                 true_depth = truth.depth(reader, stamp_ns(message))
             except NoTruthError:
                 continue
             if same_view(true_depth, found.shape):
-                true_depth = intake.rectified_depth(true_depth, image_size)
-                size = found.shape[::-1]
-                resized = cv2.resize(true_depth, size, interpolation=cv2.INTER_NEAREST)
+                size = found.shape[1], found.shape[0]
+                resized = cv2.resize(rectified(true_depth), size, interpolation=cv2.INTER_NEAREST)
                 sample.add(found, np.asarray(resized, dtype=np.float32))
     try:
         return sample.errors()

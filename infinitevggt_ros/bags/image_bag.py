@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from math import radians, tan
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ class ImageBag:
         self._bag.write(topic, stamp_ns, _STORE.serialize_cdr(message, type_name))
 
 
-def _raw_message(pixels: np.ndarray, header: object) -> object:
+def _raw_message(pixels: np.ndarray, header: Any) -> object:
     if pixels.ndim == 3:
         encoding, pixels = "rgb8", cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     else:
@@ -92,7 +93,7 @@ def _raw_message(pixels: np.ndarray, header: object) -> object:
     )
 
 
-def _compressed_message(image: SourceImage, header: object) -> object:
+def _compressed_message(image: SourceImage, header: Any) -> object:
     if image.encoded is not None:
         return _TYPES[_COMPRESSED](
             header, image.encoded_format, np.frombuffer(image.encoded, np.uint8)
@@ -104,7 +105,7 @@ def _compressed_message(image: SourceImage, header: object) -> object:
     return _TYPES[_COMPRESSED](header, "jpeg", encoded)
 
 
-def _camera_info(pixels: np.ndarray, fov_deg: float, header: object) -> object:
+def _camera_info(pixels: np.ndarray, fov_deg: float, header: Any) -> object:
     height, width = pixels.shape[:2]
     matrix = pinhole_matrix(width, height, fov_deg)
     return _TYPES[_CAMERA_INFO](

@@ -26,6 +26,6 @@ class OwnOutputs:
 def _frame_of(reader: BagReader, topic: str) -> str:
     """The frame that the first odometry is in; empty if there is none."""
     for _, _, serialized in reader.messages([topic]) if topic in reader.topics else ():
-        message: Odometry = deserialize_message(bytes(serialized), Odometry)
+        message: Odometry = deserialize_message(serialized, Odometry)
         return str(message.header.frame_id)
     return ""

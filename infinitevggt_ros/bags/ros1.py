@@ -51,11 +51,11 @@ class Ros1Bag:
         connections: Collection[Connection] = (),
         start: int | None = None,
         stop: int | None = None,
-    ) -> Iterator[tuple[Connection, int, memoryview]]:
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         shown = {c.id: c for c in connections or self.connections}
         recorded = [self._recorded[number] for number in shown]
         for connection, stamp_ns, data in self._reader.messages(recorded, start, stop):
-            yield shown[connection.id], stamp_ns, self._converter(connection)(data)
+            yield shown[connection.id], stamp_ns, bytes(self._converter(connection)(data))
 
     def _converter(self, connection: Connection) -> Converter:
         name = connection.msgtype

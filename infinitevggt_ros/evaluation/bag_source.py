@@ -60,7 +60,7 @@ class BagSource:
             for index, (_, _, serialized) in enumerate(images.messages([self.topic])):
                 if index >= skip:
                     yield Frame(
-                        deserialize_message(bytes(serialized), self._kind),
+                        deserialize_message(serialized, self._kind),
                         self._truth_at(depths, header_stamp_ns(serialized)),
                     )
 
@@ -143,5 +143,5 @@ def _pose_topics(reader: BagReader) -> list[str]:
 
 def _frame_id(reader: BagReader, topic: str, kind: type) -> str:
     for _, _, serialized in reader.messages([topic]):
-        return str(deserialize_message(bytes(serialized), kind).header.frame_id)
+        return str(deserialize_message(serialized, kind).header.frame_id)
     raise CommandError(f"{reader.path} has no message on {topic}")

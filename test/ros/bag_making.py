@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rosbags.convert import convert
 from rosbags.highlevel import AnyReader
 
 from infinitevggt_ros.bags.image_bag import ImageBag
@@ -74,3 +75,11 @@ def read_bag(path: Path) -> list[tuple[str, int, Any]]:
             (connection.topic, stamp, bag.deserialize(raw, connection.msgtype))
             for connection, stamp, raw in bag.messages()
         ]
+
+
+def converted(bag: Path, path: Path, **options: Any) -> None:
+    """A copy in another form: ROS 1 where `path` ends in .bag, else a rosbag2 directory."""
+    defaults = {"dst_storage": "sqlite3", "dst_version": 9, "compress": None}
+    defaults |= {"compress_mode": "file", "default_typestore": None, "typestore": None}
+    lists = ("exclude_topics", "include_topics", "exclude_msgtypes", "include_msgtypes")
+    convert([bag], path, **{**defaults, **dict.fromkeys(lists, ()), **options})

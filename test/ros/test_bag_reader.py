@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from bag_making import IMAGE_TOPIC, START_NS, write_image_bag, write_string
+from bag_making import IMAGE_TOPIC, START_NS, converted, write_image_bag, write_string
 
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
@@ -82,3 +82,13 @@ def test_a_bag_without_images_says_what_it_has_instead(tmp_path: Path) -> None:
         write_string(writer, "/text", START_NS, "hello")
     with BagReader(tmp_path / "a.mcap") as bag, pytest.raises(CommandError, match="only /text"):
         bag.require_image_topics()
+
+
+def test_messages_of_every_kind_of_bag_can_be_published_as_they_are(tmp_path: Path) -> None:
+    """rclpy takes bytes and nothing like them."""
+    bag = write_image_bag(tmp_path / "two.mcap", 2)
+    for name in ("two.bag", "two"):
+        converted(bag, tmp_path / name)
+    for name in ("two.mcap", "two.bag", "two"):
+        with BagReader(tmp_path / name) as reader:
+            assert [type(serialized) for _, _, serialized in reader.messages()] == [bytes] * 2

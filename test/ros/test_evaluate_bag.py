@@ -16,8 +16,7 @@ from bag_evaluation import (
     only,
     rewritten,
 )
-from bag_making import read_bag
-from rosbags.convert import convert
+from bag_making import converted, read_bag
 
 
 def test_a_bag_leaves_all_figures_and_files(
@@ -53,24 +52,13 @@ def other_form(request: pytest.FixtureRequest, world_bag: Path, tmp_path: Path) 
     """The same messages in another kind of bag."""
     path = tmp_path / request.param
     if request.param == "world.bag":
-        as_ros1(world_bag, path)
+        converted(world_bag, path)
     elif request.param == "zstd":
         options = {"dst_storage": "mcap", "compress": "zstd", "compress_mode": "message"}
         converted(world_bag, path, **options)
     else:
         rewritten(world_bag, path, {})
     return path
-
-
-def converted(bag: Path, path: Path, **options: Any) -> None:
-    defaults = {"dst_storage": "sqlite3", "dst_version": 9, "compress": None}
-    defaults |= {"compress_mode": "file", "default_typestore": None, "typestore": None}
-    lists = ("exclude_topics", "include_topics", "exclude_msgtypes", "include_msgtypes")
-    convert([bag], path, **{**defaults, **dict.fromkeys(lists, ()), **options})
-
-
-def as_ros1(bag: Path, path: Path) -> None:
-    converted(bag, path)
 
 
 def test_every_kind_of_bag_gives_the_same_figures(
