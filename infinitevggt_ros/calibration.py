@@ -121,7 +121,7 @@ def _rectification(
         )
     if not np.isfinite(d).all():
         raise BadInputError("calibration", f"its distortion is not finite: {d.tolist()}")
-    rotation = np.asarray(info.r, dtype=float).reshape(3, 3)
+    rotation: NDArray[np.float64] = np.asarray(info.r, dtype=float).reshape(3, 3)
     if abs(np.linalg.det(rotation) - 1) > 1e-3:  # many drivers leave R out
         rotation = np.eye(3)
     shape = (size[1], size[0])

@@ -35,7 +35,7 @@ TOPICS = {
 START_TIMEOUT_S = 120.0
 LAST_RESULTS_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
-Process = subprocess.Popen  # type: ignore[type-arg]
+Process = subprocess.Popen
 
 
 class DemoRun:

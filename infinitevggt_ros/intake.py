@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from infinitevggt_ros.image_gate import BadInputError
 from infinitevggt_ros.images import UNUSUAL, rgb_from_compressed, rgb_from_image, unusual_kind
 from infinitevggt_ros.settings import InputSettings
 
-ImageMessage = Image | CompressedImage
+ImageMessage: TypeAlias = Image | CompressedImage
 
 
 @dataclass(frozen=True, slots=True)

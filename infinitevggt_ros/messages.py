@@ -21,7 +21,7 @@ def float_image(header: Header, values: NDArray[np.float32]) -> Image:
     return BRIDGE.cv2_to_imgmsg(np.ascontiguousarray(values), encoding="32FC1", header=header)
 
 
-def camera_info(header: Header, matrix: NDArray[np.float64], size: tuple[int, int]) -> CameraInfo:
+def camera_info(header: Header, matrix: NDArray[np.float64], size: tuple[int, ...]) -> CameraInfo:
     """Pinhole CameraInfo without distortion, for an image of `size` (height, width).
 
     A matrix that is not finite is published as 0: uncalibrated.

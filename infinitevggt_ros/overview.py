@@ -94,7 +94,8 @@ def _draw_map(axes: Axes, result: "Recording") -> None:
     center, half = (low + high) / 2, 0.53 * max(*(high - low), 1e-6)
     # splats as wide as the points are apart, in printer's points squared
     sizes = np.square(SPLAT * MAP_POINTS * spacing / depth / (2 * half))
-    axes.scatter(*shown[order].T, c=colors[order], s=sizes[order], marker="s", linewidths=0)
+    across, up = shown[order].T
+    axes.scatter(across, up, c=colors[order], s=sizes[order], marker="s", linewidths=0)
     axes.plot(*path_shown.T, color="crimson", linewidth=2, label="the camera's way")
     axes.plot(*path_shown[0], "o", color="crimson", markersize=8, label="its start")
     axes.set_xlim(center[0] - half, center[0] + half)
@@ -108,8 +109,8 @@ def _seen_from(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pictures (N, 2), x right and y up, and depths (N,), of an upright pinhole camera."""
     forward = (target - eye) / np.linalg.norm(target - eye)
-    right = np.cross(forward, (0, 0, 1))
-    right /= np.linalg.norm(right)
+    right = np.cross(forward, (0.0, 0.0, 1.0))
+    right = right / np.linalg.norm(right)
     axes = np.stack((right, np.cross(right, forward), forward))
     x, y, depth = axes @ (points - eye).T
     return np.stack((x, y), axis=1) / depth[:, None], depth

@@ -136,8 +136,8 @@ class StreamScale:
             return
         units = result.image.pixel_map.to_camera(result.depth / np.float32(result.scale))
         height, width = units.shape
-        metres = result.received.camera.intake.rectified_depth(near[1], (height, width))
-        metres = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST)
+        depth = result.received.camera.intake.rectified_depth(near[1], (height, width))
+        metres = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST))
         usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
         if usable.mean() >= LEAST_SHARE:
             self._estimate.add(float(np.median(metres[usable] / units[usable])), 1.0)

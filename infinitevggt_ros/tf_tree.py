@@ -149,7 +149,7 @@ class TfTree:
 
     def _send(self, parent: str, child: str, matrix: NDArray[np.float64], stamp_of: Header) -> None:
         if self.settings.invert:
-            parent, child, matrix = child, parent, np.linalg.inv(matrix)
+            parent, child, matrix = child, parent, np.asarray(np.linalg.inv(matrix))
         self._buffer.own_edges.add((parent, child))
         if self._sent.get((parent, child)) == stamp_of.stamp:
             return  # another camera of the rig at the same time: tf2 takes one and warns of more

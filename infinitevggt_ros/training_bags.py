@@ -89,12 +89,13 @@ class BagClips:
             rgb = convert(message, self._bridge)
         except BadInputError as error:
             raise BadClipError(f"image: {error.kind}") from error
-        place = fit_to(rgb.shape[:2], shape.height, shape.width)
+        size = rgb.shape[0], rgb.shape[1]
+        place = fit_to(size, shape.height, shape.width)
         parts = {"images": fit_image(rgb, place)}
         if not self.has_labels:
             return parts
         try:
-            matrix = camera_matrix(self._truth.info, rgb.shape[:2])
+            matrix = camera_matrix(self._truth.info, size)
         except BadInputError as error:
             raise BadClipError("calibration of other images") from error
         if matrix is None:

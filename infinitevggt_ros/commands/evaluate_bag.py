@@ -124,8 +124,8 @@ def run_dataset(options: argparse.Namespace) -> int:
     path = options.path.resolve()
     selection = (options.start, options.stride, options.frames)
     names = sequence_names(options.dataset, path)
-    specs = [(name, DatasetSpec(options.dataset, path, name, *selection)) for name in names]
-    return run_all(specs, options)
+    specs = [DatasetSpec(options.dataset, path, name, *selection) for name in names]
+    return run_all(list(zip(names, specs, strict=True)), options)
 
 
 def run_all(specs: "list[tuple[str, SourceSpec]]", options: argparse.Namespace) -> int:

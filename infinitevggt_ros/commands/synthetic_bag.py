@@ -69,7 +69,8 @@ def film(options: argparse.Namespace) -> None:
         world = World(options.seed, config=config)
         bag = WorldBag(writer, world, float(options.rate))
         bag.write_static(START_NS)
-        frames = world.sequence(options.frames, *options.size, options.device)
+        height, width = options.size
+        frames = world.sequence(options.frames, height, width, options.device)
         progress = tqdm(frames, desc="filming", total=options.frames, unit="image", disable=None)
         for index, frame in enumerate(progress):
             bag.write(index, frame, frame_stamp_ns(START_NS, index, options.rate))

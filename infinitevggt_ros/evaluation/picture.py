@@ -81,7 +81,8 @@ def data_url(picture: Pixels, width: int = 0) -> str:
     """A JPEG as text. width: px to resize it to; 0: as it is."""
     if width:
         height = round(picture.shape[0] * width / picture.shape[1])
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LANCZOS4)
+        resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LANCZOS4)
+        picture = np.asarray(resized, dtype=np.uint8)
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

@@ -72,7 +72,7 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
 def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *note: str) -> None:
     """camera_from_world (N, 3, 4) as a TUM file, the world turned by `axes` (3, 3). Poses that are
     not finite are left out, as the node leaves them out."""
-    finite = np.isfinite(poses).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
     stamps_ns = [stamp_ns for stamp_ns, kept in zip(stamps_ns, finite, strict=True) if kept]
     poses = poses[finite]
     turned = axes @ poses[..., :3].transpose(0, 2, 1)
@@ -110,17 +110,17 @@ def write_series(
     columns = {
         n: result.log.column(n) for n in ("latency_ms", "memory_bytes", "process_bytes", "tokens")
     }
+    series: dict[str, Any] = {
+        "stamps_ns": np.array(stamps_ns, dtype=np.int64),
+        "poses": result.tally.poses,
+        "points": positions[::step],
+        "colors": (np.clip(colors[::step], 0, 1) * 255).astype(np.uint8),
+        "picture": map_from_above(positions, colors, way),
+        **columns,
+        **frames,
+    }
     with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            stamps_ns=np.array(stamps_ns, dtype=np.int64),
-            poses=result.tally.poses,
-            points=positions[::step],
-            colors=(np.clip(colors[::step], 0, 1) * 255).astype(np.uint8),
-            picture=map_from_above(positions, colors, way),
-            **columns,
-            **frames,
-        )
+        np.savez_compressed(file, **series)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -24,7 +24,9 @@ class RunLog:
         self.restarts = 0
         self._rows: list[tuple[float, ...]] = []
 
-    def add(self, stamp_ns: int, status: StreamStatus, latency_ms: float, device: torch.device):
+    def add(
+        self, stamp_ns: int, status: StreamStatus, latency_ms: float, device: torch.device
+    ) -> None:
         used = status.outcome == StreamStatus.PROCESSED
         if not used:
             reason = status.last_rejection
