@@ -12,7 +12,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))  # for weights.py
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for the benchmarks
 
-from core_samples import small_frames, small_model
+from core_samples import State, small_frames, small_model
 
 from infinitevggt_core import VGGT
 
@@ -41,3 +41,8 @@ def model() -> VGGT:
 def frames() -> Tensor:
     """[16, 3, H, W]."""
     return small_frames(16)
+
+
+@pytest.fixture
+def state(model: VGGT) -> State:
+    return {key: value.clone() for key, value in model.state_dict().items()}

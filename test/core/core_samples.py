@@ -20,8 +20,13 @@ from infinitevggt_core.memory.precision import Plain, Precision
 REFERENCE = Path(__file__).parents[1] / "reference"
 CORE = Path(__file__).parents[2] / "infinitevggt_core"
 
+State = dict[str, Tensor]
+
 EXACT = 1e-5
 """Two ways to compute the same in fp32: the order of sums is all that differs."""
+
+BF16_SHARE = 0.1
+"""How far bf16 may be off fp32, in root mean squares of the fp32 values."""
 
 SMALL = ModelConfig(
     img_size=42,
@@ -195,3 +200,20 @@ def deterministic_frames(count: int, height: int, width: int) -> Tensor:
     size = 3 * height * width
     frames = np.stack([deterministic_values(size, 100 + t) for t in range(count)])
     return torch.from_numpy(frames.astype(np.float32)).view(1, count, 3, height, width)
+
+
+def present(prediction: Prediction) -> list[Tensor]:
+    values = (getattr(prediction, name) for name in Prediction.__slots__)
+    return [value for value in values if value is not None]
+
+
+def assert_near(got: Prediction, exact: Prediction) -> None:
+    """Within BF16_SHARE in the root mean square, field by field."""
+    for one, other in zip(present(got), present(exact), strict=True):
+        off = (one.float() - other).square().mean().sqrt() / other.square().mean().sqrt()
+        assert off <= BF16_SHARE, f"off by {off:.3g} of the root mean square"
+
+
+def same_state(one: VGGT, other: VGGT) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
