@@ -63,7 +63,13 @@ def prefers_onednn(x: Tensor) -> bool:
 def _mkl_is_slow() -> bool:
     backends = torch.backends
     has_both = all(library.is_available() for library in (backends.mkl, backends.mkldnn))
-    return has_both and "AMD" in processor() and backends.cpu.get_cpu_capability() == "AVX512"
+    has_product = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # a private name may go
+    return (
+        has_both
+        and has_product
+        and "AMD" in processor()
+        and backends.cpu.get_cpu_capability() == "AVX512"
+    )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
