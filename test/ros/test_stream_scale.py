@@ -156,7 +156,7 @@ def test_depth_through_a_lens_is_laid_on_the_rectified_image() -> None:
     message = image_message(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 10**9)
     received = Received(message, 0.0, camera)
     image = NetworkImage(pixels, pixel_map, None, True)
-    scale = StreamScale(ScaleSettings(source="depth", samples=1), lambda _: None, lambda *_: None)
+    scale = measured(ScaleSettings(source="depth", samples=1), [])
     scale.keep(image_message(seen_depth("plumb_bob"), 10**9, "32FC1"))
     scale.observe(FrameResult(received, image, prediction, prediction.intrinsics[0]))
     assert scale.factor == pytest.approx(2, rel=3e-3)
