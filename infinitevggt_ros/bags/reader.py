@@ -125,7 +125,9 @@ def _is_latched(connection: Connection) -> bool:
 
 def _refuse_what_is_no_bag(path: Path) -> None:
     if not path.exists():
-        raise CommandError(f"{path} does not exist: give a rosbag2 directory, .mcap or .db3 file")
+        raise CommandError(
+            f"{path} does not exist: give a rosbag2 directory, .mcap, .db3 or .bag file"
+        )
     if path.is_dir():
         _refuse_without_metadata(path)
     elif path.suffix not in (".mcap", ".db3", ".bag"):

@@ -33,7 +33,7 @@ STOPPED_BY_SIGNAL = 130
 def configure(parser: argparse.ArgumentParser) -> None:
     play, step = PlayOptions(), LockstepOptions()
     add = parser.add_argument
-    add("bag", type=Path, help="rosbag2 directory, .mcap or .db3 file")
+    add("bag", type=Path, help="rosbag2 directory, .mcap, .db3 or .bag (ROS 1) file")
     add("--rate", type=float, help="bag seconds per second; unset: 1, in lockstep no limit")
     add("--loop", action="store_true", help="start again at the end, until Ctrl-C")
     add("--start", type=float, default=play.start_s, help="seconds of the bag to skip")
