@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from infinitevggt_ros.commands import CommandError
@@ -63,6 +64,17 @@ def image_size(text: str) -> tuple[int, int]:
     if not (8 <= height <= 4096 and 8 <= width <= 4096):
         raise argparse.ArgumentTypeError(f"{text} is no size HxW, such as 240x320, 8 to 4096 each")
     return height, width
+
+
+def rate_hz(text: str) -> Fraction:
+    """Images a second, as an argument's type."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is no rate above 0 Hz")
+    return rate
 
 
 def _threads(text: str) -> int:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from infinitevggt_ros.bags.camera_messages import header_at, pinhole_info, raw_image
 from infinitevggt_ros.bags.image_source import SourceImage
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import CommandError
@@ -59,7 +60,7 @@ class ImageBag:
 
     def write(self, image: SourceImage, stamp_ns: int) -> None:
         """Append one image; its header's stamp and the bag's are both `stamp_ns`."""
-        header = self._header(stamp_ns)
+        header = header_at(self._frame_id, stamp_ns)
         if self._compressed:
             self._append(self.topic, stamp_ns, _compressed_message(image, header), _COMPRESSED)
         else:
@@ -67,10 +68,6 @@ class ImageBag:
         if self._fov_deg is not None:
             info = _camera_info(image.pixels, self._fov_deg, header)
             self._append(self.info_topic, stamp_ns, info, _CAMERA_INFO)
-
-    def _header(self, stamp_ns: int) -> object:
-        stamp = _TYPES["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
-        return _TYPES["std_msgs/msg/Header"](stamp, self._frame_id)
 
     def _append(self, topic: str, stamp_ns: int, message: object, type_name: str) -> None:
         self._bag.write(topic, stamp_ns, _STORE.serialize_cdr(message, type_name))
@@ -81,16 +78,7 @@ def _raw_message(pixels: np.ndarray, header: Any) -> object:
         encoding, pixels = "rgb8", cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     else:
         encoding = "mono16" if pixels.dtype == np.uint16 else "mono8"
-    little_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    return _TYPES[_IMAGE](
-        header=header,
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        is_bigendian=0,
-        step=little_endian.strides[0],
-        data=little_endian.reshape(-1).view(np.uint8),
-    )
+    return raw_image(header, pixels, encoding)
 
 
 def _compressed_message(image: SourceImage, header: Any) -> object:
@@ -108,16 +96,4 @@ def _compressed_message(image: SourceImage, header: Any) -> object:
 def _camera_info(pixels: np.ndarray, fov_deg: float, header: Any) -> object:
     height, width = pixels.shape[:2]
     matrix = pinhole_matrix(width, height, fov_deg)
-    return _TYPES[_CAMERA_INFO](
-        header=header,
-        height=height,
-        width=width,
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=matrix.ravel(),
-        r=np.eye(3).ravel(),
-        p=np.hstack([matrix, np.zeros((3, 1))]).ravel(),
-        binning_x=0,
-        binning_y=0,
-        roi=_TYPES["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
-    )
+    return pinhole_info(header, matrix, height, width)

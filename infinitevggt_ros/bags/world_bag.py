@@ -15,6 +15,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from infinitevggt_core.geometry import quaternion_from_rotation
 from infinitevggt_core.worlds import World, WorldFrame
+from infinitevggt_ros.bags.camera_messages import header_at, pinhole_info, raw_image
 from infinitevggt_ros.bags.writer import BagWriter
 
 IMAGE_TOPIC = "/camera/image_raw"
@@ -70,12 +71,13 @@ class WorldBag:
         self._append(ODOMETRY_TOPIC, stamp_ns, self._odometry(index, rotation, position, stamp_ns))
         matrix = frame.intrinsics.cpu().numpy()
         height, width = frame.depth.shape
-        info = _camera_info(matrix, height, width, stamp_ns)
+        header = header_at(OPTICAL_FRAME, stamp_ns)
+        info = pinhole_info(header, matrix, height, width)
         self._append(INFO_TOPIC, stamp_ns, info)
         rgb = (frame.image * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
-        self._append(IMAGE_TOPIC, stamp_ns, _image(rgb, "rgb8", stamp_ns))
+        self._append(IMAGE_TOPIC, stamp_ns, raw_image(header, rgb, "rgb8"))
         depth = frame.depth.contiguous().cpu().numpy().astype("<f4")
-        self._append(DEPTH_TOPIC, stamp_ns, _image(depth, "32FC1", stamp_ns))
+        self._append(DEPTH_TOPIC, stamp_ns, raw_image(header, depth, "32FC1"))
 
     def _base(self, time: float) -> tuple[Array, Array]:
         """Rotation (3, 3) and position (3,) of base_link in odom at a time in frames."""
@@ -94,7 +96,7 @@ class WorldBag:
         pose = _geometry("Pose")(_point(position), _quaternion(rotation))
         twist = _geometry("Twist")(_vector(linear), _vector(angular / 2 * per_s))
         return _type(ODOMETRY_TOPIC)(
-            header=_header("odom", stamp_ns),
+            header=header_at("odom", stamp_ns),
             child_frame_id="base_link",
             pose=_geometry("PoseWithCovariance")(pose, np.zeros(36)),
             twist=_geometry("TwistWithCovariance")(twist, np.zeros(36)),
@@ -110,11 +112,6 @@ def _type(topic: str) -> type:
 
 def _geometry(name: str) -> type:
     return _TYPES[f"geometry_msgs/msg/{name}"]
-
-
-def _header(frame_id: str, stamp_ns: int) -> object:
-    stamp = _TYPES["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
-    return _TYPES["std_msgs/msg/Header"](stamp, frame_id)
 
 
 def _point(values: Array) -> object:
@@ -135,32 +132,4 @@ def _transform(
 ) -> object:
     """The pose of `child` in `parent`."""
     transform = _geometry("Transform")(_vector(translation), _quaternion(rotation))
-    return _geometry("TransformStamped")(_header(parent, stamp_ns), child, transform)
-
-
-def _camera_info(matrix: Array, height: int, width: int, stamp_ns: int) -> object:
-    return _type(INFO_TOPIC)(
-        header=_header(OPTICAL_FRAME, stamp_ns),
-        height=height,
-        width=width,
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=matrix.ravel(),
-        r=np.eye(3).ravel(),
-        p=np.hstack([matrix, np.zeros((3, 1))]).ravel(),
-        binning_x=0,
-        binning_y=0,
-        roi=_TYPES["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
-    )
-
-
-def _image(pixels: np.ndarray, encoding: str, stamp_ns: int) -> object:
-    return _type(IMAGE_TOPIC)(
-        header=_header(OPTICAL_FRAME, stamp_ns),
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        is_bigendian=0,
-        step=pixels.strides[0],
-        data=pixels.reshape(-1).view(np.uint8),
-    )
+    return _geometry("TransformStamped")(header_at(parent, stamp_ns), child, transform)

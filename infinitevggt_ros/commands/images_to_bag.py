@@ -21,6 +21,7 @@ from infinitevggt_ros.bags.image_bag import ImageBag, frame_stamp_ns
 from infinitevggt_ros.bags.image_source import ImageDirectory, SourceImage, VideoFile, open_source
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.option_arguments import rate_hz
 
 EXAMPLE = "infinitevggt images-to-bag photos/ room.mcap --rate 5 --fov 70"
 
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("out", type=Path, help="the bag: room.mcap, room.db3, or a directory's name")
     add("--topic", default="/camera/image_raw", help="topic of the images")
     add("--frame-id", default="camera_optical_frame", help="frame_id of every header")
-    add("--rate", type=_rate_hz, help="images per second; unset: 10, or the video's own rate")
+    add("--rate", type=rate_hz, help="images per second; unset: 10, or the video's own rate")
     add("--fov", type=float, help="horizontal field of view, degrees: also write camera_info")
     add("--start-stamp", type=_stamp_ns, default="1", help="stamp of the first image, seconds")
     add("--compressed", action="store_true", help="CompressedImage, jpg and png files untouched")
@@ -106,16 +107,6 @@ def _checked_topic(topic: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", topic):
         raise CommandError(f"{topic} is no topic name: letters, digits and _ between slashes")
     return topic
-
-
-def _rate_hz(text: str) -> Fraction:
-    try:
-        rate_hz = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate_hz = Fraction(0)
-    if rate_hz <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is no rate above 0 Hz")
-    return rate_hz
 
 
 def _stamp_ns(text: str) -> int:

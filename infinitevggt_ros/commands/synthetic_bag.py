@@ -7,12 +7,11 @@ and /odometry.
 """
 
 import argparse
-from fractions import Fraction
 from pathlib import Path
 
 from infinitevggt_core.worlds.config import LEVELS, MOTIONS
 from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import image_size
+from infinitevggt_ros.option_arguments import image_size, rate_hz
 
 EXAMPLE = "infinitevggt synthetic-bag --seed 7 --frames 200 --level easy --size 240x320 world.mcap"
 
@@ -33,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HxW",
         help="size of the images, pixels",
     )
-    add("--rate", type=_rate_hz, default="10", metavar="HZ", help="images per second")
+    add("--rate", type=rate_hz, default="10", metavar="HZ", help="images per second")
     add("--device", default="cpu", help="where to render: cpu or cuda")
     add("--overwrite", action="store_true", help="replace a bag that exists")
 
@@ -74,13 +73,3 @@ def film(options: argparse.Namespace) -> None:
         progress = tqdm(frames, desc="filming", total=options.frames, unit="image", disable=None)
         for index, frame in enumerate(progress):
             bag.write(index, frame, frame_stamp_ns(START_NS, index, options.rate))
-
-
-def _rate_hz(text: str) -> Fraction:
-    try:
-        rate_hz = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate_hz = Fraction(0)
-    if rate_hz <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is no rate above 0 Hz")
-    return rate_hz
