@@ -44,18 +44,19 @@ class Frames(RetentionPolicy):
         member = frames[:, :, None] == held[:, None, :, None]  # (B, H, F, N)
         free = layer.candidates[:, 0, ::tokens] & (layer.frame - held >= self.window)
         leaving = -(-layer.surplus // tokens)
-        rank = _ranks(self._similarity(layer, held, member[:, 0]), free, leaving)
+        rank = _ranks(self._similarity(layer, held), free, leaving)
         age = (layer.frame - held).float()
         rank = rank + age / (1 + age)  # of the rest the oldest first
         ranks = torch.where(member, rank[:, None, :, None], -torch.inf).amax(dim=2)
         return ranks.masked_fill(~member.any(dim=2), torch.inf)
 
-    def _similarity(self, layer: LayerView, held: Tensor, member: Tensor) -> Tensor:
-        """(B, F, F): of the prototypes of the frames `held`; `member` (B, F, N) tells whose a
-        token is."""
-        keys = layer.tokens.keys
-        share = member / member.sum(dim=-1, keepdim=True)
-        prototypes = F.normalize((share.to(keys.dtype)[:, None] @ keys).float(), dim=-1)
+    def _similarity(self, layer: LayerView, held: Tensor) -> Tensor:
+        """(B, F, F): of the prototypes of the frames `held`."""
+        keys, tokens = layer.tokens.keys, layer.tokens_per_frame
+        missing = -keys.shape[2] % tokens  # of the last frame, where another policy ruled before
+        whole = F.pad(keys, (0, 0, 0, missing)) if missing else keys
+        means = whole.unflatten(2, (-1, tokens)).mean(dim=3, dtype=torch.float32)
+        prototypes = F.normalize(means, dim=-1)
         alike: Tensor = (prototypes @ prototypes.transpose(-1, -2)).mean(dim=1)
         return alike.masked_fill(held[:, :, None] == held[:, None], SAME)
 
