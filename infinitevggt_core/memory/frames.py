@@ -55,7 +55,7 @@ class Frames(RetentionPolicy):
         keys, tokens = layer.tokens.keys, layer.tokens_per_frame
         missing = -keys.shape[2] % tokens  # of the last frame, where another policy ruled before
         whole = F.pad(keys, (0, 0, 0, missing)) if missing else keys
-        means = whole.unflatten(2, (-1, tokens)).mean(dim=3, dtype=torch.float32)
+        means = torch.unflatten(whole, 2, (-1, tokens)).mean(dim=3, dtype=torch.float32)
         prototypes = F.normalize(means, dim=-1)
         alike: Tensor = (prototypes @ prototypes.transpose(-1, -2)).mean(dim=1)
         return alike.masked_fill(held[:, :, None] == held[:, None], SAME)
