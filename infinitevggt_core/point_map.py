@@ -55,6 +55,7 @@ class PointMap:
         self._seen = torch.zeros(slots, dtype=torch.int32)
         self._misses = torch.zeros(slots, dtype=torch.int8)
         self._changed = torch.zeros(slots, dtype=torch.bool)
+        self._next_change = 0  # the slot from which changes are handed out
         self._count = 0
         self._time = 0
 
@@ -114,8 +115,11 @@ class PointMap:
     def changes(self, most: int) -> PointCloud:
         """At most so many of the voxels that changed and have not been handed out since; those
         that are gone have confidence 0."""
-        slots = self._changed.nonzero()[:most, 0]
+        slots = self._changed.nonzero()[:, 0]
+        passed = int((slots < self._next_change).sum())  # these wait, whatever changes among them
+        slots = slots.roll(-passed)[:most]
         self._changed[slots] = False
+        self._next_change = int(slots[-1]) + 1 if len(slots) else 0
         return self._at(slots)
 
     def hand_out_again(self) -> None:

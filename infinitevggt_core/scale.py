@@ -29,6 +29,13 @@ class ScaleEstimate:
         if metres > 0 and units > 0 and math.isfinite(metres) and math.isfinite(units):
             self._logs.append(math.log(metres / units))
 
+    def state(self) -> list[float]:
+        """What `restore` goes on from."""
+        return list(self._logs)
+
+    def restore(self, state: list[float]) -> None:
+        self._logs = deque(map(float, state), maxlen=LATEST)
+
     @property
     def is_known(self) -> bool:
         return len(self._logs) >= self._needed

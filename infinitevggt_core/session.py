@@ -235,6 +235,19 @@ class StreamSession:
             self._held.configure(memory)
             self._set_pace(self._held)
 
+    def to(self, device: torch.device | str) -> None:
+        """Take the weights, which other sessions may share, and all that is held to another device;
+        the stream goes on there as if it had always been. Raises RuntimeError or ValueError, and
+        changes nothing, where that has no room."""
+        before = self.model.device
+        try:
+            self.model.to(device)  # first: that leaves room on a full device for the snapshot
+            self.load_state_dict(self.state_dict())
+        except (RuntimeError, ValueError):
+            self.model.to(before)
+            raise
+        torch.cuda.empty_cache()
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(B, 3, H, W) of every image; empty before the first."""

@@ -267,3 +267,12 @@ def test_a_map_goes_on_from_its_snapshot(tmp_path: Path) -> None:
     assert_close(sorted_by_x(other.cloud()).positions, sorted_by_x(one.cloud()).positions, EXACT)
     with pytest.raises(ValueError, match="voxel_size"):
         PointMap(replace(ALL, voxel_size=0.2)).load_state_dict(one.state_dict())
+
+
+def test_points_that_change_all_the_time_do_not_starve_the_others() -> None:
+    point_map = PointMap(ALL)
+    heard: set[int] = set()
+    for _ in range(5):
+        insert(point_map, row(10))
+        heard |= set(point_map.changes(most=2).voxels.tolist())
+    assert len(heard) == 10

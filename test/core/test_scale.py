@@ -59,3 +59,11 @@ def test_only_the_latest_count() -> None:
     scale = estimate([1.0] * 10_000 + [5.0] * (LATEST // 2 + 1))
     assert len(scale) == LATEST
     assert scale.factor == pytest.approx(5)
+
+
+def test_measurements_go_on_from_a_snapshot() -> None:
+    scale, resumed = estimate([2.0, 3.0, 5.0], needed=4), ScaleEstimate(4)
+    resumed.restore(scale.state())
+    for known in (scale, resumed):
+        known.add(7.0, 1.0)
+    assert resumed.factor == scale.factor
