@@ -6,21 +6,41 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 MAP_FROM_WORLD = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=float)
-"""4 x 4: the first camera's optical axes to the map's: right is -y, down is -z, forward is x."""
+"""4 x 4: the axes of a level first camera to the map's: right is -y, down is -z, forward is x."""
 
 
-def map_from_optical(camera_from_world: NDArray[np.float64]) -> NDArray[np.float64]:
+def levelled(up: NDArray[np.float64]) -> NDArray[np.float64]:
+    """4 x 4 map from the stream's world, with `up` (3,) of that world along z: the first camera is
+    rolled and pitched about the origin, and goes on looking along x."""
+    x, y, z = MAP_FROM_WORLD[:3, :3] @ up / np.linalg.norm(up)
+    pitch, roll = -np.arcsin(np.clip(x, -1, 1)), np.arctan2(y, z)
+    levelling = np.eye(4)
+    levelling[:3, :3] = Rotation.from_euler("YX", (pitch, roll)).as_matrix()
+    return levelling @ MAP_FROM_WORLD
+
+
+def tilt(map_from_world: NDArray[np.float64]) -> float:
+    """rad from level, of the first camera in its map."""
+    levelling = map_from_world @ np.linalg.inv(MAP_FROM_WORLD)
+    return float(np.arccos(np.clip(levelling[2, 2], -1, 1)))
+
+
+def map_from_optical(
+    camera_from_world: NDArray[np.float64], map_from_world: NDArray[np.float64] = MAP_FROM_WORLD
+) -> NDArray[np.float64]:
     """4 x 4 pose of the optical frame in the map, from a 3 x 4 camera_from_world."""
     rotation, translation = camera_from_world[:, :3], camera_from_world[:, 3]
     world_from_camera = np.eye(4)
     world_from_camera[:3, :3] = rotation.T
     world_from_camera[:3, 3] = -rotation.T @ translation
-    return MAP_FROM_WORLD @ world_from_camera
+    return map_from_world @ world_from_camera
 
 
-def points_in_map(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def points_in_map(
+    points: NDArray[np.float32], map_from_world: NDArray[np.float64] = MAP_FROM_WORLD
+) -> NDArray[np.float32]:
     """(..., 3) points of the stream's world in the map."""
-    return points @ MAP_FROM_WORLD[:3, :3].T.astype(np.float32)
+    return points @ map_from_world[:3, :3].T.astype(np.float32)
 
 
 def matrix_from_transform(transform: Transform) -> NDArray[np.float64]:

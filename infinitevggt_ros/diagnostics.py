@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 
+from infinitevggt_ros.managed_node import ManagedNode
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.stream_report import StreamReport
 from infinitevggt_ros.worker import StreamWorker
@@ -24,7 +24,11 @@ class Diagnostics:
     """Publishes what the last StreamStatus of each camera, and the one a second before it, say."""
 
     def __init__(
-        self, node: Node, worker: StreamWorker, report: StreamReport, cameras: Collection[str]
+        self,
+        node: ManagedNode,
+        worker: StreamWorker,
+        report: StreamReport,
+        cameras: Collection[str],
     ) -> None:
         """cameras: their names."""
         self._node, self._worker, self._report = node, worker, report
@@ -46,24 +50,29 @@ class Diagnostics:
 
     def _of(self, camera: str, now_s: float) -> list[DiagnosticStatus]:
         status = self._report.latest.get(camera, StreamStatus())
-        before = self._before[camera]
+        before, state = self._before[camera], self._node.lifecycle_state
         rates = _rates(before, status, now_s - self._before_s)
-        if status.frames_processed > before.frames_processed:
+        if status.frames_processed > before.frames_processed or state != "active":
             self._used_s[camera] = now_s
-        images = self._images(before, status, now_s - self._used_s[camera])
+        images = self._images(before, status, state, now_s - self._used_s[camera])
+        values = {"lifecycle": state, **_stream_values(status), "device": self._device}
         self._before[camera] = status
         name = self._node.get_fully_qualified_name().lstrip("/")
         name = f"{name}: {camera} " if camera else f"{name}: "
         return [
             _status(f"{name}images", images, {**rates, **_images(status)}),
-            _status(f"{name}stream", _stream(status), _stream_values(status)),
+            _status(f"{name}stream", self._stream(status, state), values),
             _status(f"{name}calibration", _calibration(status), {}),
             _status(f"{name}scale", _scale(status), _scale_values(status)),
         ]
 
-    def _images(self, before: StreamStatus, status: StreamStatus, silent_s: float) -> Finding:
-        if self._worker.stream is None:
+    def _images(
+        self, before: StreamStatus, status: StreamStatus, state: str, silent_s: float
+    ) -> Finding:
+        if state == "configuring":
             return WARN, "the weights load"
+        if state != "active":
+            return OK, f"{state}: images are not used"
         if self._worker.is_paused:
             return OK, "paused"
         if silent_s > SILENCE_S:
@@ -71,6 +80,21 @@ class Diagnostics:
         if status.frames_rejected > before.frames_rejected:
             return WARN, status.last_rejection
         return OK, "images are used"
+
+    def _stream(self, status: StreamStatus, state: str) -> Finding:
+        if self._worker.stream is None:
+            return OK, f"{state}: there is no stream"
+        if status.last_error:
+            return ERROR, status.last_error
+        if status.random_weights:
+            return WARN, "the weights are random: poses and depth mean nothing"
+        return OK, f"frame {status.frame_index} of map {status.map_id}"
+
+    @property
+    def _device(self) -> str:
+        """Where the weights are now."""
+        stream = self._worker.stream
+        return "" if stream is None else str(stream.session.model.device)
 
 
 def _rates(before: StreamStatus, after: StreamStatus, elapsed_s: float) -> dict[str, object]:
@@ -98,14 +122,6 @@ def _images(status: StreamStatus) -> dict[str, object]:
     }
 
 
-def _stream(status: StreamStatus) -> Finding:
-    if status.last_error:
-        return ERROR, status.last_error
-    if status.random_weights:
-        return WARN, "the weights are random: poses and depth mean nothing"
-    return OK, f"frame {status.frame_index} of map {status.map_id}"
-
-
 def _stream_values(status: StreamStatus) -> dict[str, object]:
     return {
         "frame": status.frame_index,
@@ -118,7 +134,6 @@ def _stream_values(status: StreamStatus) -> dict[str, object]:
         "memory [MB]": round(status.memory_bytes / 1e6, 1),
         "map [points]": status.map_points,
         "inference [ms]": round(status.inference_ms, 1),
-        "device": status.device,
         "checkpoint": status.checkpoint,
     }
 

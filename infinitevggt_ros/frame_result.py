@@ -1,6 +1,6 @@
 """One image and what the stream made of it, on the host, in ROS axes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 from torch import Tensor
 
 from infinitevggt_core import Prediction
-from infinitevggt_ros.axes import map_from_optical
+from infinitevggt_ros.axes import MAP_FROM_WORLD, map_from_optical
 from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
 
@@ -25,6 +25,8 @@ class FrameResult:
     """[3, 3], px: calibrated where known, else predicted."""
     scale: float = 1.0
     """Lengths here per unit of the stream: metres once that is known."""
+    map_from_world: NDArray[np.float64] = field(default_factory=MAP_FROM_WORLD.copy)
+    """4 x 4, turns the stream's world into the map's axes."""
 
     @property
     def header(self) -> Header:
@@ -34,7 +36,8 @@ class FrameResult:
     @property
     def pose(self) -> NDArray[np.float64]:
         """4 x 4, the optical frame in the map."""
-        pose = map_from_optical(self.prediction.camera_from_world[0].double().cpu().numpy())
+        camera_from_world = self.prediction.camera_from_world[0].double().cpu().numpy()
+        pose = map_from_optical(camera_from_world, self.map_from_world)
         pose[:3, 3] *= self.scale
         return pose
 

@@ -55,9 +55,15 @@ class ImageSubscription:
         self._last_stamp_ns = 0
         self._check()
         # not the node's clock: that one stands still while a bag is paused or not yet played
-        node.create_timer(
+        self._timer = node.create_timer(
             CHECK_PERIOD_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+
+    def close(self) -> None:
+        """Listen no more. To be called in the executor."""
+        self._node.destroy_timer(self._timer)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image_s = time.monotonic()

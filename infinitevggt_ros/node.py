@@ -1,20 +1,23 @@
 """The ROS node: camera images in; tf, depth and a fused cloud out."""
 
+import math
 import time
 from collections.abc import Callable
 from copy import copy
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.subscription import Subscription
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Imu
 from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_core import VGGT, StreamSession
@@ -22,6 +25,7 @@ from infinitevggt_ros import parameters
 from infinitevggt_ros.camera import Camera, topic_of
 from infinitevggt_ros.diagnostics import Diagnostics
 from infinitevggt_ros.image_subscription import ImageSubscription, image_topic
+from infinitevggt_ros.managed_node import ManagedNode
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs, outputs_of_worlds
 from infinitevggt_ros.qos import OVERRIDABLE, asked_reliability
@@ -30,22 +34,25 @@ from infinitevggt_ros.state_file import remove_partials, write_state
 from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_files import save_map
 from infinitevggt_ros.stream_report import StreamReport
+from infinitevggt_ros.threads import in_thread
 from infinitevggt_ros.worker import StreamWorker
 
 WARNING_PERIOD_S = 5.0
 SUPERVISION_PERIOD_S = 0.1
+ANSWER_S = 0.5
+"""Time for the answer to who shut the node down, before the process leaves."""
 CLOCK_JUMP = JumpThreshold(
     min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=True
 )
 
 
-class StreamNode(Node):
+class StreamNode(ManagedNode):
     """Declares, subscribes, and leaves the work to its worker: the executor never blocks."""
 
     def __init__(self) -> None:
         super().__init__("infinitevggt")
         self.ended: Future[str] = Future()
-        """Done when the node cannot go on, with the reason."""
+        """Done when the node cannot go on, with the reason; an empty one if it was shut down."""
         self._warned_s: dict[str, float] = {}
         settings = self._settings = parameters.declare(self)
         for text in parameters.unknown(self):
@@ -54,9 +61,11 @@ class StreamNode(Node):
         self._cameras = [self._camera(name) for name in names]
         self._outputs = outputs_of_worlds(self, settings, self.warn)
         report = StreamReport(self, settings.model)
+        report.lifecycle_state = lambda: self.lifecycle_state
         self.worker = StreamWorker(self._load, report, self.warn)
         self._diagnostics = Diagnostics(self, self.worker, report, names)
         self._image_subscriptions: list[ImageSubscription] = []
+        self._imu: Subscription | None = None
         # best effort hears drivers of either kind
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         for camera in self._cameras:
@@ -84,12 +93,68 @@ class StreamNode(Node):
         # not the node's clock: that one stands still while a bag is paused or not yet played
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
-        self.worker.start()
+        self._first_map_id = 0
+        self._shut_down_s = math.inf
+        if settings.lifecycle.autostart:
+            self.start_itself(self.ended.set_result)
 
     @property
     def saves_at_the_end(self) -> bool:
         """Whether the stream is written to a file when the node stops."""
         return bool(self._settings.state.path)
+
+    # The life cycle. These run beside the executor, see ManagedNode; what is subscribed to follows
+    # in `_supervise`, because the executor is to use nothing that is destroyed elsewhere.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the checkpoint, into the host's memory."""
+
+        def load() -> str:
+            self.worker.start()
+            if problem := self.worker.wait_for_streams():
+                self.worker.stop()
+            return problem
+
+        return self.attempt("configure", load)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take the weights to their device, and use images from now on."""
+        result = self.attempt("activate", lambda: self._refusal(_wake))
+        self.worker.is_active = result == TransitionCallbackReturn.SUCCESS
+        if not self.worker.is_active:
+            self.worker.ask(_rest)  # of several worlds, some may have found room
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Use no images, and leave the device to others. The streams' worlds wait."""
+        self.worker.is_active = False
+        result = self.attempt("deactivate", lambda: self._refusal(_rest))
+        self.worker.is_active = result != TransitionCallbackReturn.SUCCESS
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget weights, memory and map; what `state.path` names is saved before."""
+
+        def forget() -> str:
+            map_ids = [stream.map_id for stream in self.worker.streams]
+            self._first_map_id = 1 + max(map_ids, default=self._first_map_id)
+            self.worker.stop()
+            for outputs in self._outputs:
+                outputs.reset()
+            return ""
+
+        return self.attempt("cleanup", forget)
+
+    def _refusal(self, action: Callable[[Stream], str]) -> str:
+        """Why a stream could not do it; empty if all could."""
+        is_done, words = self.worker.ask(action)
+        return "" if is_done else words
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The process leaves when whoever asked has the answer."""
+        self.worker.is_active = False
+        self._shut_down_s = time.monotonic()
+        return TransitionCallbackReturn.SUCCESS
 
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, at most one of a kind every 5 s. Kinds are few, so this stays small."""
@@ -107,12 +172,16 @@ class StreamNode(Node):
                 "Set model.checkpoint to a trained one"
             )
         model = load_model(settings.model)
-        return [self._new_stream(model, outputs) for outputs in self._outputs]
+        streams = [self._new_stream(model, outputs) for outputs in self._outputs]
+        for stream in streams:
+            stream.rest()
+        return streams
 
     def _new_stream(self, model: VGGT, outputs: Outputs) -> Stream:
         """Raises ValueError."""
         settings = self._settings
         stream = Stream(StreamSession(model, settings.memory), settings, outputs, self.warn)
+        stream.map_id = self._first_map_id
         if not settings.state.path:
             return stream
         path = stream.own(Path(settings.state.path))
@@ -131,14 +200,15 @@ class StreamNode(Node):
     def _supervise(self) -> None:
         """Follow what happened in the worker's thread."""
         worker = self.worker
-        if worker.load_error is not None:
-            if not self.ended.done():
-                self.ended.set_result(str(worker.load_error))
-        elif worker.revive():
+        if time.monotonic() - self._shut_down_s > ANSWER_S and not self.ended.done():
+            self.ended.set_result("")
+        if worker.revive():
             self.get_logger().error("the inference thread had died; it was started again")
         if worker.refused:
             self._take_back()
-        if worker.stream is not None and not self._image_subscriptions:
+        if not worker.is_active:
+            self._unsubscribe()
+        elif worker.stream is not None and not self._image_subscriptions:
             self._subscribe(worker.stream.session.model.device)
 
     def _camera(self, name: str) -> Camera:
@@ -148,7 +218,7 @@ class StreamNode(Node):
         return Camera(name, topic, settings, self.warn)
 
     def _subscribe(self, device: object) -> None:
-        """To the images, now that something can be done with them."""
+        """To the images, now that something can be done with them, and to the IMU."""
         for camera in self._cameras:
             receive = partial(self.worker.receive, camera=camera)
             self._receive(topic_of(camera.name, "image"), receive, is_depth=False)
@@ -156,9 +226,29 @@ class StreamNode(Node):
             if stream is not None and self._settings.scale.source == "depth":
                 keep = partial(stream.measured.keep, camera=camera.name)
                 self._receive(topic_of(camera.name, "depth"), keep, is_depth=True)
+        if self._settings.gravity.source == "imu":
+            self._imu = self.create_subscription(
+                Imu,
+                "imu",
+                self._on_imu,
+                copy(qos_profile_sensor_data),
+                qos_overriding_options=OVERRIDABLE,
+            )
         topics = ", ".join(camera.topic for camera in self._cameras)
         source = self._settings.model.source
         self.get_logger().info(f"{source} on {device}; waiting for {topics}")
+
+    def _unsubscribe(self) -> None:
+        for subscription in self._image_subscriptions:
+            subscription.close()
+        self._image_subscriptions.clear()
+        if self._imu is not None:
+            self.destroy_subscription(self._imu)
+            self._imu = None
+
+    def _on_imu(self, imu: Imu) -> None:
+        for stream in self.worker.streams:
+            stream.gravity.keep(imu)
 
     def _receive(self, topic: str, receive: Callable[..., None], *, is_depth: bool) -> None:
         settings = self._settings.input
@@ -220,13 +310,23 @@ class StreamNode(Node):
         self, request: UseFile.Request, response: UseFile.Response
     ) -> UseFile.Response:
         path = Path(request.path).absolute()
+        snapshots: dict[Path, dict[str, Any]] = {}
 
-        def save(stream: Stream) -> str:
+        def copy(stream: Stream) -> str:
             file = stream.own(path)
-            write_state(file, stream.state_dict())
+            snapshots[file] = stream.state_dict()
             return f"frame {stream.session.frame_index} of map {stream.map_id} in {file}"
 
-        response.success, response.message = await self.worker.submit(save)
+        def write() -> None:
+            for file, snapshot in snapshots.items():
+                write_state(file, snapshot)
+
+        response.success, response.message = await self.worker.submit(copy)
+        if response.success:  # a disk is slower than a camera: the stream goes on meanwhile
+            try:
+                await in_thread(write)
+            except OSError as error:
+                response.success, response.message = False, str(error)
         return response
 
     async def _on_load_state(
@@ -262,3 +362,13 @@ class StreamNode(Node):
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         self._settings = parameters.with_changes(self._settings, changes)
         self.worker.configure(self._settings)
+
+
+def _wake(stream: Stream) -> str:
+    stream.wake()
+    return ""
+
+
+def _rest(stream: Stream) -> str:
+    stream.rest()
+    return ""

@@ -107,7 +107,7 @@ class Outputs:
         """All lengths have another unit from now on."""
         for trajectory in self.trajectories.values():
             trajectory.rescale(ratio)
-        self._tf.let_go()
+        self._tf.rescale(ratio)
 
     def position_in_odom(self, header: Header) -> NDArray[np.float64] | None:
         """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
@@ -116,6 +116,10 @@ class Outputs:
     def distance(self, frame: str, other: str) -> float | None:
         """Of two frames on the robot, metres; None if unknown."""
         return self._tf.distance(frame, other)
+
+    def pose_of(self, frame: str, header: Header) -> NDArray[np.float64]:
+        """4 x 4, a frame of the robot in the header's, at its stamp. Raises TransformException."""
+        return self._tf.pose_of(frame, header)
 
     def publish_frame(self, result: FrameResult) -> None:
         """Its place on /tf, and what is published of its camera."""
@@ -135,7 +139,7 @@ class Outputs:
         """The whole fused cloud, in the map frame, as of the latest frame in it."""
         cloud = point_map.cloud(self.settings.map_points)
         header = self._in_map(latest.header)
-        self._map.publish(messages.cloud(header, *_arrays(cloud, latest.scale)))
+        self._map.publish(messages.cloud(header, *_arrays(cloud, latest)))
         self._map_timing = timing(latest.received, self.now_ns)
 
     def publish_map_changes(self, point_map: PointMap, latest: FrameResult) -> None:
@@ -150,9 +154,7 @@ class Outputs:
         if len(changes.voxels):
             header = self._in_map(latest.header)
             voxels = changes.voxels.numpy()
-            self._map_updates.publish(
-                messages.cloud(header, *_arrays(changes, latest.scale), voxels)
-            )
+            self._map_updates.publish(messages.cloud(header, *_arrays(changes, latest), voxels))
 
     def _in_map(self, header: Header) -> Header:
         return Header(stamp=header.stamp, frame_id=self._map_frame)
@@ -174,8 +176,8 @@ def _map_frame(world: str, tf: TfSettings) -> str:
 
 
 def _arrays(
-    cloud: PointCloud, scale: float
+    cloud: PointCloud, latest: FrameResult
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Positions in the map, colours, confidences."""
-    positions = points_in_map(cloud.positions.numpy()) * np.float32(scale)
-    return positions, cloud.colors.numpy(), cloud.confidences.numpy()
+    positions = points_in_map(cloud.positions.numpy(), latest.map_from_world)
+    return positions * np.float32(latest.scale), cloud.colors.numpy(), cloud.confidences.numpy()

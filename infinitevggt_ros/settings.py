@@ -185,8 +185,9 @@ class ScaleSettings:
         "none",
         "none: lengths are in the stream's own unit; odometry: the camera's motion in "
         "tf.odom_frame by /tf; depth: a depth image on `depth`, of the same camera; baseline: the "
-        "distances of the cameras of a shared rig by /tf",
-        choices=("none", "odometry", "depth", "baseline"),
+        "distances of the cameras of a shared rig by /tf; camera_height: the floor, which lies "
+        "scale.camera_height below",
+        choices=("none", "odometry", "depth", "baseline", "camera_height"),
     )
     track: bool = option(True, "go on measuring; false: keep the first scale that is known")
     samples: int = option(
@@ -198,6 +199,27 @@ class ScaleSettings:
     )
     min_motion: float = option(
         0.1, "source odometry: way of one measurement", unit="m", low=1e-3, high=1e3
+    )
+    camera_height: float = option(
+        0.0, "source camera_height: of the camera above the floor", unit="m", low=0.0, high=1e3
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.source == "camera_height" and not self.camera_height:
+            raise ValueError("scale.source camera_height needs scale.camera_height, in metres")
+
+
+@dataclass(frozen=True, slots=True)
+class GravitySettings:
+    """What makes the map's z axis point up."""
+
+    source: str = option(
+        "none",
+        "where up is when a map begins. none: the first camera is taken as level; imu: by the "
+        "orientation on `imu`, or by the accelerations there while it rests; tf: by the camera's "
+        "mount, with tf.base_frame taken as level. A map waits until it is known",
+        choices=("none", "imu", "tf"),
     )
 
     def __post_init__(self) -> None:
@@ -275,6 +297,18 @@ class StateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LifecycleSettings:
+    """Who starts the node."""
+
+    autostart: bool = option(
+        True, "configure and activate at the start; false: a lifecycle manager does"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Every parameter of the node. A field's name is their prefix; those of input have none."""
 
@@ -286,16 +320,22 @@ class Settings:
     map: MapConfig = field(default_factory=MapConfig)
     tf: TfSettings = field(default_factory=TfSettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
+    gravity: GravitySettings = field(default_factory=GravitySettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     state: StateSettings = field(default_factory=StateSettings)
+    lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
 
     def __post_init__(self) -> None:
+        if self.scale.source == "odometry" and self.tf.mode == "odom_to_base":
+            raise ValueError(
+                "scale.source odometry measures by the odometry of others, and with tf.mode "
+                "odom_to_base this node is the odometry: change one of them"
+            )
         if self.is_independent and self.tf.mode not in ("auto", "none"):
             raise ValueError(
                 f"tf.mode {self.tf.mode} is of one world: rig.mode independent has one for each "
                 "camera, set tf.mode to auto or none"
             )
-
         if self.scale.source == "baseline" and (
             len(self.input.camera_names) == 1 or self.is_independent
         ):

@@ -1,5 +1,6 @@
 """The stream on disk: saved now and then, whole or not at all, and gone on from at a start."""
 
+import os
 import time
 from contextlib import suppress
 from glob import escape
@@ -37,10 +38,21 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def remove_partials(path: Path) -> None:
-    """What writers of this file left that were killed."""
+    """What writers of this file left that were killed; others may be writing it now."""
     for partial in path.parent.glob(f".{escape(path.name)}.*.partial"):
-        with suppress(OSError):
-            partial.unlink()
+        with suppress(OSError, ValueError):
+            if not _is_running(int(partial.name.split(".")[-2])):
+                partial.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 class PeriodicState:

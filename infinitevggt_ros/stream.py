@@ -8,9 +8,12 @@ from typing import Any
 import torch
 
 from infinitevggt_core import PointMap, Prediction, StreamSession, push_together
+from infinitevggt_core.scale import ScaleEstimate
 from infinitevggt_core.view import View
+from infinitevggt_ros.axes import MAP_FROM_WORLD, levelled
 from infinitevggt_ros.camera_outputs import Timing
 from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.gravity import Gravity, Vector
 from infinitevggt_ros.image_gate import BadInputError, ImageGate
 from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.intake import NetworkImage
@@ -46,6 +49,10 @@ class Stream:
         self.measured = StreamScale(
             settings.scale, outputs.position_in_odom, outputs.distance, warn
         )
+        self.map_from_world = MAP_FROM_WORLD
+        """4 x 4, of this map."""
+        self.gravity = Gravity(settings.gravity, settings.tf.base_frame, outputs.pose_of)
+        self._up: Vector | None = None  # in the first camera's axes, while it is in the network
         self.latest: FrameResult | None = None
         """Of this map."""
         self.latest_of: dict[str, FrameResult] = {}
@@ -59,6 +66,7 @@ class Stream:
         self._state = settings.state
         self._periodic = PeriodicState(self.own(Path(self._state.path)), self._state.period)
         self._saved_frame = 0
+        self._device = session.model.device
 
     def process(self, received: Received) -> None:
         """The next image. Raises BadInputError for one that cannot be used."""
@@ -79,6 +87,7 @@ class Stream:
         width = self.settings.model.image_size or config.img_size
         image = camera.intake.prepare(rgb, width, config.patch_size)
         self._check_shape(image)
+        self._up = None if self.session.frame_index else self.gravity.up(header)
         return image
 
     def push(self, image: NetworkImage) -> Prediction:
@@ -97,6 +106,9 @@ class Stream:
         at_ns = stamp_ns(received.message)
         self._gate.admit(at_ns, image.pixel_map.camera_size, camera.name)
         self._rescale(self.measured.factor)
+        if self._up is not None:
+            rotation = prediction.camera_from_world[0, :, :3].double().cpu().numpy()
+            self.map_from_world = levelled(rotation.T @ self._up)
         result = self._result(received, image, prediction)
         self._fuse(result)
         self.latest = self.latest_of[camera.name] = result
@@ -124,6 +136,7 @@ class Stream:
         self._outputs.reset()
         self.measured.reset()
         self.scale = self.measured.factor
+        self.map_from_world = MAP_FROM_WORLD
         self._forget_results()
         self.map_id += 1
         self.last_reset = why
@@ -171,8 +184,19 @@ class Stream:
         if self._state.path and self._periodic.is_due and self._is_unsaved:
             self._save_later()
 
+    def rest(self) -> None:
+        """Leave the device to others: weights and memory wait in the host's."""
+        if self._device.type != "cpu":
+            self.session.to("cpu")
+
+    def wake(self) -> None:
+        """Go on where it rested. Raises RuntimeError or ValueError if the device has no room any
+        more."""
+        if self._device.type != "cpu":
+            self.session.to(self._device)
+
     def close(self) -> None:
-        """The process ends: save what was not."""
+        """The thread ends: save what was not."""
         if self._state.path and self._is_unsaved:
             self._periodic.wait()
             self._save_later()
@@ -186,6 +210,8 @@ class Stream:
             "gate": self._gate.state(),
             "map_id": self.map_id,
             "scale": self.scale,
+            "measured": self.measured.state(),
+            "map_from_world": torch.from_numpy(self.map_from_world),
             "trajectories": {
                 camera: trajectory.state_dict() for camera, trajectory in self.trajectories.items()
             },
@@ -197,20 +223,25 @@ class Stream:
         session = StreamSession(self.session.model, points=self.session.points)
         restored = PointMap(self.map.config)
         gate = ImageGate(self._gate.restart_after, self._gate.time)
+        estimate = ScaleEstimate(self.settings.scale.samples)
         try:
             scale, map_id = float(state["scale"]), int(state["map_id"])
+            map_from_world = state["map_from_world"].numpy().reshape(4, 4)
             restored.load_state_dict(state["map"])
             gate.restore(state["gate"])
             session.load_state_dict(state["session"])
             session.configure(self.settings.memory)
+            factor = float(state["measured"][0])
+            estimate.restore(state["measured"][1])
             self._outputs.restore(state["trajectories"])  # the last that may refuse
         except KeyError as error:
             raise ValueError(f"the state has no {error}") from error
         except (TypeError, RuntimeError, AttributeError, IndexError) as error:
             raise ValueError(f"not the state of a stream: {error}") from error
         self.session, self.map, self.map_id, self._gate = session, restored, map_id, gate
-        self.measured.reset()
-        self.scale = self.measured.factor = scale
+        self.measured.restore(factor, estimate)
+        self.scale = scale
+        self.map_from_world = map_from_world
         self._forget_results()
         self._map_changed = True
         self._saved_frame = self.session.frame_index
@@ -256,7 +287,7 @@ class Stream:
         if not torch.isfinite(intrinsics).all():
             self._warn("intrinsics", "the network gave a field of view of zero: no points from it")
             intrinsics = torch.full_like(intrinsics, torch.nan)
-        return FrameResult(received, image, prediction, intrinsics, self.scale)
+        return FrameResult(received, image, prediction, intrinsics, self.scale, self.map_from_world)
 
     def _rescale(self, scale: float) -> None:
         """Everything known so far has another length from this frame on."""

@@ -67,7 +67,7 @@ def _spin(node: "StreamNode") -> int:
         if rclpy.ok():
             raise
         return 0  # a signal shut ROS down in the middle of a callback: what it called there failed
-    if node.ended.done():
+    if node.ended.done() and node.ended.result():
         print(f"stream_node: {node.ended.result()}", file=sys.stderr)
         return 1
     return 0

@@ -1,12 +1,13 @@
 """What became of the images, said after each."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from infinitevggt_ros.axes import tilt
 from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.camera_outputs import Timing, timing
 from infinitevggt_ros.mailbox import Received
@@ -27,6 +28,8 @@ class StreamReport:
 
     def __init__(self, node: Node, model: ModelSettings) -> None:
         self.worker_restarts = 0
+        self.lifecycle_state: Callable[[], str] = lambda: ""
+        """Of the node; empty where there is none."""
         self.latest: dict[str, StreamStatus] = {}
         """As it was published last, by camera."""
         self._context = node.context
@@ -46,6 +49,7 @@ class StreamReport:
         _count(status, camera)
         status.worker_restarts = self.worker_restarts
         status.paused = worker.is_paused
+        status.lifecycle_state = self.lifecycle_state()
         status.checkpoint = self._model.source
         status.random_weights = self._model.is_random
         stream = worker.stream_of(camera.name)
@@ -79,6 +83,8 @@ def _describe(status: StreamStatus, stream: "Stream", camera: Camera) -> None:
     status.scale_source = stream.measured.settings.source
     status.scale = stream.scale
     status.metres_per_unit, status.metres_per_unit_sigma = stream.measured.estimate
+    status.gravity_source = stream.gravity.settings.source
+    status.first_camera_tilt = tilt(stream.map_from_world)
     status.policy = session.memory.policy
     status.total_budget = session.memory.total_budget
     status.stored_tokens = session.stored_tokens

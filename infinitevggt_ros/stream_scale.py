@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
+import torch
 from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from infinitevggt_core.floor import floor_distance
+from infinitevggt_core.geometry import unproject
 from infinitevggt_core.scale import ScaleEstimate
 from infinitevggt_ros.depth_images import metres_from_image
 from infinitevggt_ros.frame_result import FrameResult
@@ -62,6 +65,15 @@ class StreamScale:
         self._estimate = ScaleEstimate(self.settings.samples)
         self._from: tuple[Position, Position] | None = None  # in the stream, in odom
 
+    def state(self) -> tuple[float, list[float]]:
+        """The factor and the measurements, for a snapshot."""
+        return self.factor, self._estimate.state()
+
+    def restore(self, factor: float, estimate: ScaleEstimate) -> None:
+        """Go on with what was measured before."""
+        self.reset()
+        self.factor, self._estimate = factor, estimate
+
     def keep(self, image: Image, camera: str = "") -> None:
         """Take an image of the camera's depth, from the executor."""
         metres = self._metres(image)
@@ -89,8 +101,10 @@ class StreamScale:
             self._compare_motion(result)
         elif source == "depth":
             self._compare_depth(result)
-        else:
+        elif source == "baseline":
             self._compare_baselines(result, others)
+        else:
+            self._compare_height(result)
         factor = self._estimate.factor
         if self._estimate.is_known and abs(math.log(factor / self.factor)) > STEP:
             self.factor = factor
@@ -141,6 +155,16 @@ class StreamScale:
         usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
         if usable.mean() >= LEAST_SHARE:
             self._estimate.add(float(np.median(metres[usable] / units[usable])), 1.0)
+
+    def _compare_height(self, result: FrameResult) -> None:
+        depth = torch.from_numpy(result.depth / np.float32(result.scale))
+        points = unproject(depth, result.intrinsics).numpy()
+        down = -result.pose[2, :3]  # the map's z axis in the camera's axes, turned round
+        distance = floor_distance(points, down)
+        if distance is not None:
+            self._estimate.add(self.settings.camera_height, distance)
+        elif not self._estimate.is_known:
+            self._warn("scale", "no floor in sight: the scale is not measured")
 
     def _metres(self, image: Image) -> Depth | None:
         """Thinned; None if it cannot be used."""

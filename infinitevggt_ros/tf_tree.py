@@ -52,6 +52,7 @@ class TfTree:
         self._odom_from_map: NDArray[np.float64] | None = None  # None: of the map that comes next
         self._odom_from_base: NDArray[np.float64] | None = None  # None: it has not moved yet
         self._sent: dict[tuple[str, str], object] = {}  # latest stamps, by parent and child
+        self._latest: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         if settings.mode == "map_to_odom":
             node.create_timer(settings.period, self._send_again)
 
@@ -60,12 +61,16 @@ class TfTree:
         stays, and so does the place in odom."""
         self._buffer.clear()
         self._sent = dict.fromkeys(self._sent)
-        self._map_from_odom = None
-        self.let_go()
+        self._map_from_odom = self._odom_from_map = self._latest = None
 
-    def let_go(self) -> None:
-        """Poses come from another map, or in another unit: the robot stays where it is in odom."""
-        self._odom_from_map = None
+    def rescale(self, ratio: float) -> None:
+        """The map's lengths have another unit from now on: the robot is where it was in odom, and
+        goes on from there in the new unit."""
+        if self._latest is not None and self._odom_from_base is not None:
+            map_from_optical, optical_from_base = self._latest
+            scaled = map_from_optical.copy()
+            scaled[:3, 3] *= ratio
+            self._odom_from_map = self._odom_from_base @ np.linalg.inv(scaled @ optical_from_base)
 
     def position_in_odom(self, header: Header) -> NDArray[np.float64] | None:
         """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
@@ -94,12 +99,14 @@ class TfTree:
         if mode == "none":
             return
         child = self._child(header.frame_id)
-        map_from_child = map_from_optical @ self._optical_from(child, header)
+        optical_from_child = self.pose_of(child, header)
+        map_from_child = map_from_optical @ optical_from_child
         if mode == "map_to_odom":
             self._map_from_odom = map_from_child
             self._send_again()
         elif mode == "odom_to_base":
             self._send(settings.odom_frame, child, self._moved(map_from_child), header)
+            self._latest = map_from_optical, optical_from_child
         else:
             self._send(settings.map_frame, child, map_from_child, header)
 
@@ -159,7 +166,8 @@ class TfTree:
         message.header.frame_id = parent
         self._broadcaster.sendTransform(message)
 
-    def _optical_from(self, child: str, header: Header) -> NDArray[np.float64]:
+    def pose_of(self, child: str, header: Header) -> NDArray[np.float64]:
+        """4 x 4, a frame of the robot in the header's, at its stamp. Raises TransformException."""
         if child == header.frame_id:
             return np.eye(4)
         stamp = Time.from_msg(header.stamp)

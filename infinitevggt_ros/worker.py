@@ -21,6 +21,7 @@ from infinitevggt_ros.stream_report import StreamReport
 IDLE_S = 0.1
 Answer = tuple[bool, str]
 """Success, and a word on it."""
+NO_STREAM: Answer = False, "there is no stream: configure the node first"
 Turn = list[tuple[Stream, Received]]
 """Images that are computed together."""
 Request = tuple[Callable[[Stream], str], "Future[Answer]"]
@@ -40,23 +41,26 @@ class StreamWorker:
         self._mailbox = Mailbox()
         self._taken: deque[Received] = deque()
         self.streams: Sequence[Stream] = ()
-        """Empty while they load. Others than the worker only look."""
+        """Empty before they are loaded. Others than the worker only look."""
         self.load_error: Exception | None = None
         self.refused: str = ""
         """Why the last settings could not be used, until the node has taken it back."""
+        self.is_active = False
+        """Whether images are used, as the life cycle has it."""
         self.is_paused = False
+        """Whether they are not, as somebody asked for."""
         self._load = load
         self._report = report
         self._warn = warn
         self._lock = Lock()
         self._requests: deque[Request] = deque()
         self._wanted: Settings | None = None
-        self._stopping = Event()
-        self._thread = self._new_thread()
+        self._stopping, self._has_loaded = Event(), Event()
+        self._thread: Thread | None = None
 
     @property
     def stream(self) -> Stream | None:
-        """The first stream, for what all have in common; None while they load."""
+        """The first stream, for what all have in common; None before they are loaded."""
         return self.streams[0] if self.streams else None
 
     def stream_of(self, camera: str) -> Stream | None:
@@ -64,18 +68,42 @@ class StreamWorker:
         return next((stream for stream in self.streams if camera in stream.trajectories), None)
 
     def start(self) -> None:
+        """Load the streams and serve them, in a thread."""
+        self.load_error = None
+        self._stopping.clear()
+        self._has_loaded.clear()
+        self._thread = self._new_thread()
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> bool:
-        """End the thread after the frame in hand; whether it did in time. Only then may publishers
-        be destroyed."""
+    def wait_for_streams(self) -> str:
+        """Until they are loaded; why they cannot be, empty if they are."""
+        self._has_loaded.wait()
+        return "" if self.load_error is None else str(self.load_error)
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End the thread after the frame in hand and let go of the streams; whether it did in time,
+        which None has no limit for. Only then may publishers be destroyed."""
         self._stopping.set()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+            if thread.is_alive():
+                return False
+        self._mailbox.take(0)
+        self._taken.clear()
+        with self._lock:
+            self._thread, self.streams = None, ()
+            requests, self._requests = self._requests, deque()
+        for _, answer in requests:
+            answer.set_result(NO_STREAM)
+        return True
 
     def revive(self) -> bool:
         """Start the thread again if it has died; whether it had."""
-        if self._thread.is_alive() or self._stopping.is_set() or self.load_error is not None:
+        thread = self._thread
+        if thread is None or thread.is_alive():
+            return False
+        if self._stopping.is_set() or self.load_error is not None:
             return False
         if self.streams:
             self.submit(lambda stream: _reset_torn(stream, "the inference thread had died"))
@@ -94,8 +122,20 @@ class StreamWorker:
         may raise OSError, ValueError or RuntimeError to refuse; anything else is warned of too."""
         answer: Future[Answer] = Future()
         with self._lock:
-            self._requests.append((action, answer))
+            if self._thread is None and not self.streams:
+                answer.set_result(NO_STREAM)
+            else:
+                self._requests.append((action, answer))
         return answer
+
+    def ask(self, action: Callable[[Stream], str]) -> Answer:
+        """As `submit`, and wait for the answer: not in the executor."""
+        answered, answer = Event(), self.submit(action)
+        answer.add_done_callback(lambda _: answered.set())
+        answered.wait()
+        result = answer.result()
+        assert result is not None
+        return result
 
     def process(self, stream: Stream, message: ImageMessage, camera: Camera) -> None:
         """One image, in the caller's thread and instead of start(): every one in its turn, and what
@@ -113,10 +153,9 @@ class StreamWorker:
     def receive(self, message: ImageMessage, camera: Camera) -> None:
         """Take an image from the executor; never blocks."""
         received = Received(message, time.monotonic(), camera)
-        if self.is_paused:
+        if self.is_paused or not self.is_active:
             camera.received += 1
-            camera.dropped += 1
-            self._publish_status(received, StreamStatus.DROPPED)
+            self._drop(received)
         elif (replaced := self._mailbox.put(received)) is not None:
             self._publish_status(replaced, StreamStatus.DROPPED)
 
@@ -131,6 +170,8 @@ class StreamWorker:
             except Exception as error:
                 self.load_error = error
                 return
+            finally:
+                self._has_loaded.set()
         while not self._stopping.is_set():
             turn = self._next()
             with self._unbroken():
@@ -170,10 +211,13 @@ class StreamWorker:
                 self._stopping.set()
 
     def _process(self, turn: Turn) -> None:
-        if len(turn) > 1:
+        if self.is_active and len(turn) > 1:
             self._process_together(turn)
             return
         for stream, received in turn:
+            if not self.is_active:  # it was deactivated meanwhile
+                self._drop(received)
+                continue
             with self._unbroken(received):
                 stream.process(received)
                 self._count_processed(received)
@@ -236,6 +280,10 @@ class StreamWorker:
     def _count_processed(self, received: Received) -> None:
         received.camera.processed += 1
         self._publish_status(received, StreamStatus.PROCESSED)
+
+    def _drop(self, received: Received) -> None:
+        received.camera.dropped += 1
+        self._publish_status(received, StreamStatus.DROPPED)
 
     def _reject(self, received: Received, problem: BadInputError) -> None:
         camera = received.camera

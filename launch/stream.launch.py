@@ -24,8 +24,10 @@ ARGUMENTS = {
     "image": ("/camera/image_raw", "image topic; for compressed images without /compressed"),
     "camera_info": ("/camera/camera_info", "calibration topic of the same camera"),
     "depth": ("/camera/depth/image_raw", "depth image topic, for `scale.source: depth`"),
+    "imu": ("/imu/data", "IMU topic, for `gravity.source: imu`"),
     "bag": ("", "bag to play; everything ends with it; empty: live, until Ctrl-C"),
     "lockstep": ("true", "bag: wait for the node at every image, drop none; false: in real time"),
+    "autostart": ("", "false: leave the node to a lifecycle manager; empty: as params_file says"),
     "rviz": ("false", "also start RViz"),
     "viewer": ("false", "also serve a web page, port 8080 or the next free one (needs viser)"),
 }
@@ -49,6 +51,10 @@ def processes(context: LaunchContext) -> list[Action]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if not Path(value["params_file"]).is_file():  # launch_ros warns, and goes on without it
         raise FileNotFoundError(f"params_file: there is no file {value['params_file']!r}")
+    parameters = [value["params_file"]]
+    if value["autostart"]:
+        autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
+        parameters.append({"lifecycle.autostart": autostart})
     is_bag = bool(value["bag"])
     use_sim_time = is_bag or ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     ended = Shutdown()
@@ -62,8 +68,8 @@ def processes(context: LaunchContext) -> list[Action]:
     node = Node(
         package=PACKAGE,
         executable="stream_node",
-        parameters=[value["params_file"], {"use_sim_time": use_sim_time, **rig_settings}],
-        remappings=remappings,
+        parameters=[*parameters, {"use_sim_time": use_sim_time, **rig_settings}],
+        remappings=[*remappings, ("imu", value["imu"])],
         on_exit=ended if is_bag else None,
         **common,
     )
@@ -88,8 +94,7 @@ def processes(context: LaunchContext) -> list[Action]:
         condition=IfCondition(value["viewer"]),
     )
     replay = ["replay", value["bag"], "--wait-for-subscriber", PATIENCE_S]
-    if rig:
-        replay += ["--image-topic", *images]
+    replay += ["--image-topic", *images]
     if value["lockstep"].lower() in ("true", "1"):
         replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S]
         replay += ["--status-topic", f"{node_name}/status"]

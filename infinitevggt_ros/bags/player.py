@@ -106,16 +106,17 @@ class BagPlayer:
 
     def _check_topics(self) -> None:
         options = self._options
-        self._reader.require_topics([*options.topics, *options.remaps, *options.image_topics])
+        images = map(self._recorded, options.image_topics)
+        self._reader.require_topics([*options.topics, *options.remaps, *images])
         if self._start_ns > self._reader.end_ns:
             length_s = (self._reader.end_ns - self._reader.start_ns) / 1e9
             raise CommandError(f"{self._reader.path} is only {length_s:g} s long: start earlier")
 
     def _choose_image_topics(self) -> list[str]:
-        if named := self._options.image_topics:
+        if named := [self._recorded(topic) for topic in self._options.image_topics]:
             if left_out := [topic for topic in named if not self._is_played(topic)]:
                 raise CommandError(f"{', '.join(left_out)} is not among the topics to play")
-            return list(named)
+            return named
         found = [topic for topic in self._reader.image_topics if self._is_played(topic)]
         if self._options.lockstep and len(found) != 1:
             self._reader.require_image_topics()
@@ -124,6 +125,11 @@ class BagPlayer:
                 f"know which the node reads: name one of {', '.join(self._reader.image_topics)}"
             )
         return found
+
+    def _recorded(self, image_topic: str) -> str:
+        """The name in the bag: image topics are named without /compressed."""
+        topics, compressed = self._reader.topics, f"{image_topic}/compressed"
+        return compressed if image_topic not in topics and compressed in topics else image_topic
 
     def _is_played(self, topic: str) -> bool:
         if topic == "/clock" and self._options.clock_hz:

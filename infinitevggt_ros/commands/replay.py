@@ -44,7 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--clock-hz", type=float, default=play.clock_hz, help="messages on /clock per second")
     add("--lockstep", action="store_true", help="wait for the node's status at every image")
     add("--status-topic", default=step.status_topic, help="where the node answers in lockstep")
-    add("--image-topic", nargs="+", default=[], metavar="TOPIC", help="the images to wait for")
+    add(
+        "--image-topic",
+        nargs="+",
+        default=[],
+        metavar="TOPIC",
+        help="the images to wait for, with or without /compressed",
+    )
     add("--timeout", type=float, default=step.timeout_s, help="seconds to wait in lockstep")
     add(
         "--wait-for-subscriber",

@@ -4,9 +4,12 @@ import sys
 import time
 from typing import Any
 
+import torch
+
 from infinitevggt_core import StreamSession
 from infinitevggt_ros import node
 from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_node import main
 
 FOREVER_S = 10_000
@@ -40,11 +43,20 @@ def loading() -> None:
     node.load_model = lambda settings: time.sleep(FOREVER_S)  # type: ignore[assignment]
 
 
+def full_device() -> None:
+    """Others took the memory while the node rested."""
+
+    def wake(self: Stream) -> None:
+        raise torch.OutOfMemoryError("no room on the device")
+
+    Stream.wake = wake  # type: ignore[method-assign]
+
+
 def every_frame() -> None:
     """A network that never answers."""
     StreamSession.push = lambda self, image: time.sleep(FOREVER_S)  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (some_frames, loading, every_frame)}[sys.argv[1]]()
+    {f.__name__: f for f in (some_frames, loading, full_device, every_frame)}[sys.argv[1]]()
     sys.exit(main(sys.argv[1:]))

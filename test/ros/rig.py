@@ -47,6 +47,7 @@ class Rig:
         report = StreamReport(node, settings.model)
         self.worker = StreamWorker(lambda: self.streams, report, self._warn)
         self.worker.streams = self.streams
+        self.worker.is_active = True
         self._count = 0
 
     def _warn(self, _: str, text: str) -> None:

@@ -36,8 +36,10 @@ ARGUMENTS = {
     "image": "/camera/image_raw",
     "camera_info": "/camera/camera_info",
     "depth": "/camera/depth/image_raw",
+    "imu": "/imu/data",
     "bag": "",
     "lockstep": "true",
+    "autostart": "",
     "rviz": "false",
     "viewer": "false",
 }
@@ -94,9 +96,9 @@ def test_the_launch_file_declares_the_arguments() -> None:
 
 
 def test_the_launch_file_declares_no_parameter_again() -> None:
-    """But for the cameras, because their topics hang on them."""
-    names = {name for name, *_ in parameters.parameter_fields()} - {"cameras", "rig.mode"}
-    assert not names & STRINGS
+    """But for the cameras, because their topics hang on them, and for who starts the node."""
+    names = {name for name, *_ in parameters.parameter_fields()}
+    assert names & STRINGS == {"cameras", "rig.mode", "lifecycle.autostart"}
 
 
 def test_files_and_executables_of_the_launch_file_exist() -> None:

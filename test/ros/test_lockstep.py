@@ -139,3 +139,14 @@ def test_lockstep_asks_which_of_two_cameras_the_node_reads(
             ImageBag(bag, topic).write(SourceImage(0, noise(48, 64, seed=0)), START_NS)
     assert main(["replay", str(tmp_path / "a.mcap"), "--lockstep"]) == 1
     assert "name one of /left/image, /right/image" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ros")
+def test_an_image_topic_is_named_without_compressed(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "a.mcap") as bag:
+        for topic, is_compressed in (("/left/image", True), ("/right/image", False)):
+            images = ImageBag(bag, topic, compressed=is_compressed)
+            images.write(SourceImage(0, noise(48, 64, seed=0)), START_NS)
+    for named, recorded in (("/left/image", "/left/image/compressed"), ("/right/image",) * 2):
+        with BagPlayer(tmp_path / "a.mcap", PlayOptions(image_topics=[named])) as player:
+            assert player._image_topics == [recorded]

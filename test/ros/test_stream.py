@@ -1,5 +1,7 @@
 """A stream without DDS: what a state that does not fit, and memory that is out, leave behind."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +12,10 @@ import pytest
 import torch
 from rig import MODEL, SMALL, TF, Rig
 
-from infinitevggt_ros.settings import Settings, TfSettings
+from infinitevggt_ros.settings import ScaleSettings, Settings, TfSettings
 from infinitevggt_ros.state_file import remove_partials, write_state
 from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream_files import save_map
 
 
 def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:
@@ -26,6 +29,7 @@ def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:
         broken("gate", None),
         broken("trajectories", {}),
         broken("scale", None),
+        broken("measured", (1.0, ["x"])),
         broken("map", None),
         lambda state: state.pop("trajectories"),
     ],
@@ -107,21 +111,54 @@ def test_out_of_memory_loses_the_frame_and_not_the_stream(monkeypatch: pytest.Mo
     assert rig.stream.session.frame_index == 3
 
 
-def test_a_new_scale_does_not_make_the_robot_jump_in_odom() -> None:
+def places_in_odom(factors: tuple[float, ...]) -> np.ndarray:
+    """Of a camera 0.3 before base_link, with a scale for every frame."""
     rig = Rig(Settings(model=SMALL, tf=TfSettings(mode="odom_to_base", base_frame="base_link")))
-    rig.stream._outputs._tf._optical_from = lambda child, header: np.eye(4)
-    places: list[np.ndarray] = []
-    for factor in (1.0, 1.0, 1000.0, 1000.0):
+    mount = np.eye(4)
+    mount[2, 3] = -0.3
+    rig.stream._outputs._tf.pose_of = lambda child, header: mount
+    places = []
+    for factor in factors:
         rig.stream.measured.factor = factor
         rig.push(1)
         t = [m for topic, m in rig.sent if topic == TF][-1].transforms[0].transform.translation
-        places.append(np.array((t.x, t.y, t.z)))
-    np.testing.assert_allclose(places[2], places[1], atol=1e-9)
-    assert np.linalg.norm(places[3] - places[2]) > 10 * np.linalg.norm(places[1] - places[0])
+        places.append((t.x, t.y, t.z))
+    return np.array(places)
+
+
+def test_a_new_scale_does_not_make_the_robot_jump_in_odom_nor_stand_still() -> None:
+    before, after = (np.diff(places_in_odom((x,) * 4), axis=0) for x in (1.0, 1000.0))
+    changed = np.diff(places_in_odom((1.0, 1.0, 1000.0, 1000.0)), axis=0)
+    np.testing.assert_allclose(changed, [before[0], after[1], after[2]], rtol=1e-6, atol=1e-9)
+    assert np.linalg.norm(changed[1]) > 10 * np.linalg.norm(changed[0])
+
+
+def test_a_frozen_scale_is_known_again_after_a_load(tmp_path: Path) -> None:
+    settings = Settings(model=SMALL, scale=ScaleSettings("depth", track=False, samples=2))
+    rig, other = Rig(settings), Rig(settings)
+    rig.push(1)
+    for _ in range(2):
+        rig.stream.measured._estimate.add(3.0, 1.0)
+    rig.stream.measured.factor = 3.0
+    rig.push(1)
+    other.stream.load_state_dict(rig.stream.state_dict())
+    assert (other.stream.scale, other.stream.measured.is_metric) == (3.0, True)
+    other._count = rig._count  # time goes on
+    other.push(1)
+    assert other.warnings == [], "nothing is measured any more"
+    units = []
+    for stream in (other.stream, Rig().stream):
+        save_map(stream, tmp_path / "way.tum")
+        units.append((tmp_path / "way.tum").read_text().splitlines()[0].rpartition("; ")[2])
+    assert units == ["metres)", "unit of the stream)"]
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    for name in ("s[1].pt", ".s[1].pt.12.partial", ".other.pt.12.partial"):
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    names = [f".s[1].pt.{number}.partial" for number in (dead.pid, os.getpid(), "word")]
+    kept = {"s[1].pt", f".other.pt.{dead.pid}.partial", *names[1:]}
+    for name in {*names, *kept}:
         (tmp_path / name).write_text("x")
     remove_partials(tmp_path / "s[1].pt")
-    assert {path.name for path in tmp_path.iterdir()} == {"s[1].pt", ".other.pt.12.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == kept

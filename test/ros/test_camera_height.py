@@ -1,0 +1,54 @@
+"""Metres by the height of the camera above the floor."""
+
+import numpy as np
+import pytest
+import torch
+from rig import Rig
+
+from infinitevggt_core.worlds import World, WorldFrame
+from infinitevggt_ros.settings import ModelSettings, ScaleSettings, Settings, TfSettings
+
+UP = torch.tensor((0.0, 0.0, 1.0), dtype=torch.float64)
+
+
+def height(frame: WorldFrame) -> float:
+    """Of the camera above the floor of its world, m."""
+    rotation, translation = frame.camera_from_world.split((3, 1), dim=1)
+    return float((-rotation.T @ translation)[2])
+
+
+@pytest.mark.parametrize("is_level", [False, True])
+def test_the_floor_makes_metres_of_what_a_network_sees(is_level: bool) -> None:
+    """`tiny` in a room that it was not trained on, and a camera that looks 10 degrees down."""
+    frames = list(World(10_001, "easy").sequence(8, 84, 112))
+    scale = ScaleSettings("camera_height", samples=5, camera_height=height(frames[0]))
+    rig = Rig(Settings(model=ModelSettings(image_size=112), scale=scale))
+    if is_level:
+        up = (frames[0].camera_from_world[:, :3] @ UP).numpy()
+        rig.stream.gravity.up = lambda header: up  # type: ignore[method-assign]
+    ratios = []
+    for number, frame in enumerate(frames, start=1):
+        rig.take((frame.image * 255).byte().permute(1, 2, 0).numpy().copy(), 10**9 * number)
+        result = rig.stream.latest
+        ratios.append(np.median(frame.depth.numpy() * result.scale / result.depth))
+    assert rig.stream.scale == pytest.approx(np.median(ratios), rel=0.1)
+    assert rig.stream.measured.estimate[0] == pytest.approx(rig.stream.scale, rel=0.011)
+
+
+def test_a_wall_measures_nothing_and_that_is_said() -> None:
+    settings = ScaleSettings("camera_height", samples=1, camera_height=1.0)
+    rig = Rig(Settings(model=ModelSettings(image_size=112), scale=settings))
+    rig.take(np.full((84, 112, 3), 128, np.uint8), 10**9)
+    result = rig.stream.latest
+    result.prediction.depth.fill_(2.0)  # a wall before the camera
+    rig.stream.measured.reset()
+    rig.stream.measured.observe(result)
+    assert not rig.stream.measured.is_metric
+    assert "no floor in sight: the scale is not measured" in rig.warnings
+
+
+def test_settings_that_go_round_in_a_circle_or_say_too_little_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"scale\.camera_height, in metres"):
+        ScaleSettings("camera_height")
+    with pytest.raises(ValueError, match="odom_to_base this node is the odometry"):
+        Settings(scale=ScaleSettings("odometry"), tf=TfSettings("odom_to_base"))
