@@ -126,6 +126,13 @@ class StreamSession:
                 stacklevel=4,
             )
 
+    def _undo(self) -> None:
+        """Go on without the frame that has begun."""
+        self._opened.undo_frame()
+        self._interrupted = False
+        if not self.frame_index:
+            self.reset()  # the next frame may have another shape
+
     def pin(self) -> int:
         """Make the latest frame an anchor: what is still held of it is never forgotten. Returns its
         index. Raises ValueError if there is no room for one more."""
@@ -326,46 +333,49 @@ def push_together(sessions: Sequence[StreamSession], images: Sequence[Tensor]) -
     """The next frame of each of several sessions, as `push` gives it but for rounding. Those of one
     network and image shape are computed in one forward: all that have begun, and all that begin.
 
-    Raises ValueError, and leaves the streams as they were, if one of the images is refused.
+    Raises ValueError, and leaves the streams as they were, if one of the images is refused. What
+    else is raised leaves them without this frame: each can be pushed by itself then.
     """
     checked = [session._checked(image) for session, image in zip(sessions, images, strict=True)]
+    begun: list[StreamSession] = []
+    started_s = time.perf_counter()
+    try:
+        for session, frames in zip(sessions, checked, strict=True):
+            session._begin(frames)
+            session._opened.begin_frame(session.frame_index)
+            begun.append(session)
+        predictions = _predict_together(sessions, checked)
+    except Exception as error:
+        for session in begun:
+            session._undo()
+        if not isinstance(error, torch.OutOfMemoryError):
+            raise
+        predictions = []
+    if not predictions:  # one after another they may have room, or make it
+        return [session.push(image) for session, image in zip(sessions, images, strict=True)]
+    return [
+        session._finish(frames, prediction, started_s)
+        for session, frames, prediction in zip(sessions, checked, predictions, strict=True)
+    ]
+
+
+def _predict_together(sessions: Sequence[StreamSession], images: list[Tensor]) -> list[Prediction]:
+    """For each session, of which the frame has begun."""
     groups: dict[object, list[int]] = {}
-    for index, (session, image) in enumerate(zip(sessions, checked, strict=True)):
+    for index, (session, image) in enumerate(zip(sessions, images, strict=True)):
         kind = (id(session.model), session._starts, image.shape[1:], session.points)
         groups.setdefault(kind, []).append(index)
     predictions: dict[int, Prediction] = {}
     for group in groups.values():
-        members, frames = [sessions[index] for index in group], [checked[index] for index in group]
-        found = _push_abreast(members, frames)
-        predictions.update(zip(group, found, strict=True))
+        members, frames = [sessions[index] for index in group], [images[index] for index in group]
+        predictions.update(zip(group, _predict_abreast(members, frames), strict=True))
     return [predictions[index] for index in range(len(sessions))]
 
 
-def _push_abreast(sessions: list[StreamSession], images: list[Tensor]) -> list[Prediction]:
-    if len(sessions) == 1:
-        return [sessions[0].push(images[0])]
-    for session, image in zip(sessions, images, strict=True):
-        session._begin(image)
-    started_s = time.perf_counter()
-    try:
-        predictions = _predict_abreast(sessions, images)
-    except torch.OutOfMemoryError:  # one after another they may have room, or make it
-        for session in sessions:
-            session._opened.undo_frame()
-            session._interrupted = False
-        predictions = []
-    if not predictions:
-        return [session.push(image) for session, image in zip(sessions, images, strict=True)]
-    return [
-        session._finish(image, prediction, started_s)
-        for session, image, prediction in zip(sessions, images, predictions, strict=True)
-    ]
-
-
 def _predict_abreast(sessions: list[StreamSession], images: list[Tensor]) -> list[Prediction]:
+    if len(sessions) == 1:
+        return [sessions[0]._predict(images[0])]
     first, memories = sessions[0], [session._opened for session in sessions]
-    for session, memory in zip(sessions, memories, strict=True):
-        memory.begin_frame(session.frame_index)
     together = SideBySide(memories)
     batch = torch.cat(images)  # (B of all, 3, H, W)
     found = _forward(first.model, batch, together, starts=first._starts, points=first.points)

@@ -98,3 +98,45 @@ def test_where_there_is_no_memory_for_all_at_once_each_has_its_turn(
         assert_predictions_close(first, want)
     assert sessions[0].stored_tokens == sessions[1].stored_tokens
     assert not any(session.is_interrupted for session in sessions)
+
+
+def test_a_stream_that_cannot_begin_leaves_the_others_as_they_were(
+    model: VGGT, frames: Tensor
+) -> None:
+    """Its images are larger than its budget allows, which shows when its memory is opened."""
+    going, beginning = StreamSession(model, EVICTING), StreamSession(model, EVICTING)
+    alone = StreamSession(model, EVICTING)
+    push_all(going, frames[:3])
+    push_all(alone, frames[:3])
+    large = frames[3].repeat(1, 4, 4)
+    with pytest.raises(ValueError, match="budget"):
+        push_together([going, beginning], [frames[3], large])
+    assert (going.frame_index, beginning.frame_index) == (3, 0)
+    assert_predictions_close(going.push(frames[3]), alone.push(frames[3]))
+    assert_predictions_close(beginning.push(frames[0]), StreamSession(model).push(frames[0]))
+
+
+def test_a_forward_that_breaks_costs_no_stream_its_world(
+    model: VGGT, frames: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two that go on are done when the one that begins breaks off."""
+    sessions = [StreamSession(model, FULL) for _ in range(3)]
+    alone = StreamSession(model, FULL)
+    for session in (*sessions[:2], alone):
+        push_all(session, frames[:3])
+    forward = model.camera_head.forward
+
+    def broken(tokens: Tensor, attend: object) -> object:
+        if len(tokens) == 1:
+            raise KeyError("nobody foresaw this")
+        return forward(tokens, attend)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.camera_head, "forward", broken)
+        with pytest.raises(KeyError, match="nobody foresaw this"):
+            push_together(sessions, [frames[3]] * 3)
+    assert [session.frame_index for session in sessions] == [3, 3, 0]
+    want = alone.push(frames[3])
+    for session in sessions[:2]:
+        assert_predictions_close(session.push(frames[3]), want)
+    sessions[2].push(frames[3][..., :28])
