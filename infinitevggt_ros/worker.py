@@ -53,6 +53,7 @@ class StreamWorker:
         self._report = report
         self._warn = warn
         self._lock = Lock()
+        self._starting = Lock()  # the life cycle and the executor's `revive` are different threads
         self._requests: deque[Request] = deque()
         self._wanted: Settings | None = None
         self._stopping, self._has_loaded = Event(), Event()
@@ -69,11 +70,11 @@ class StreamWorker:
 
     def start(self) -> None:
         """Load the streams and serve them, in a thread."""
-        self.load_error = None
-        self._stopping.clear()
-        self._has_loaded.clear()
-        self._thread = self._new_thread()
-        self._thread.start()
+        with self._starting:
+            self.load_error = None
+            self._stopping.clear()
+            self._has_loaded.clear()
+            self._start_thread()
 
     def wait_for_streams(self) -> str:
         """Until they are loaded; why they cannot be, empty if they are."""
@@ -83,8 +84,9 @@ class StreamWorker:
     def stop(self, timeout_s: float | None = None) -> bool:
         """End the thread after the frame in hand and let go of the streams; whether it did in time,
         which None has no limit for. Only then may publishers be destroyed."""
-        self._stopping.set()
-        thread = self._thread
+        with self._starting:
+            self._stopping.set()
+            thread = self._thread
         if thread is not None:
             thread.join(timeout_s)
             if thread.is_alive():
@@ -100,17 +102,17 @@ class StreamWorker:
 
     def revive(self) -> bool:
         """Start the thread again if it has died; whether it had."""
-        thread = self._thread
-        if thread is None or thread.is_alive():
-            return False
-        if self._stopping.is_set() or self.load_error is not None:
-            return False
-        if self.streams:
-            self.submit(lambda stream: _reset_torn(stream, "the inference thread had died"))
-        self._report.worker_restarts += 1
-        self._thread = self._new_thread()
-        self._thread.start()
-        return True
+        with self._starting:
+            thread = self._thread
+            if thread is None or thread.is_alive():
+                return False
+            if self._stopping.is_set() or self.load_error is not None:
+                return False
+            if self.streams:
+                self.submit(lambda stream: _reset_torn(stream, "the inference thread had died"))
+            self._report.worker_restarts += 1
+            self._start_thread()
+            return True
 
     def configure(self, settings: Settings) -> None:
         """Use these settings from the next frame on."""
@@ -159,9 +161,10 @@ class StreamWorker:
         elif (replaced := self._mailbox.put(received)) is not None:
             self._publish_status(replaced, StreamStatus.DROPPED)
 
-    def _new_thread(self) -> Thread:
+    def _start_thread(self) -> None:
         # a daemon, because a hanging file system must not keep the process from leaving
-        return Thread(target=self._run, name="inference", daemon=True)
+        self._thread = Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         if not self.streams:
@@ -181,7 +184,10 @@ class StreamWorker:
                 with self._unbroken():
                     stream.do_what_is_due()
         for stream in self.streams:
-            stream.close()
+            try:
+                stream.close()
+            except Exception as error:  # the others are to be saved all the same
+                self._warn("state", f"the stream is lost: {type(error).__name__}: {error}")
 
     def _next(self) -> Turn:
         """The next images, no two of one stream."""
