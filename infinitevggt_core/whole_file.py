@@ -3,7 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+
+_numbers = count()
+"""One for each writing: several threads may write the same file."""
 
 
 @contextmanager
@@ -11,7 +15,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A sibling of `path` to write to. It takes the place of `path` when the block ends, and is
     removed when the block raises, so that nobody ever sees half a file, even after a power cut."""
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{target.name}.{next(_numbers)}.{os.getpid()}.partial")
     try:
         yield partial
         if partial.is_file():

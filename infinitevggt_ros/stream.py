@@ -138,6 +138,7 @@ class Stream:
         self.scale = self.measured.factor
         self.map_from_world = MAP_FROM_WORLD
         self._forget_results()
+        self._saved_frame = -1  # the frame of this number was another map's
         self.map_id += 1
         self.last_reset = why
 
@@ -197,10 +198,12 @@ class Stream:
 
     def close(self) -> None:
         """The thread ends: save what was not."""
-        if self._state.path and self._is_unsaved:
-            self._periodic.wait()
-            self._save_later()
         self._periodic.wait()
+        if self._state.path and self._is_unsaved:
+            self._save_later()
+            self._periodic.wait()
+        if self.error:
+            self._warn("state", f"the stream is lost, it could not be saved: {self.error}")
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot between two frames: copies of memory, map and trajectory."""
@@ -257,7 +260,8 @@ class Stream:
 
     @property
     def _is_unsaved(self) -> bool:
-        return self.session.frame_index != self._saved_frame and not self.is_torn
+        is_new = self.session.frame_index != self._saved_frame
+        return (is_new or bool(self.error)) and not self.is_torn
 
     def _save_later(self) -> None:
         self._periodic.write(self.state_dict())

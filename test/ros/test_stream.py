@@ -12,8 +12,9 @@ import pytest
 import torch
 from rig import MODEL, SMALL, TF, Rig
 
-from infinitevggt_ros.settings import ScaleSettings, Settings, TfSettings
-from infinitevggt_ros.state_file import remove_partials, write_state
+from infinitevggt_core.whole_file import whole_file
+from infinitevggt_ros.settings import ScaleSettings, Settings, StateSettings, TfSettings
+from infinitevggt_ros.state_file import read_state, remove_partials, write_state
 from infinitevggt_ros.stream import Stream
 from infinitevggt_ros.stream_files import save_map
 
@@ -156,9 +157,34 @@ def test_a_frozen_scale_is_known_again_after_a_load(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
-    names = [f".s[1].pt.{number}.partial" for number in (dead.pid, os.getpid(), "word")]
-    kept = {"s[1].pt", f".other.pt.{dead.pid}.partial", *names[1:]}
+    names = [f".s[1].pt.0.{number}.partial" for number in (dead.pid, os.getpid(), "word")]
+    kept = {"s[1].pt", f".other.pt.0.{dead.pid}.partial", *names[1:]}
     for name in {*names, *kept}:
         (tmp_path / name).write_text("x")
     remove_partials(tmp_path / "s[1].pt")
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_two_may_write_one_file_at_a_time(tmp_path: Path) -> None:
+    """The state now and then, and the same file as somebody asks for it."""
+    path = tmp_path / "state.pt"
+    with whole_file(path) as one, whole_file(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one", "the last to end"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_could_not_be_saved_is_said_and_saved_when_it_can(tmp_path: Path) -> None:
+    path = tmp_path / "none yet" / "state.pt"
+    rig = Rig(Settings(model=SMALL, state=StateSettings(path=str(path))))
+    rig.push(2)
+    rig.stream.close()
+    assert any("could not be saved" in text and str(path) in text for text in rig.warnings)
+    path.parent.mkdir()
+    rig.stream.close()
+    assert (rig.stream.error, read_state(path)["session"]["frame_index"]) == ("", 2)
+    rig.stream.reset("asked to")
+    rig.push(2)
+    rig.stream.close()
+    assert read_state(path)["map_id"] == 1, "as many frames, of another map"
