@@ -52,7 +52,8 @@ class Diagnostics:
         status = self._report.latest.get(camera, StreamStatus())
         before, state = self._before[camera], self._node.lifecycle_state
         rates = _rates(before, status, now_s - self._before_s)
-        if status.frames_processed > before.frames_processed or state != "active":
+        is_silent_by_order = state != "active" or self._worker.is_paused
+        if status.frames_processed > before.frames_processed or is_silent_by_order:
             self._used_s[camera] = now_s
         images = self._images(before, status, state, now_s - self._used_s[camera])
         values = {"lifecycle": state, **_stream_values(status), "device": self._device}

@@ -39,13 +39,17 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def start_itself(self, fail: Callable[[str], object]) -> None:
         """Configure and activate, as a lifecycle manager would; returns at once. fail: called with
-        the reason if that is not possible, in another thread."""
+        the reason if that is not possible, in another thread; not where a lifecycle manager was
+        quicker, which has the node then."""
 
         def start() -> None:
             for trigger in (self.trigger_configure, self.trigger_activate):
-                if trigger() != TransitionCallbackReturn.SUCCESS:
+                result = trigger()
+                if result == TransitionCallbackReturn.FAILURE:
                     fail(self.problem)
                     return
+                if result != TransitionCallbackReturn.SUCCESS:  # rclpy has said which
+                    break
             self._is_starting_itself = False
 
         self._is_starting_itself = True

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.subscription import Subscription
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, Imu
+from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_core import VGGT, StreamSession
@@ -130,6 +130,8 @@ class StreamNode(ManagedNode):
         self.worker.is_active = False
         result = self.attempt("deactivate", lambda: self._refusal(_rest))
         self.worker.is_active = result != TransitionCallbackReturn.SUCCESS
+        if self.worker.is_active:
+            self.worker.ask(_wake)  # of several worlds, some may rest already
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -222,9 +224,8 @@ class StreamNode(ManagedNode):
         for camera in self._cameras:
             receive = partial(self.worker.receive, camera=camera)
             self._receive(topic_of(camera.name, "image"), receive, is_depth=False)
-            stream = self.worker.stream_of(camera.name)
-            if stream is not None and self._settings.scale.source == "depth":
-                keep = partial(stream.measured.keep, camera=camera.name)
+            if self._settings.scale.source == "depth":
+                keep = partial(self._on_depth, camera=camera.name)
                 self._receive(topic_of(camera.name, "depth"), keep, is_depth=True)
         if self._settings.gravity.source == "imu":
             self._imu = self.create_subscription(
@@ -249,6 +250,12 @@ class StreamNode(ManagedNode):
     def _on_imu(self, imu: Imu) -> None:
         for stream in self.worker.streams:
             stream.gravity.keep(imu)
+
+    def _on_depth(self, image: Image, camera: str) -> None:
+        # the stream as it is now: between two looks of `_supervise` it may have become another
+        stream = self.worker.stream_of(camera)
+        if stream is not None:
+            stream.measured.keep(image, camera)
 
     def _receive(self, topic: str, receive: Callable[..., None], *, is_depth: bool) -> None:
         settings = self._settings.input

@@ -1,0 +1,113 @@
+"""The managed node in this process, which nobody spins: what happens between two looks of it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from camera import image_message
+from rclpy.lifecycle import TransitionCallbackReturn
+from test_independent import PAIR
+
+from infinitevggt_ros import parameters
+from infinitevggt_ros.diagnostics import ERROR, OK, Diagnostics
+from infinitevggt_ros.managed_node import ManagedNode
+from infinitevggt_ros.node import StreamNode
+from infinitevggt_ros.settings import LifecycleSettings, ScaleSettings
+from infinitevggt_ros.stream import Stream
+
+SETTINGS = replace(
+    PAIR, scale=ScaleSettings(source="depth"), lifecycle=LifecycleSettings(autostart=False)
+)
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+@pytest.fixture
+def ros() -> Iterator[ModuleType]:
+    """rclpy with a namespace of its own: services in this process outlive their node, and would
+    take the first requests of later tests."""
+    import rclpy
+
+    rclpy.init(args=["--ros-args", "-r", "__ns:=/in_process"])
+    yield rclpy
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def node(ros: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamNode]:
+    monkeypatch.setattr(parameters, "declare", lambda node: SETTINGS)
+    node = StreamNode()
+    yield node
+    assert node.worker.stop()
+    node.destroy_node()
+
+
+@pytest.mark.ros
+def test_depth_reaches_the_stream_that_a_quick_manager_made_anew(node: StreamNode) -> None:
+    assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    node._supervise()
+    before = node.worker.streams
+    assert node.trigger_deactivate() == node.trigger_cleanup() == SUCCESS
+    assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    node._supervise()
+    depth = image_message(np.ones((4, 4), np.float32), 1, "32FC1")
+    for subscription in node._image_subscriptions:
+        if subscription.topic == "/in_process/left/depth":
+            subscription._receive(depth)
+    left, right = node.worker.streams
+    assert left not in before
+    assert [len(stream.measured._depths[stream.name]) for stream in (left, right)] == [1, 0]
+
+
+@pytest.mark.ros
+def test_where_one_stream_cannot_rest_none_does(
+    node: StreamNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake: set[str] = set()
+
+    def rest(stream: Stream) -> None:
+        if stream.name == "right":
+            raise RuntimeError("no room in the host")
+        awake.discard(stream.name)
+
+    assert node.trigger_configure() == SUCCESS
+    monkeypatch.setattr(Stream, "wake", lambda stream: awake.add(stream.name))
+    monkeypatch.setattr(Stream, "rest", rest)
+    assert node.trigger_activate() == SUCCESS
+    assert node.trigger_deactivate() == FAILURE
+    assert (node.lifecycle_state, node.worker.is_active) == ("active", True)
+    assert awake == {"left", "right"}
+    assert "right: no room in the host" in node.problem
+
+
+@pytest.mark.ros
+def test_a_manager_that_was_quicker_has_the_node(ros: ModuleType) -> None:
+    node = ManagedNode("managed")
+    assert node.trigger_configure() == SUCCESS
+    reasons: list[str] = []
+    node.start_itself(reasons.append)
+    end_s = time.monotonic() + 60
+    while node._is_starting_itself and not reasons and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert (reasons, node.lifecycle_state) == ([], "inactive")
+    node.destroy_node()
+
+
+def test_a_pause_is_no_silence() -> None:
+    worker: Any = SimpleNamespace(is_paused=True, stream=None)
+    node: Any = SimpleNamespace(
+        create_publisher=lambda *_: None,
+        create_timer=lambda *_, **__: None,
+        get_fully_qualified_name=lambda: "/node",
+        lifecycle_state="active",
+    )
+    report: Any = SimpleNamespace(latest={})
+    diagnostics = Diagnostics(node, worker, report, [""])
+    start_s, levels = diagnostics._before_s, []
+    for after_s in (100, 101, 107):
+        levels.append(diagnostics._of("", start_s + after_s)[0].level)
+        worker.is_paused = False
+    assert levels == [OK, OK, ERROR]
