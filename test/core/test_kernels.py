@@ -43,6 +43,18 @@ def test_attention_by_products_is_attention(products: Mock, queries: int) -> Non
 
 
 @needs_onednn
+def test_attention_in_bf16_sums_in_fp32(products: Mock) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, 2, 300, 20, generator=generator).bfloat16()
+    with torch.no_grad():
+        got = kernels.attention(q, k, v)
+    want = torch.softmax(q.double() @ k.double().mT / 20**0.5, dim=-1) @ v.double()
+    assert products.call_count
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.double(), want, atol=1e-4, rtol=2**-8)
+
+
+@needs_onednn
 def test_a_stream_keeps_the_same_tokens(model: VGGT, products: Mock) -> None:
     frames = small_frames(24)
     ours, plain = StreamSession(model, EVICTING), StreamSession(model, EVICTING)

@@ -488,7 +488,7 @@ def test_the_readme_names_every_topic_with_its_type(camera: Camera, listener: Li
         for name, kinds in published
         if name.startswith((NODE, "/tf", "/diagnostics"))
     }
-    assert len(ours) == 11
+    assert len(ours) == 12
     for topic, kind in ours.items():
         name = f"`{topic.replace(NODE, '~')}`"
         short = kind.replace("/msg/", "/") if kind.count("infinitevggt") == 0 else kind
