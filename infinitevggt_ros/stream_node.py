@@ -30,8 +30,6 @@ def main(args: Sequence[str] | None = None) -> int:
 
         rclpy.init(args=list(sys.argv if args is None else args))
         node = StreamNode()
-    except KeyboardInterrupt:
-        return 0
     except (ParameterException, ValueError) as error:
         print(f"stream_node: {error}", file=sys.stderr)
         return 1
@@ -51,8 +49,8 @@ class _Start:
     is_over = False
 
     def interrupt(self, *_: object) -> None:
-        if not self.is_over:
-            raise KeyboardInterrupt
+        if not self.is_over:  # nothing has begun; an exception would surface in any callback
+            os._exit(0)
 
 
 def _spin(node: "StreamNode") -> int:

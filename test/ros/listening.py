@@ -38,5 +38,5 @@ class Listener:
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 20) -> tuple[int, str]:
     output, _ = process.communicate(timeout=timeout_s)
-    assert "Traceback" not in output
+    assert "Traceback" not in output, output
     return process.returncode, output

@@ -419,12 +419,16 @@ def test_signals_end_the_node_at_once_even_twice(
     assert code == 0, output
 
 
-def test_ctrl_c_while_the_node_loads_is_quiet(spawn: Spawn) -> None:
-    for delay_s in (0.3, 0.8, 1.5):
-        process = spawn("stream_node")
-        time.sleep(delay_s)
-        process.send_signal(signal.SIGINT)
-        finish(process, timeout_s=10)
+@pytest.mark.parametrize(("library", "delay_s"), [("_rclpy", 0), ("libtorch", 0), ("libtorch", 1)])
+def test_ctrl_c_while_the_node_loads_is_quiet(spawn: Spawn, library: str, delay_s: float) -> None:
+    process = spawn("stream_node")
+    loaded = pathlib.Path(f"/proc/{process.pid}/maps")
+    while library not in loaded.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, timeout_s=20)[0] == 0
 
 
 def test_a_misspelt_parameter_is_pointed_out(spawn: Spawn, listener: Listener) -> None:
