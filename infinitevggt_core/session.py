@@ -17,6 +17,7 @@ from torch import Tensor
 
 from infinitevggt_core.alignment import Alignment
 from infinitevggt_core.config import UNLIMITED
+from infinitevggt_core.frame import forward_frame
 from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.memory.controller import LatencyController
 from infinitevggt_core.prediction import Prediction
@@ -95,7 +96,9 @@ class StreamSession:
         """In the world of the stream that the network sees."""
         held = self._opened
         held.begin_frame(self.frame_index)  # splits the budget by the last frame's scores
-        prediction = _forward(self.model, images, held, starts=self._starts, points=self.points)
+        prediction = forward_frame(
+            self.model, images, held, starts=self._starts, points=self.points
+        )
         held.end_frame()
         return prediction
 
@@ -378,26 +381,7 @@ def _predict_abreast(sessions: list[StreamSession], images: list[Tensor]) -> lis
     first, memories = sessions[0], [session._opened for session in sessions]
     together = SideBySide(memories)
     batch = torch.cat(images)  # (B of all, 3, H, W)
-    found = _forward(first.model, batch, together, starts=first._starts, points=first.points)
+    found = forward_frame(first.model, batch, together, starts=first._starts, points=first.points)
     for memory in memories:
         memory.end_frame()
     return together.split(found)
-
-
-def _forward(
-    model: VGGT, images: Tensor, held: StreamMemory | SideBySide, *, starts: bool, points: bool
-) -> Prediction:
-    """The network on one frame of each stream, (B, 3, H, W); what it remembers is `held`."""
-    levels = model.aggregator(
-        images[:, None],
-        held.attend,
-        model.levels,
-        starts=starts,
-        observe=held.observe if held.watches_updates else None,
-    )
-    pose = model.camera_head(levels[model.config.depth - 1], held.attend_camera)
-    size = (images.shape[-2], images.shape[-1])
-    depth, depth_confidence = model.depth_head(levels, size)
-    point_maps = model.point_head(levels, size) if points else ()
-    maps = (pose, depth[..., 0], depth_confidence, *point_maps)
-    return Prediction(*(frames[:, 0] for frames in maps))
