@@ -239,10 +239,15 @@ def kernels(bench: Bench) -> dict[str, Any]:
         x, layer = torch.rand(1, tokens, dim), Linear(dim, 4 * dim)
         q = torch.rand(1, heads, tokens, dim // heads)
         k, v = torch.rand(2, 1, heads, 2 * tokens, dim // heads)
-        works = {"linear layer": lambda: layer(x), "attention": lambda: attention(q, k, v)}
+        half = [tensor.bfloat16() for tensor in (q, k, v)]
+        works = {
+            "linear layer, fp32": lambda: layer(x),
+            "attention, fp32": lambda: attention(q, k, v),
+            "attention, bf16": lambda: attention(*half),
+        }
         return {
             "figures": [
-                figure(f"{what}, fp32: PyTorch's own choice / ours, time", gain(bench, work))
+                figure(f"{what}: PyTorch's own choice / ours, time", gain(bench, work))
                 for what, work in works.items()
             ]
         }

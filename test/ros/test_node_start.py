@@ -1,0 +1,86 @@
+"""How stream_node starts, and how it ends: what it says and its exit status."""
+
+import pathlib
+import signal
+import time
+
+import pytest
+from camera import (
+    Camera,
+    Spawn,
+    film,
+    image_message,
+)
+from listening import Listener, finish
+from rcl_interfaces.msg import Log
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_node_at_once_even_twice(
+    listener: Listener, spawn: Spawn, how: signal.Signals
+) -> None:
+    process = spawn("stream_node")
+    camera = Camera(listener)
+    camera.wait_for_node()
+    camera.send(image_message(film(1)[0], 10**9))
+    process.send_signal(how)
+    time.sleep(0.02)
+    if process.poll() is None:
+        process.send_signal(how)
+    code, output = finish(process, timeout_s=20)
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(("library", "delay_s"), [("_rclpy", 0), ("libtorch", 0), ("libtorch", 1)])
+def test_ctrl_c_while_the_node_loads_is_quiet(spawn: Spawn, library: str, delay_s: float) -> None:
+    process = spawn("stream_node")
+    loaded = pathlib.Path(f"/proc/{process.pid}/maps")
+    while library not in loaded.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, timeout_s=20)[0] == 0
+
+
+def test_a_misspelt_parameter_is_pointed_out(spawn: Spawn, listener: Listener) -> None:
+    process = spawn("stream_node", "--ros-args", "-p", "memory.total_bugdet:=1000")
+    Camera(listener).wait_for_node()
+    process.send_signal(signal.SIGINT)
+    assert (
+        "no parameter memory.total_bugdet; did you mean memory.total_budget?" in finish(process)[1]
+    )
+
+
+def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
+    """With simulated time and nobody who publishes /clock, too."""
+    logs = listener.listen(Log, "/rosout")
+    listener.node.create_publisher(Image, "/image", QoSProfile(depth=1))
+    spawn("stream_node", "--ros-args", "-p", "use_sim_time:=true")
+    said = "/image: no image for 5 s, 1 publisher(s) offering reliable"
+    listener.spin_until(lambda: any(said in log.msg for log in logs), timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("model.checkpoint:=/nowhere/model.pt",), "no such file"),
+        (("model.device:=cuda:99",), "model.device"),
+        (("model.image_size:=100",), "multiple of 14"),
+        (("memory.policy:=lru",), "policy must be one of"),
+        (("map.voxel_size:=1",), "map.voxel_size"),
+        (("memory.total_budget:=0",), "memory.total_budget"),
+        (("qos_overrides./image.subscription.reliability:=quux",), "must be one of reliable"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_one_clear_line(
+    spawn: Spawn, arguments: tuple[str, ...], words: str
+) -> None:
+    options = [item for argument in arguments for item in ("-p", argument)]
+    code, output = finish(spawn("stream_node", "--ros-args", *options), timeout_s=60)
+    assert code == 1
+    assert words in output
