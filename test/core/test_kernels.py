@@ -6,6 +6,7 @@ import pytest
 import torch
 from core_samples import EVICTING, EXACT, SMALL, clip_of, push_all, small_frames
 from core_samples import assert_predictions_close as assert_close
+from torch import Tensor
 from torch.nn import functional as F
 
 from infinitevggt_core import VGGT, StreamSession, kernels
@@ -43,15 +44,46 @@ def test_attention_by_products_is_attention(products: Mock, queries: int) -> Non
 
 
 @needs_onednn
-def test_attention_in_bf16_sums_in_fp32(products: Mock) -> None:
+def test_attention_in_bf16_has_scores_in_fp32(products: Mock) -> None:
+    """Large ones, which bf16 would round by more than the whole error that is left."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 1, 2, 300, 20, generator=generator).bfloat16()
+    q, k, v = torch.randn(3, 1, 2, 300, 64, generator=generator)
+    q, k, v = (4 * q).bfloat16(), k.bfloat16(), v.bfloat16()
     with torch.no_grad():
         got = kernels.attention(q, k, v)
-    want = torch.softmax(q.double() @ k.double().mT / 20**0.5, dim=-1) @ v.double()
+    scores = q.double() @ k.double().mT / 64**0.5
+    want = torch.softmax(scores, dim=-1) @ v.double()
+    rounded = torch.softmax(scores.bfloat16().double(), dim=-1) @ v.double()
     assert products.call_count
     assert got.dtype == torch.bfloat16
-    torch.testing.assert_close(got.double(), want, atol=1e-4, rtol=2**-8)
+    assert relative_error(got, want) < 2**-8 < relative_error(rounded, want)
+
+
+def relative_error(got: Tensor, want: Tensor) -> float:
+    """Root of the mean square over that of what is wanted."""
+    return float((got - want).norm() / want.norm())
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_linear_layer_is_a_product(products: Mock, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 40, generator=generator).to(dtype)
+    layer = kernels.Linear(40, 30).to(dtype)
+    with torch.no_grad():
+        got = layer(x)
+        want = x.double() @ layer.weight.double().mT + layer.bias.double()
+    products.assert_called_once()
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), want, atol=EXACT, rtol=torch.finfo(dtype).eps)
+
+
+def test_other_precisions_are_left_alone(products: Mock) -> None:
+    layer, x = kernels.Linear(4, 3).double(), torch.randn(1, 2, 5, 4, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+        kernels.attention(x, x, x)
+    products.assert_not_called()
 
 
 @needs_onednn
