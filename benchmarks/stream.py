@@ -6,6 +6,7 @@ length     the same network: frame 5,000, or --old, against frame 200
 budgets    the same network: naive against ours over the budget
 full       full size, 392x518, 2 frames per layer, fp32: naive against ours
 user       the same: naive with all heads in fp32 against ours with depth and camera in bf16
+precision  the small network, and wider ones: fp32 against bf16
 kernels    a layer's products and attention at full size, fp32: PyTorch's own choice against ours
 gpu_25k    full size, 25,000 tokens per layer, depth and camera in bf16: frames per second
 gpu_50k    full size, 50,000 tokens per layer, bf16: naive against ours, time and peak memory
@@ -33,7 +34,7 @@ from benchmarks.stream_cases import CASES, Bench
 from benchmarks.stream_report import table, write_picture
 from infinitevggt_core.whole_file import whole_file
 
-MINUTES = "small,eviction,length,budgets,kernels"
+MINUTES = "small,eviction,length,budgets,precision,kernels"
 """Cases that a CPU measures in minutes."""
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -39,6 +39,7 @@ FEW = 4
 FRAMES_PER_LAYER = 20
 BUDGETS = (2, 5, 10, 20, 40)
 """Frames per layer."""
+WIDTHS = (256, 384, 512)
 YOUNG = 200
 CURVE_BLOCK = 25
 """Frames that a point of a curve is the median of."""
@@ -229,6 +230,24 @@ def user(bench: Bench) -> dict[str, Any]:
     }
 
 
+def precision(bench: Bench) -> dict[str, Any]:
+    """Of networks as wide as that of `small`, and wider."""
+    figures, measured = [], {}
+    held = bench.few(FRAMES_PER_LAYER // 2)
+    for width in WIDTHS:
+        config = replace(SMALL, embed_dim=width, num_heads=width // 64)
+        model = bench.network(config)
+        memory = MemoryConfig(total_budget=held * bench.tokens(model, SMALL_SIZE))
+        sessions = {
+            "fp32": StreamSession(model, memory),
+            "bf16": StreamSession(copy.deepcopy(model).cast(torch.bfloat16), memory),
+        }
+        got = bench.contest(sessions, SMALL_SIZE, held, bench.frames // 2)
+        figures.append(figure(f"{width} wide: fp32 / bf16, time", ratio(*got.values())))
+        measured |= {f"{width} wide, {name}": value for name, value in summaries(got).items()}
+    return {"figures": figures, "measured": measured}
+
+
 def kernels(bench: Bench) -> dict[str, Any]:
     """At full size, one layer, 2 frames in the memory; no network."""
     config = ModelConfig.tiny() if bench.dry else FULL
@@ -297,6 +316,7 @@ CASES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "budgets": budgets,
     "full": full,
     "user": user,
+    "precision": precision,
     "kernels": kernels,
     "gpu_25k": gpu_25k,
     "gpu_50k": gpu_50k,

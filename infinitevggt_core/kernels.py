@@ -61,6 +61,14 @@ def prefers_onednn(x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and _mkl_is_slow() and not _plain.get()
 
 
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a product in bf16 takes half the time there that it takes in fp32, or less."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    processor_has = torch.cpu.get_capabilities()
+    return bool(processor_has.get("avx512_bf16") or processor_has.get("amx_bf16"))
+
+
 @lru_cache(maxsize=1)
 def _mkl_is_slow() -> bool:
     backends = torch.backends

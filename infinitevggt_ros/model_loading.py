@@ -3,7 +3,11 @@
 import torch
 
 from infinitevggt_core import VGGT, load_checkpoint
+from infinitevggt_core.kernels import has_fast_bf16
 from infinitevggt_ros.settings import ModelSettings
+
+BF16_WIDTH = 512
+"""Narrower networks gain less than a quarter by bf16 on a CPU, and stay exact (docs/memory.md)."""
 
 
 def load_model(settings: ModelSettings) -> VGGT:
@@ -19,6 +23,11 @@ def load_model(settings: ModelSettings) -> VGGT:
     patch_size = model.config.patch_size
     if settings.image_size % patch_size:
         raise ValueError(f"model.image_size must be a multiple of {patch_size}")
-    precision = settings.precision
-    half = precision == "bf16" or (precision == "auto" and model.device.type == "cuda")
-    return model.cast(torch.bfloat16 if half else torch.float32)
+    return model.cast(_precision(settings.precision, model))
+
+
+def _precision(name: str, model: VGGT) -> torch.dtype:
+    if name == "auto":
+        is_worth_it = model.device.type == "cuda" or model.config.embed_dim >= BF16_WIDTH
+        return torch.bfloat16 if is_worth_it and has_fast_bf16(model.device) else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32

@@ -97,7 +97,8 @@ class ModelSettings:
     device: str = option("auto", "torch device; auto: cuda if there is one, else cpu")
     precision: str = option(
         "auto",
-        "of the network; auto: bf16 on cuda, fp32 on the cpu. The camera head is always fp32",
+        "of the network; auto: bf16 on cuda, and on processors that multiply it fast (AVX-512 "
+        "BF16, AMX) for networks 512 wide or more, else fp32. The camera head is always fp32",
         choices=("auto", "fp32", "bf16"),
     )
     image_size: int = option(
