@@ -8,7 +8,7 @@ from infinitevggt_core.attention import batch_attention
 from infinitevggt_core.camera_head import CameraHead
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.dense_head import DenseHead
-from infinitevggt_core.layers import parameter_dtype
+from infinitevggt_core.layers import Block, check_compiler, parameter_dtype
 from infinitevggt_core.prediction import Prediction
 from infinitevggt_core.track_head import TrackHead
 
@@ -45,6 +45,16 @@ class VGGT(nn.Module):
         self.aggregator.to(dtype)
         for head in (self.depth_head, self.point_head):
             nn.utils.convert_conv2d_weight_memory_format(head.to(dtype), torch.channels_last)
+        return self
+
+    def compile_blocks(self) -> "VGGT":
+        """Run the blocks as torch.compile makes them: for a GPU, where launching many small
+        operations costs more than they do. The first frame of a shape then takes up to minutes.
+        Raises RuntimeError where nothing can be compiled."""
+        check_compiler(self.device)
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.is_compiled = True
         return self
 
     def forward(

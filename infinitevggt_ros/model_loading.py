@@ -23,6 +23,11 @@ def load_model(settings: ModelSettings) -> VGGT:
     patch_size = model.config.patch_size
     if settings.image_size % patch_size:
         raise ValueError(f"model.image_size must be a multiple of {patch_size}")
+    if settings.compile:
+        try:
+            model.compile_blocks()
+        except RuntimeError as error:
+            raise ValueError(f"model.compile cannot be true: {error}") from error
     return model.cast(_precision(settings.precision, model))
 
 

@@ -101,6 +101,11 @@ class ModelSettings:
         "BF16, AMX) for networks 512 wide or more, else fp32. The camera head is always fp32",
         choices=("auto", "fp32", "bf16"),
     )
+    compile: bool = option(
+        False,
+        "run the blocks as torch.compile makes them, for a GPU; the first image, and the first of "
+        "another shape, take up to minutes",
+    )
     image_size: int = option(
         0,
         "width the images are resized to, a multiple of 14; 0: the size the network was made for",

@@ -1,0 +1,88 @@
+"""Compiled blocks: the same tokens are kept, and a stream in its steady state compiles nothing."""
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import torch
+from core_samples import EVICTING, MEMORIES, SMALL, push_all, small_frames
+from core_samples import assert_predictions_close as assert_close
+from torch._dynamo.utils import counters
+
+from infinitevggt_core import VGGT, StreamSession, layers
+
+UNTIL_FULL = 6
+"""Frames after which every bounded memory forgets some with each frame."""
+MORE = 18
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, model: VGGT) -> Iterator[VGGT]:
+    """Taken in by torch.compile, without code made of it; what cannot be taken in whole raises."""
+    model = copy.deepcopy(model).compile_blocks()
+    monkeypatch.setattr(
+        torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True)
+    )
+    _forget_compiled()
+    yield model
+    _forget_compiled()
+
+
+def _forget_compiled() -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    layers._compiled_parts.cache_clear()
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_the_steady_state_compiles_nothing(model: VGGT, compiled: VGGT, name: str) -> None:
+    """And keeps what the blocks as they are keep, while budgets move."""
+    frames = small_frames(UNTIL_FULL + MORE)
+    plain, ours = (StreamSession(network, MEMORIES[name]) for network in (model, compiled))
+    got = push_all(ours, frames[:UNTIL_FULL])
+    graphs = counters["stats"]["unique_graphs"]
+    got += push_all(ours, frames[UNTIL_FULL:])
+    assert counters["stats"]["unique_graphs"] == graphs == 4, "two parts, of two kinds of block"
+    for mine, theirs in zip(got, push_all(plain, frames), strict=True):
+        assert_close(mine, theirs)
+    for layer in range(SMALL.depth):
+        assert torch.equal(ours.token_frames(layer), plain.token_frames(layer))
+
+
+def test_a_copy_of_compiled_blocks_has_weights_of_its_own(compiled: VGGT) -> None:
+    other = copy.deepcopy(compiled)
+    torch.nn.init.zeros_(other.aggregator.frame_blocks[0].mlp.fc2.weight)
+    image = small_frames(1)[0]
+    one, two = (StreamSession(network).push(image) for network in (compiled, other))
+    assert not torch.equal(one.depth, two.depth)
+
+
+def test_code_that_is_made_keeps_the_same_tokens(model: VGGT) -> None:
+    try:
+        fast = copy.deepcopy(model).compile_blocks()
+    except RuntimeError as reason:
+        pytest.skip(str(reason))
+    frames = small_frames(UNTIL_FULL + MORE)
+    plain, ours = (StreamSession(network, EVICTING) for network in (model, fast))
+    for mine, theirs in zip(push_all(ours, frames), push_all(plain, frames), strict=True):
+        assert_close(mine, theirs)
+    for layer in range(SMALL.depth):
+        assert torch.equal(ours.token_frames(layer), plain.token_frames(layer))
+
+
+def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch, model: VGGT) -> None:
+    def fail(part: object) -> None:
+        raise OSError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(RuntimeError, match=r"^torch.compile does not work here: no C.. compiler$"):
+        copy.deepcopy(model).compile_blocks()
+
+
+def test_gradients_pass_through_compiled_blocks(compiled: VGGT) -> None:
+    compiled.requires_grad_(True)
+    compiled(small_frames(2)[None], "causal").depth.sum().backward()
+    assert all(
+        block.attn.qkv.weight.grad is not None for block in compiled.aggregator.global_blocks
+    )
