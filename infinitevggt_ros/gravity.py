@@ -1,6 +1,5 @@
 """Where up is when a map begins, from an IMU or from the camera's mount (`gravity.source`)."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from sensor_msgs.msg import Imu
 from std_msgs.msg import Header
 from tf2_ros import TransformException
 
+from infinitevggt_core.stamps import Recent
 from infinitevggt_ros.image_gate import BadInputError
 from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.settings import GravitySettings
@@ -38,7 +38,6 @@ Vector = NDArray[np.float64]
 class Reading:
     """Of an IMU, in its own frame."""
 
-    stamp_ns: int
     frame: str
     up: Vector | None
     """By its orientation; None: it has none."""
@@ -62,20 +61,18 @@ class Gravity:
         self.settings = settings
         self._base_frame = base_frame
         self._pose_of = pose_of
-        self._readings: deque[Reading] = deque(maxlen=KEPT)
+        self._readings = Recent[Reading](KEPT)
 
     def keep(self, imu: Imu) -> None:
         """Take a message of the IMU, from the executor."""
         force, turn = imu.linear_acceleration, imu.angular_velocity
-        self._readings.append(
-            Reading(
-                stamp_ns(imu),
-                imu.header.frame_id,
-                _up_of(imu),
-                np.array((force.x, force.y, force.z)),
-                np.array((turn.x, turn.y, turn.z)),
-            )
+        reading = Reading(
+            imu.header.frame_id,
+            _up_of(imu),
+            np.array((force.x, force.y, force.z)),
+            np.array((turn.x, turn.y, turn.z)),
         )
+        self._readings.add(stamp_ns(imu), reading)
 
     def up(self, header: Header) -> Vector | None:
         """[3] unit vector in the optical frame of an image's header; None where the camera is taken
@@ -96,13 +93,12 @@ class Gravity:
     def _up_of_imu(self, header: Header) -> tuple[str, Vector]:
         """A frame, and [3] unit vector in it."""
         at_ns = Time.from_msg(header.stamp).nanoseconds
-        readings = list(self._readings)
-        nearest = min(readings, key=lambda r: abs(r.stamp_ns - at_ns), default=None)
-        if nearest is None or abs(nearest.stamp_ns - at_ns) > NEAR_NS:
+        nearest = self._readings.nearest(at_ns, NEAR_NS)
+        if nearest is None:
             raise BadInputError("gravity", "no message on `imu` beside it says where up is")
         if nearest.up is not None:
             return nearest.frame, nearest.up
-        recent = [r for r in readings if -STILL_NS <= r.stamp_ns - at_ns <= NEAR_NS]
+        recent = self._readings.between(at_ns - STILL_NS, at_ns + NEAR_NS)
         forces = np.array([r.force for r in recent])
         mean = forces.mean(axis=0)
         is_still = (

@@ -255,7 +255,7 @@ class StreamNode(ManagedNode):
         # the stream as it is now: between two looks of `_supervise` it may have become another
         stream = self.worker.stream_of(camera)
         if stream is not None:
-            stream.measured.keep(image, camera)
+            stream.measured.keep_depth(image, camera)
 
     def _receive(self, topic: str, receive: Callable[..., None], *, is_depth: bool) -> None:
         settings = self._settings.input

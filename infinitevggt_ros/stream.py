@@ -19,9 +19,10 @@ from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.outputs import Outputs
+from infinitevggt_ros.scale.source import Robot
+from infinitevggt_ros.scale.stream_scale import StreamScale
 from infinitevggt_ros.settings import Settings
 from infinitevggt_ros.state_file import PeriodicState, read_state
-from infinitevggt_ros.stream_scale import StreamScale
 from infinitevggt_ros.trajectory import Trajectory
 
 DEFAULT_FRAME = "camera_optical_frame"
@@ -46,9 +47,8 @@ class Stream:
         self.inference_ms = 0.0
         self.scale = 1.0
         """Of all lengths that were published last."""
-        self.measured = StreamScale(
-            settings.scale, outputs.position_in_odom, outputs.distance, warn
-        )
+        robot = Robot(outputs.position_in_odom, outputs.distance)
+        self.measured = StreamScale(settings.scale, robot, warn)
         self.map_from_world = MAP_FROM_WORLD
         """4 x 4, of this map."""
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, outputs.pose_of)

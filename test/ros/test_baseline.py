@@ -17,8 +17,9 @@ from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.scale.source import Robot
+from infinitevggt_ros.scale.stream_scale import StreamScale
 from infinitevggt_ros.settings import InputSettings, RigSettings, ScaleSettings, Settings
-from infinitevggt_ros.stream_scale import StreamScale
 
 BASELINE_M, UNIT_M = 0.12, 0.4
 """The right camera stands beside the left one; what the network calls 1."""
@@ -70,9 +71,8 @@ def scale_of(
 ) -> tuple[StreamScale, list[str]]:
     warnings: list[str] = []
     settings = ScaleSettings(source="baseline", samples=4)
-    scale = StreamScale(
-        settings, lambda header: None, distance, lambda kind, text: warnings.append(text)
-    )
+    robot = Robot(lambda header: None, distance)
+    scale = StreamScale(settings, robot, lambda kind, text: warnings.append(text))
     latest: dict[str, FrameResult] = {}
     for pair in pairs:
         for frame in pair:

@@ -59,7 +59,7 @@ def test_depth_reaches_the_stream_that_a_quick_manager_made_anew(node: StreamNod
             subscription._receive(depth)
     left, right = node.worker.streams
     assert left not in before
-    assert [len(stream.measured._depths[stream.name]) for stream in (left, right)] == [1, 0]
+    assert [len(stream.measured.source._kept[stream.name]) for stream in (left, right)] == [1, 0]
 
 
 @pytest.mark.ros

@@ -20,8 +20,10 @@ from infinitevggt_ros.camera import Camera as NodeCamera
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.scale.source import Robot
+from infinitevggt_ros.scale.sources import SOURCES
+from infinitevggt_ros.scale.stream_scale import StreamScale
 from infinitevggt_ros.settings import InputSettings, ScaleSettings
-from infinitevggt_ros.stream_scale import StreamScale
 
 NODE = "/infinitevggt"
 
@@ -119,7 +121,7 @@ def measured(settings: ScaleSettings, warnings: list[str]) -> StreamScale:
     def unknown(*_: object) -> None:
         return None
 
-    return StreamScale(settings, unknown, unknown, lambda kind, text: warnings.append(text))
+    return StreamScale(settings, Robot(unknown, unknown), lambda kind, text: warnings.append(text))
 
 
 def depth_image(result: FrameResult, metres: np.ndarray, encoding: str) -> Image:
@@ -140,7 +142,7 @@ def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: st
         raw = (
             metres.astype(np.float32) if encoding == "32FC1" else (1000 * metres).astype(np.uint16)
         )
-        scale.keep(depth_image(frame, raw, encoding))
+        scale.keep_depth(depth_image(frame, raw, encoding))
         scale.observe(frame)
     assert scale.factor == pytest.approx(1.5, rel=1e-3)
     assert warnings == []
@@ -157,7 +159,7 @@ def test_depth_through_a_lens_is_laid_on_the_rectified_image() -> None:
     received = Received(message, 0.0, camera)
     image = NetworkImage(pixels, pixel_map, None, True)
     scale = measured(ScaleSettings(source="depth", samples=1), [])
-    scale.keep(image_message(seen_depth("plumb_bob"), 10**9, "32FC1"))
+    scale.keep_depth(image_message(seen_depth("plumb_bob"), 10**9, "32FC1"))
     scale.observe(FrameResult(received, image, prediction, prediction.intrinsics[0]))
     assert scale.factor == pytest.approx(2, rel=3e-3)
 
@@ -169,7 +171,7 @@ def test_a_frozen_scale_stays_and_a_tracked_one_follows(frames: Iterator[FrameRe
         for metres in [3.0] * 2 + [5.0] * 10:
             frame = next(frames)
             wall = np.full((56, 56), metres, np.float32)
-            scale.keep(depth_image(frame, wall, "32FC1"))
+            scale.keep_depth(depth_image(frame, wall, "32FC1"))
             scale.observe(frame)
         assert scale.factor == pytest.approx(expected)
 
@@ -186,7 +188,7 @@ def test_a_depth_that_cannot_be_used_is_said(
     scale = measured(settings, warnings)
     frame = next(frames)
     pixels = np.ones((56, 56, 3), np.uint8) if encoding == "rgb8" else np.ones((56, 56), np.float32)
-    scale.keep(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
+    scale.keep_depth(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
     scale.observe(frame)
     assert not scale.is_metric
     assert words in warnings[0]
@@ -200,9 +202,9 @@ def test_a_depth_of_no_shape_is_refused(
     settings = ScaleSettings(source="depth", samples=1)
     scale = measured(settings, warnings)
     values = np.ones(shape, np.float32)
-    monkeypatch.setattr(scale._bridge, "imgmsg_to_cv2", lambda *_: values)
+    monkeypatch.setattr(scale.source._bridge, "imgmsg_to_cv2", lambda *_: values)
     frame = next(frames)
-    scale.keep(depth_image(frame, values, "32FC1"))
+    scale.keep_depth(depth_image(frame, values, "32FC1"))
     scale.observe(frame)
     assert "`depth` is not used" in warnings[0]
     assert not scale.is_metric
@@ -214,9 +216,14 @@ def test_the_depth_of_a_slow_frame_is_still_there(frames: Iterator[FrameResult])
     settings = ScaleSettings(source="depth", samples=1)
     scale = measured(settings, warnings)
     slow = next(frames)
-    scale.keep(depth_image(slow, np.full((480, 640), 3.0, np.float32), "32FC1"))
+    scale.keep_depth(depth_image(slow, np.full((480, 640), 3.0, np.float32), "32FC1"))
     for _ in range(100):
-        scale.keep(depth_image(next(frames), np.full((480, 640), 5.0, np.float32), "32FC1"))
+        scale.keep_depth(depth_image(next(frames), np.full((480, 640), 5.0, np.float32), "32FC1"))
     scale.observe(slow)
     assert scale.factor == pytest.approx(1.5, rel=1e-3)
     assert warnings == []
+
+
+def test_every_source_has_its_class() -> None:
+    choices = ScaleSettings.__dataclass_fields__["source"].metadata["choices"]
+    assert {"none", *SOURCES} == set(choices)
