@@ -39,8 +39,20 @@ def check_options(settings: Any) -> None:
         if limits.get("choices") and value not in limits["choices"]:
             raise ValueError(f"{name} must be one of {', '.join(limits['choices'])}; got {value!r}")
         low, high = limits.get("low"), limits.get("high")
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
+        if low is not None and not all(_lies_in(low, high, x) for x in _numbers(name, value)):
             raise ValueError(f"{name} must lie in [{low}, {high}]; got {value}")
+
+
+def _numbers(name: str, value: Any) -> tuple[Any, ...]:
+    """Of an option that may have several. Raises ValueError for what is none."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError(f"{name} must be a number; got {value!r}")
+    return numbers
+
+
+def _lies_in(low: float, high: float | None, number: float) -> bool:
+    return bool(number >= low and (high is None or number <= high))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """ROS parameters from the settings' dataclasses, and back. No default is written here."""
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields, replace
 from difflib import get_close_matches
+from types import UnionType
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -47,6 +49,7 @@ def descriptor(spec: Field[Any], group: str) -> ParameterDescriptor:
     """Description, unit, range and choices of one parameter."""
     limits = spec.metadata
     result = ParameterDescriptor(description=description(spec), read_only=group not in LIVE_GROUPS)
+    result.dynamic_typing = isinstance(spec.type, UnionType)
     if limits["choices"]:
         result.additional_constraints = "one of: " + ", ".join(limits["choices"])
     if limits["low"] is not None and isinstance(spec.default, float):
@@ -75,9 +78,8 @@ def with_changes(settings: Settings, parameters: Iterable[Parameter]) -> Setting
         if parameter.name in known:
             group, attribute = known[parameter.name]
             value = parameter.value
-            changes.setdefault(group, {})[attribute] = (
-                tuple(value) if isinstance(value, list) else value
-            )
+            is_list = isinstance(value, list | array)
+            changes.setdefault(group, {})[attribute] = tuple(value) if is_list else value
     groups = {group: replace(getattr(settings, group), **new) for group, new in changes.items()}
     return replace(settings, **groups)
 

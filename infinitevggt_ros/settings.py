@@ -206,14 +206,25 @@ class ScaleSettings:
     min_motion: float = option(
         0.1, "source odometry: way of one measurement", unit="m", low=1e-3, high=1e3
     )
-    camera_height: float = option(
-        0.0, "source camera_height: of the camera above the floor", unit="m", low=0.0, high=1e3
+    camera_height: float | tuple[float, ...] = option(
+        0.0,
+        "source camera_height: of the camera above the floor; a list where the cameras of a rig "
+        "differ, in the order of cameras",
+        unit="m",
+        low=0.0,
+        high=1e3,
     )
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.source == "camera_height" and not self.camera_height:
+        if self.source == "camera_height" and not all(self.camera_heights):
             raise ValueError("scale.source camera_height needs scale.camera_height, in metres")
+
+    @property
+    def camera_heights(self) -> tuple[float, ...]:
+        """One of all cameras, or one for each; metres."""
+        given = self.camera_height
+        return given if isinstance(given, tuple) else (given,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +360,18 @@ class Settings:
                 "scale.source baseline needs two or more cameras that share a world: name them in "
                 "cameras, with rig.mode shared"
             )
+
+        cameras, heights = len(self.input.camera_names), len(self.scale.camera_heights)
+        if heights not in (1, cameras):
+            raise ValueError(
+                f"scale.camera_height must be one number, or a list of one for each of the "
+                f"{cameras} cameras; got {heights}"
+            )
+
+    def camera_height(self, camera: str) -> float:
+        """Of a camera above the floor, metres."""
+        heights = self.scale.camera_heights
+        return heights[self.input.camera_names.index(camera) if len(heights) > 1 else 0]
 
     @property
     def is_independent(self) -> bool:

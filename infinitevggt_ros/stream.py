@@ -48,7 +48,7 @@ class Stream:
         self.scale = 1.0
         """Of all lengths that were published last."""
         robot = Robot(outputs.position_in_odom, outputs.distance)
-        self.measured = StreamScale(settings.scale, robot, warn)
+        self.measured = StreamScale(settings, robot, warn)
         self.map_from_world = MAP_FROM_WORLD
         """4 x 4, of this map."""
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, outputs.pose_of)

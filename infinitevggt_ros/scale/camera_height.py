@@ -23,6 +23,7 @@ class CameraHeight(ScaleSource):
         down = -result.pose[2, :3]  # the map's z axis in the camera's axes, turned round
         distance = floor_distance(points, down)
         if distance is not None:
-            estimate.add(self._settings.camera_height, distance)
+            height = self._settings.camera_height(result.received.camera.name)
+            estimate.add(height, distance)
         elif not estimate.is_known:
             self._warn("scale", "no floor in sight: the scale is not measured")

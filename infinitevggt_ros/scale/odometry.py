@@ -31,6 +31,6 @@ class Odometry(ScaleSource):
             self._from = in_stream, in_odom
         before_stream, before_odom = self._from
         metres = float(np.linalg.norm(in_odom - before_odom))
-        if metres >= self._settings.min_motion:
+        if metres >= self._settings.scale.min_motion:
             estimate.add(metres, float(np.linalg.norm(in_stream - before_stream)))
             self._from = in_stream, in_odom

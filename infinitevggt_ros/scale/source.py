@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from infinitevggt_core.scale import ScaleEstimate
 from infinitevggt_ros.frame_result import FrameResult
-from infinitevggt_ros.settings import ScaleSettings
+from infinitevggt_ros.settings import Settings
 
 Position = NDArray[np.float64]
 """[3]."""
@@ -31,9 +31,7 @@ class Robot:
 class ScaleSource(ABC):
     """Knows lengths in metres that the stream has in its own unit."""
 
-    def __init__(
-        self, settings: ScaleSettings, robot: Robot, warn: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, settings: Settings, robot: Robot, warn: Callable[[str, str], None]) -> None:
         """warn(kind, text): the node's throttled warning."""
         self._settings = settings
         self._robot = robot

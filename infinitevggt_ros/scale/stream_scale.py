@@ -9,7 +9,7 @@ from infinitevggt_core.scale import ScaleEstimate
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.scale.source import Robot
 from infinitevggt_ros.scale.sources import SOURCES
-from infinitevggt_ros.settings import ScaleSettings
+from infinitevggt_ros.settings import Settings
 
 STEP = 0.01
 """A new estimate is used when it differs by this share, so that lengths do not tremble."""
@@ -18,12 +18,10 @@ STEP = 0.01
 class StreamScale:
     """Measures with every frame; `factor` is what lengths are multiplied by."""
 
-    def __init__(
-        self, settings: ScaleSettings, robot: Robot, warn: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, settings: Settings, robot: Robot, warn: Callable[[str, str], None]) -> None:
         """warn(kind, text): the node's throttled warning."""
-        self.settings = settings
-        kind = SOURCES.get(settings.source)
+        self.settings = settings.scale
+        kind = SOURCES.get(settings.scale.source)
         self.source = None if kind is None else kind(settings, robot, warn)
         self.reset()
 

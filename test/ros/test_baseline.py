@@ -70,9 +70,8 @@ def scale_of(
     distance: Callable[[str, str], float | None] = lambda one, other: BASELINE_M,
 ) -> tuple[StreamScale, list[str]]:
     warnings: list[str] = []
-    settings = ScaleSettings(source="baseline", samples=4)
     robot = Robot(lambda header: None, distance)
-    scale = StreamScale(settings, robot, lambda kind, text: warnings.append(text))
+    scale = StreamScale(PAIR, robot, lambda kind, text: warnings.append(text))
     latest: dict[str, FrameResult] = {}
     for pair in pairs:
         for frame in pair:

@@ -2,12 +2,21 @@
 
 import numpy as np
 import pytest
+import rclpy
 import torch
 from rig import Rig
 
 from infinitevggt_core.worlds import World, WorldFrame
-from infinitevggt_ros.settings import ModelSettings, ScaleSettings, Settings, TfSettings
+from infinitevggt_ros import parameters
+from infinitevggt_ros.settings import (
+    InputSettings,
+    ModelSettings,
+    ScaleSettings,
+    Settings,
+    TfSettings,
+)
 
+PAIR = InputSettings(cameras=("left", "right"))
 UP = torch.tensor((0.0, 0.0, 1.0), dtype=torch.float64)
 
 
@@ -45,6 +54,40 @@ def test_a_wall_measures_nothing_and_that_is_said() -> None:
     rig.stream.measured.observe(result)
     assert not rig.stream.measured.is_metric
     assert "no floor in sight: the scale is not measured" in rig.warnings
+
+
+@pytest.mark.parametrize(("heights", "expected"), [((1.5, 3.0), 3.0), ((1.5,), 1.5), (1.5, 1.5)])
+def test_a_camera_of_a_rig_has_its_own_height(
+    heights: float | tuple[float, ...], expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infinitevggt_ros.scale.camera_height.floor_distance", lambda *_: 1.0)
+    settings = ScaleSettings("camera_height", samples=1, camera_height=heights)
+    rig = Rig(Settings(PAIR, model=ModelSettings(image_size=28), scale=settings))
+    rig.take(np.full((28, 28, 3), 128, np.uint8), 10**9, "right")
+    assert rig.stream.measured.factor == pytest.approx(expected)
+
+
+def test_as_many_heights_as_cameras_or_one() -> None:
+    with pytest.raises(ValueError, match="one for each of the 2 cameras; got 3"):
+        Settings(PAIR, scale=ScaleSettings(camera_height=(1.0, 2.0, 3.0)))
+    with pytest.raises(ValueError, match=r"scale\.camera_height, in metres"):
+        ScaleSettings("camera_height", camera_height=(1.0, 0.0))
+    with pytest.raises(ValueError, match="camera_height must lie in"):
+        ScaleSettings(camera_height=(1.0, -2.0))
+    with pytest.raises(ValueError, match="camera_height must be a number; got 'high'"):
+        ScaleSettings(camera_height="high")
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(("given", "heights"), [("1.5", 1.5), ("2", 2), ("[1.5, 2.5]", (1.5, 2.5))])
+def test_the_parameter_is_a_number_or_a_list(given: str, heights: object) -> None:
+    rclpy.init(
+        args=["--ros-args", "-p", "cameras:=[left, right]", "-p", f"scale.camera_height:={given}"]
+    )
+    node = rclpy.create_node("heights")
+    assert parameters.declare(node).scale.camera_height == heights
+    node.destroy_node()
+    rclpy.shutdown()
 
 
 def test_settings_that_go_round_in_a_circle_or_say_too_little_are_refused() -> None:

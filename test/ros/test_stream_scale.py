@@ -23,7 +23,7 @@ from infinitevggt_ros.mailbox import Received
 from infinitevggt_ros.scale.source import Robot
 from infinitevggt_ros.scale.sources import SOURCES
 from infinitevggt_ros.scale.stream_scale import StreamScale
-from infinitevggt_ros.settings import InputSettings, ScaleSettings
+from infinitevggt_ros.settings import InputSettings, ScaleSettings, Settings
 
 NODE = "/infinitevggt"
 
@@ -121,7 +121,9 @@ def measured(settings: ScaleSettings, warnings: list[str]) -> StreamScale:
     def unknown(*_: object) -> None:
         return None
 
-    return StreamScale(settings, Robot(unknown, unknown), lambda kind, text: warnings.append(text))
+    return StreamScale(
+        Settings(scale=settings), Robot(unknown, unknown), lambda kind, text: warnings.append(text)
+    )
 
 
 def depth_image(result: FrameResult, metres: np.ndarray, encoding: str) -> Image:
