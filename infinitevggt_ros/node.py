@@ -288,6 +288,8 @@ class StreamNode(ManagedNode):
                 self.get_logger().warning(f"{why}: the stream starts again, map {stream.map_id}")
             return why
 
+        for outputs in self._outputs:
+            outputs.forget_robot()
         self.worker.submit(reset)
 
     async def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

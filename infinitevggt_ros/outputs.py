@@ -88,6 +88,17 @@ class Outputs:
         self._map.publish(messages.cloud(header, none, none, none[:, 0]))
         self.clear_map_updates()
 
+    def forget_robot(self) -> None:
+        """Time begins again for all worlds: what the robot's tf said before is wrong."""
+        self._tf.forget_robot()
+
+    def rest(self) -> None:
+        """Send nothing by a timer until `wake`."""
+        self._tf.is_resting = True
+
+    def wake(self) -> None:
+        self._tf.is_resting = False
+
     def clear_map_updates(self) -> None:
         """Who follows the map forgets all of it."""
         none = np.empty((0, 3), dtype=np.float32)

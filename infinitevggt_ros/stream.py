@@ -186,7 +186,8 @@ class Stream:
             self._save_later()
 
     def rest(self) -> None:
-        """Leave the device to others: weights and memory wait in the host's."""
+        """Leave the device to others, weights and memory wait in the host's; and say nothing."""
+        self._outputs.rest()
         if self._device.type != "cpu":
             self.session.to("cpu")
 
@@ -195,6 +196,7 @@ class Stream:
         more."""
         if self._device.type != "cpu":
             self.session.to(self._device)
+        self._outputs.wake()
 
     def close(self) -> None:
         """The thread ends: save what was not."""

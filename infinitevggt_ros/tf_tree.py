@@ -14,10 +14,13 @@ from std_msgs.msg import Header
 from tf2_ros import Buffer, TransformBroadcaster, TransformException, TransformListener
 
 from infinitevggt_ros.axes import matrix_from_transform, transform_from_matrix
+from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.settings import TfSettings
 
 LOOKUP_TIMEOUT = Duration(seconds=0.1)
 TREE_REFRESH_S = 1.0
+MOST_LATE_NS = 1_000_000_000
+"""A transform that is later than this after its successor is of a time that began again."""
 
 
 class RobotBuffer(Buffer):
@@ -29,12 +32,23 @@ class RobotBuffer(Buffer):
         self._map_frames = map_frames
         self.own_edges: set[tuple[str, str]] = set()
         """Parents and children that we publish."""
+        self._newest_ns: dict[str, int] = {}  # by child
         self._listener = TransformListener(self, node)
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         edge = transform.header.frame_id, transform.child_frame_id
-        if transform.header.frame_id not in self._map_frames and edge not in self.own_edges:
-            super().set_transform(transform, authority)
+        if transform.header.frame_id in self._map_frames or edge in self.own_edges:
+            return
+        at_ns = stamp_ns(transform)
+        if at_ns < self._newest_ns.get(transform.child_frame_id, at_ns) - MOST_LATE_NS:
+            self.clear()
+        self._newest_ns[transform.child_frame_id] = at_ns
+        super().set_transform(transform, authority)
+
+    def clear(self) -> None:
+        """Time begins again: transforms of the time before are wrong. Static ones stay."""
+        self._newest_ns.clear()
+        super().clear()
 
 
 class TfTree:
@@ -45,6 +59,7 @@ class TfTree:
         self.settings = settings
         self._clock = node.get_clock()
         self._broadcaster = TransformBroadcaster(node)
+        self._has_robot_alone = robot is None
         self._buffer = robot or RobotBuffer(node, (settings.map_frame,))
         self._parents: dict[str, str] = {}
         self._read_at = -TREE_REFRESH_S
@@ -53,15 +68,22 @@ class TfTree:
         self._odom_from_base: NDArray[np.float64] | None = None  # None: it has not moved yet
         self._sent: dict[tuple[str, str], object] = {}  # latest stamps, by parent and child
         self._latest: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.is_resting = False
+        """Nothing is sent again then."""
         if settings.mode == "map_to_odom":
             node.create_timer(settings.period, self._send_again)
 
     def forget(self) -> None:
-        """A new map, and another time: transforms of the time before are wrong. The tree's shape
-        stays, and so does the place in odom."""
-        self._buffer.clear()
+        """A new map, and another time. The tree's shape stays, and so does the place in odom; what
+        other worlds know of the robot too, whose time may be the same as before."""
+        if self._has_robot_alone:
+            self.forget_robot()
         self._sent = dict.fromkeys(self._sent)
         self._map_from_odom = self._odom_from_map = self._latest = None
+
+    def forget_robot(self) -> None:
+        """Time begins again for the whole robot."""
+        self._buffer.clear()
 
     def rescale(self, ratio: float) -> None:
         """The map's lengths have another unit from now on: the robot is where it was in odom, and
@@ -147,7 +169,7 @@ class TfTree:
     def _send_again(self) -> None:
         now_ns = self._clock.now().nanoseconds
         map_from_odom = self._map_from_odom  # once: another thread may forget it
-        if map_from_odom is None or now_ns == 0:
+        if map_from_odom is None or now_ns == 0 or self.is_resting:
             return
         ahead = Time(nanoseconds=now_ns) + Duration(seconds=self.settings.tolerance)
         header = Header(stamp=ahead.to_msg())
