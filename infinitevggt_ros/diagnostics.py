@@ -62,7 +62,7 @@ class Diagnostics:
         name = f"{name}: {camera} " if camera else f"{name}: "
         return [
             _status(f"{name}images", images, {**rates, **_images(status)}),
-            _status(f"{name}stream", self._stream(status, state), values),
+            _status(f"{name}stream", self._stream(camera, status, state), values),
             _status(f"{name}calibration", _calibration(status), {}),
             _status(f"{name}scale", _scale(status), _scale_values(status)),
         ]
@@ -82,11 +82,12 @@ class Diagnostics:
             return WARN, status.last_rejection
         return OK, "images are used"
 
-    def _stream(self, status: StreamStatus, state: str) -> Finding:
-        if self._worker.stream is None:
+    def _stream(self, camera: str, status: StreamStatus, state: str) -> Finding:
+        stream = self._worker.stream_of(camera)
+        if stream is None:
             return OK, f"{state}: there is no stream"
-        if status.last_error:
-            return ERROR, status.last_error
+        if stream.error:  # now: while no images come, the status is old
+            return ERROR, stream.error
         if status.random_weights:
             return WARN, "the weights are random: poses and depth mean nothing"
         return OK, f"frame {status.frame_index} of map {status.map_id}"

@@ -60,10 +60,10 @@ class StreamNode(ManagedNode):
         names = settings.input.camera_names
         self._cameras = [self._camera(name) for name in names]
         self._outputs = outputs_of_worlds(self, settings, self.warn)
-        report = StreamReport(self, settings.model)
-        report.lifecycle_state = lambda: self.lifecycle_state
-        self.worker = StreamWorker(self._load, report, self.warn)
-        self._diagnostics = Diagnostics(self, self.worker, report, names)
+        self._report = StreamReport(self, settings.model)
+        self._report.lifecycle_state = lambda: self.lifecycle_state
+        self.worker = StreamWorker(self._load, self._report, self.warn)
+        self._diagnostics = Diagnostics(self, self.worker, self._report, names)
         self._image_subscriptions: list[ImageSubscription] = []
         self._imu: Subscription | None = None
         # best effort hears drivers of either kind
@@ -135,14 +135,18 @@ class StreamNode(ManagedNode):
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget weights, memory and map; what `state.path` names is saved before."""
+        """Forget weights, memory and map; what `state.path` names is saved before, or nothing is
+        forgotten."""
 
         def forget() -> str:
+            if problem := self._refusal(_save):
+                return f"state.path: {problem}; try again, or shut down without it"
             map_ids = [stream.map_id for stream in self.worker.streams]
             self._first_map_id = 1 + max(map_ids, default=self._first_map_id)
             self.worker.stop()
             for outputs in self._outputs:
                 outputs.reset()
+            self._report.forget_streams(self._cameras)
             return ""
 
         return self.attempt("cleanup", forget)
@@ -380,4 +384,9 @@ def _wake(stream: Stream) -> str:
 
 def _rest(stream: Stream) -> str:
     stream.rest()
+    return ""
+
+
+def _save(stream: Stream) -> str:
+    stream.save()
     return ""

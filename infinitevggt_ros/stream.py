@@ -198,14 +198,21 @@ class Stream:
             self.session.to(self._device)
         self._outputs.wake()
 
-    def close(self) -> None:
-        """The thread ends: save what was not."""
+    def save(self) -> None:
+        """To `state.path`, if there is one, what was not. Raises OSError."""
         self._periodic.wait()
         if self._state.path and self._is_unsaved:
             self._save_later()
             self._periodic.wait()
         if self.error:
-            self._warn("state", f"the stream is lost, it could not be saved: {self.error}")
+            raise OSError(self.error)
+
+    def close(self) -> None:
+        """The thread ends: save what was not."""
+        try:
+            self.save()
+        except OSError as error:
+            self._warn("state", f"the stream is lost, it could not be saved: {error}")
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot between two frames: copies of memory, map and trajectory."""

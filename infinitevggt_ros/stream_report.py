@@ -1,7 +1,7 @@
 """What became of the images, said after each."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
@@ -41,6 +41,12 @@ class StreamReport:
     def can_publish(self) -> bool:
         """False once ROS is shut down."""
         return bool(self._context.ok())
+
+    def forget_streams(self, cameras: Iterable[Camera]) -> None:
+        """They are no more; the counts of images go on."""
+        for camera in cameras:
+            self.latest[camera.name] = StreamStatus()
+            _count(self.latest[camera.name], camera)
 
     def publish(self, received: Received, outcome: int, worker: "StreamWorker") -> None:
         """Say what became of an image."""

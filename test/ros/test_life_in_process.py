@@ -1,8 +1,9 @@
 """The managed node in this process, which nobody spins: what happens between two looks of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -10,19 +11,26 @@ import numpy as np
 import pytest
 from camera import image_message
 from rclpy.lifecycle import TransitionCallbackReturn
+from rig import IMAGES, SMALL
 from test_independent import PAIR
 
 from infinitevggt_ros import parameters
-from infinitevggt_ros.diagnostics import ERROR, OK, Diagnostics
+from infinitevggt_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from infinitevggt_ros.managed_node import ManagedNode
 from infinitevggt_ros.node import StreamNode
-from infinitevggt_ros.settings import LifecycleSettings, ScaleSettings
+from infinitevggt_ros.settings import LifecycleSettings, ScaleSettings, Settings, StateSettings
 from infinitevggt_ros.stream import Stream
 
 SETTINGS = replace(
     PAIR, scale=ScaleSettings(source="depth"), lifecycle=LifecycleSettings(autostart=False)
 )
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 60
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -84,20 +92,48 @@ def test_where_one_stream_cannot_rest_none_does(
 
 
 @pytest.mark.ros
+def test_nothing_is_forgotten_that_could_not_be_saved(
+    ros: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "none yet" / "state.pt"
+    settings = replace(Settings(model=SMALL), state=StateSettings(path=str(path)))
+    settings = replace(settings, lifecycle=LifecycleSettings(autostart=False))
+    monkeypatch.setattr(parameters, "declare", lambda node: settings)
+    node = StreamNode()
+    assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    node.worker.receive(image_message(IMAGES[0], 1), node._cameras[0])
+    wait_until(lambda: node._cameras[0].processed == 1)
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == FAILURE
+    assert (node.lifecycle_state, len(node.worker.streams)) == ("inactive", 1)
+    assert "none yet" in node.problem
+    of_stream, of_calibration = node._diagnostics._of("", 0)[1:3]
+    assert (of_stream.level, "none yet" in of_stream.message) == (ERROR, True)
+    assert (of_calibration.level, "uncalibrated" in of_calibration.message) == (WARN, True)
+
+    path.parent.mkdir()
+    assert node.trigger_cleanup() == SUCCESS
+    assert path.exists()
+    of_stream, of_calibration = node._diagnostics._of("", 0)[1:3]
+    assert of_stream.message == "unconfigured: there is no stream"
+    assert (of_calibration.level, of_calibration.message) == (OK, "no image yet")
+    assert node._report.latest[""].frames_processed == 1
+    node.destroy_node()
+
+
+@pytest.mark.ros
 def test_a_manager_that_was_quicker_has_the_node(ros: ModuleType) -> None:
     node = ManagedNode("managed")
     assert node.trigger_configure() == SUCCESS
     reasons: list[str] = []
     node.start_itself(reasons.append)
-    end_s = time.monotonic() + 60
-    while node._is_starting_itself and not reasons and time.monotonic() < end_s:
-        time.sleep(0.01)
+    wait_until(lambda: not node._is_starting_itself or bool(reasons))
     assert (reasons, node.lifecycle_state) == ([], "inactive")
     node.destroy_node()
 
 
 def test_a_pause_is_no_silence() -> None:
-    worker: Any = SimpleNamespace(is_paused=True, stream=None)
+    worker: Any = SimpleNamespace(is_paused=True, stream=None, stream_of=lambda camera: None)
     node: Any = SimpleNamespace(
         create_publisher=lambda *_: None,
         create_timer=lambda *_, **__: None,
