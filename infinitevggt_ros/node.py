@@ -177,6 +177,7 @@ class StreamNode(ManagedNode):
                 f"{settings.model.source}: the weights are random, poses and depth mean nothing. "
                 "Set model.checkpoint to a trained one"
             )
+        self._report.model = settings.model
         model = load_model(settings.model)
         streams = [self._new_stream(model, outputs) for outputs in self._outputs]
         for stream in streams:
@@ -366,6 +367,11 @@ class StreamNode(ManagedNode):
         """Refuse what cannot work, with the reason; change nothing."""
         try:
             settings = parameters.with_changes(self._settings, changes)
+            if settings.model != self._settings.model and self.lifecycle_state != "unconfigured":
+                raise ValueError(
+                    f"model.* changes while the node is unconfigured, and it is "
+                    f"{self.lifecycle_state}: deactivate it and clean it up before"
+                )
             for stream in self.worker.streams:
                 stream.session.check(settings.memory)
         except ValueError as error:

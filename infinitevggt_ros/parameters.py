@@ -11,7 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from infinitevggt_ros.settings import LIVE_GROUPS, Settings
+from infinitevggt_ros.settings import LIVE_GROUPS, LOADED_GROUPS, Settings
 
 
 def parameter_fields() -> Iterator[tuple[str, str, Field[Any], Any]]:
@@ -48,7 +48,8 @@ def unknown(node: Node) -> list[str]:
 def descriptor(spec: Field[Any], group: str) -> ParameterDescriptor:
     """Description, unit, range and choices of one parameter."""
     limits = spec.metadata
-    result = ParameterDescriptor(description=description(spec), read_only=group not in LIVE_GROUPS)
+    result = ParameterDescriptor(description=description(spec))
+    result.read_only = group not in LIVE_GROUPS + LOADED_GROUPS
     result.dynamic_typing = isinstance(spec.type, UnionType)
     if limits["choices"]:
         result.additional_constraints = "one of: " + ", ".join(limits["choices"])
@@ -105,8 +106,7 @@ def as_yaml() -> str:
     group_before = "input"
     for name, group, spec, default in parameter_fields():
         if group != group_before:
-            live = "change while it runs" if group in LIVE_GROUPS else "read-only"
-            lines += ["", f"    # {group}.*: {live}", f"    {group}:"]
+            lines += ["", f"    # {group}.*: {when(group)[1]}", f"    {group}:"]
             group_before = group
         indent = "    " if group == "input" else "      "
         limits = constraint(spec)
@@ -125,14 +125,22 @@ def constraint(spec: Field[Any]) -> str:
     return ""
 
 
+def when(group: str) -> tuple[str, str]:
+    """Parameters change: whether while the node runs, and in words."""
+    if group in LIVE_GROUPS:
+        return "yes", "change while it runs"
+    if group in LOADED_GROUPS:
+        return "unconfigured", "change while it is unconfigured"
+    return "no", "read-only"
+
+
 def as_markdown() -> str:
     """The table of parameters for the README."""
     rows = ["| parameter | default | range | while running | meaning |", "|---|---|---|---|---|"]
     for name, group, spec, default in parameter_fields():
-        live = "yes" if group in LIVE_GROUPS else "no"
         value = f"`{default}`" if default not in ("", ("",)) else "empty"
         text = description(spec).replace("|", "\\|")
-        rows.append(f"| `{name}` | {value} | {constraint(spec)} | {live} | {text} |")
+        rows.append(f"| `{name}` | {value} | {constraint(spec)} | {when(group)[0]} | {text} |")
     return "\n".join(rows)
 
 

@@ -380,4 +380,6 @@ class Settings:
 
 
 LIVE_GROUPS = ("time", "memory", "map", "output")
-"""Groups that change while the node runs; the others are read-only."""
+"""Groups that change while the node runs."""
+LOADED_GROUPS = ("model",)
+"""Groups that change while the node is unconfigured; the others are read-only."""

@@ -34,7 +34,8 @@ class StreamReport:
         """As it was published last, by camera."""
         self._context = node.context
         self._clock = node.get_clock()
-        self._model = model
+        self.model = model
+        """Which is loaded."""
         self._publisher = create_publisher(node, StreamStatus, "~/status", STATUS_QOS)
 
     @property
@@ -56,8 +57,8 @@ class StreamReport:
         status.worker_restarts = self.worker_restarts
         status.paused = worker.is_paused
         status.lifecycle_state = self.lifecycle_state()
-        status.checkpoint = self._model.source
-        status.random_weights = self._model.is_random
+        status.checkpoint = self.model.source
+        status.random_weights = self.model.is_random
         stream = worker.stream_of(camera.name)
         if stream is not None:
             _describe(status, stream, camera)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from camera import image_message
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rig import IMAGES, SMALL
 from test_independent import PAIR
 
@@ -46,7 +47,8 @@ def ros() -> Iterator[ModuleType]:
 
 @pytest.fixture
 def node(ros: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamNode]:
-    monkeypatch.setattr(parameters, "declare", lambda node: SETTINGS)
+    declare = parameters.declare
+    monkeypatch.setattr(parameters, "declare", lambda node: declare(node) and SETTINGS)
     node = StreamNode()
     yield node
     assert node.worker.stop()
@@ -68,6 +70,26 @@ def test_depth_reaches_the_stream_that_a_quick_manager_made_anew(node: StreamNod
     left, right = node.worker.streams
     assert left not in before
     assert [len(stream.measured.source._kept[stream.name]) for stream in (left, right)] == [1, 0]
+
+
+@pytest.mark.ros
+def test_another_network_is_loaded_after_a_cleanup(node: StreamNode) -> None:
+    wider = Parameter("model.image_size", value=56)
+
+    def sizes() -> list[int]:
+        return [stream.settings.model.image_size for stream in node.worker.streams]
+
+    assert node.trigger_configure() == SUCCESS
+    refused = node.set_parameters([wider])[0]
+    assert not refused.successful
+    assert "it is inactive: deactivate it and clean it up before" in refused.reason
+    assert node.set_parameters([Parameter("model.image_size", value=28)])[0].successful, "as it is"
+    assert sizes() == [28, 28]
+    assert node.trigger_cleanup() == SUCCESS
+    assert node.set_parameters([wider])[0].successful
+    assert node.trigger_configure() == SUCCESS
+    assert sizes() == [56, 56]
+    assert node._report.model.image_size == 56
 
 
 @pytest.mark.ros

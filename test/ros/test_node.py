@@ -277,7 +277,7 @@ def test_memory_changes_while_the_stream_runs_and_nonsense_is_refused(
         "memory.policy": ("lru", "one of"),
         "memory.anchor_frames": (-1, "memory.anchor_frames"),
         "memory.camera_memory": ("shared", "reset"),
-        "model.checkpoint": ("x", "read-only"),
+        "model.checkpoint": ("x", "it is active"),
         "memory.dtype": (3, "type"),
     }
     for name, (value, words) in refusals.items():
