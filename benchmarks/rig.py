@@ -9,11 +9,12 @@ import copy
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from infinitevggt_core import VGGT, Prediction, StreamSession, load_checkpoint
-from infinitevggt_core.geometry import invert
+from infinitevggt_core import VGGT, StreamSession, load_checkpoint
+from infinitevggt_core.baseline import seen_baseline
 from infinitevggt_core.scale import ScaleEstimate
 from infinitevggt_core.worlds import World
 
@@ -53,16 +54,10 @@ def measure(model: VGGT, seed: int, baseline_m: float, frames: int) -> RigScale:
     session, estimate, depths = StreamSession(model), ScaleEstimate(SAMPLES), []
     for pair in zip(*(world.sequence(frames, HEIGHT, WIDTH) for world in worlds), strict=True):
         predictions = [session.push(frame.image) for frame in pair]
-        estimate.add(baseline_m, distance(*predictions))
+        estimate.add(baseline_m, *seen_baseline(*predictions, np.eye(3)))
         for frame, found in zip(pair, predictions, strict=True):
             depths.append(float((frame.depth / found.depth[0].cpu()).median()))
     return RigScale(estimate.factor, estimate.sigma, median(depths))
-
-
-def distance(one: Prediction, other: Prediction) -> float:
-    """Of the optical centres, in the stream's unit."""
-    centres = [invert(found.camera_from_world[0].double())[:, 3] for found in (one, other)]
-    return float((centres[0] - centres[1]).norm())
 
 
 def main() -> None:

@@ -14,31 +14,35 @@ MEDIAN_LOSS = math.sqrt(math.pi / 2)
 
 class ScaleEstimate:
     """The median of the latest ratios, taken as logarithms: twice too long and twice too short
-    weigh the same, and up to half of them may be anything."""
+    weigh the same, and up to half of them may be anything.
+
+    Each may have a doubt: the share by which it may be off and all others with it, in the same
+    direction, so that no number of them makes it less."""
 
     def __init__(self, needed: int) -> None:
         """needed: measurements before it says anything."""
         self._needed = needed
-        self._logs: deque[float] = deque(maxlen=LATEST)
+        self._latest: deque[tuple[float, float]] = deque(maxlen=LATEST)  # logarithms and doubts
 
     def __len__(self) -> int:
-        return len(self._logs)
+        return len(self._latest)
 
-    def add(self, metres: float, units: float) -> None:
+    def add(self, metres: float, units: float, doubt: float = 0.0) -> None:
         """The same length in both; what is not a length is passed over."""
-        if metres > 0 and units > 0 and math.isfinite(metres) and math.isfinite(units):
-            self._logs.append(math.log(metres / units))
+        if metres > 0 and units > 0 and all(map(math.isfinite, (metres, units, doubt))):
+            self._latest.append((math.log(metres / units), doubt))
 
-    def state(self) -> list[float]:
+    def state(self) -> list[tuple[float, float]]:
         """What `restore` goes on from."""
-        return list(self._logs)
+        return list(self._latest)
 
-    def restore(self, state: list[float]) -> None:
-        self._logs = deque(map(float, state), maxlen=LATEST)
+    def restore(self, state: list[tuple[float, float]]) -> None:
+        latest = ((float(log), float(doubt)) for log, doubt in state)
+        self._latest = deque(latest, maxlen=LATEST)
 
     @property
     def is_known(self) -> bool:
-        return len(self._logs) >= self._needed
+        return len(self._latest) >= self._needed
 
     @property
     def factor(self) -> float:
@@ -50,6 +54,12 @@ class ScaleEstimate:
         """Standard deviation of `factor`, metres per unit; NaN while not known."""
         if not self.is_known:
             return math.nan
-        middle = median(self._logs)
-        spread = SPREAD_OF_MAD * median(abs(value - middle) for value in self._logs)
-        return self.factor * MEDIAN_LOSS * spread / math.sqrt(len(self._logs))
+        logs = self._logs
+        middle = median(logs)
+        spread = SPREAD_OF_MAD * median(abs(value - middle) for value in logs)
+        doubt = median(doubt for _, doubt in self._latest)
+        return self.factor * math.hypot(MEDIAN_LOSS * spread / math.sqrt(len(logs)), doubt)
+
+    @property
+    def _logs(self) -> list[float]:
+        return [log for log, _ in self._latest]

@@ -15,6 +15,8 @@ from infinitevggt_ros.worker import StreamWorker
 PERIOD_S = 1.0
 SILENCE_S = 5.0
 """Without a used image for so long, something is wrong."""
+UNSURE = 0.2
+"""A scale whose deviation is a larger share of it is not to be relied on."""
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 Finding = tuple[bytes, str]
 """A level, and what it is about."""
@@ -153,6 +155,9 @@ def _scale(status: StreamStatus) -> Finding:
         return OK, "lengths are in an arbitrary unit"
     if math.isnan(status.metres_per_unit):
         return WARN, f"not known yet from {status.scale_source}: lengths are in an arbitrary unit"
+    doubt = status.metres_per_unit_sigma / status.metres_per_unit
+    if doubt > UNSURE:
+        return WARN, f"metric but unsure, from {status.scale_source}: it may be off by {doubt:.0%}"
     return OK, f"metric, from {status.scale_source}"
 
 

@@ -124,9 +124,9 @@ class Outputs:
         """Of the camera at the header's stamp, by the robot's own tf, metres; None if unknown."""
         return self._tf.position_in_odom(header)
 
-    def distance(self, frame: str, other: str) -> float | None:
-        """Of two frames on the robot, metres; None if unknown."""
-        return self._tf.distance(frame, other)
+    def between(self, frame: str, other: str) -> NDArray[np.float64] | None:
+        """4 x 4, another frame on the robot in a frame, metres; None if unknown."""
+        return self._tf.between(frame, other)
 
     def pose_of(self, frame: str, header: Header) -> NDArray[np.float64]:
         """4 x 4, a frame of the robot in the header's, at its stamp. Raises TransformException."""

@@ -47,7 +47,7 @@ class Stream:
         self.inference_ms = 0.0
         self.scale = 1.0
         """Of all lengths that were published last."""
-        robot = Robot(outputs.position_in_odom, outputs.distance)
+        robot = Robot(outputs.position_in_odom, outputs.between)
         self.measured = StreamScale(settings, robot, warn)
         self.map_from_world = MAP_FROM_WORLD
         """4 x 4, of this map."""

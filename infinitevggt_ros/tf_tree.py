@@ -103,13 +103,13 @@ class TfTree:
             return None
         return matrix_from_transform(found.transform)[:3, 3]
 
-    def distance(self, frame: str, other: str) -> float | None:
-        """Of two frames on the robot as it is now, metres; None if unknown."""
+    def between(self, frame: str, other: str) -> NDArray[np.float64] | None:
+        """4 x 4, another frame on the robot as it is now in a frame, metres; None if unknown."""
         try:
             found = self._buffer.lookup_transform(frame, other, Time())
         except TransformException:
             return None
-        return float(np.linalg.norm(matrix_from_transform(found.transform)[:3, 3]))
+        return matrix_from_transform(found.transform)
 
     def publish(self, map_from_optical: NDArray[np.float64], header: Header) -> None:
         """Send what the mode asks for, for a camera pose (4 x 4), with the image's header.

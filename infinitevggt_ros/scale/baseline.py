@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from infinitevggt_core.baseline import seen_baseline
 from infinitevggt_core.scale import ScaleEstimate
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.images import stamp_ns
@@ -19,16 +20,17 @@ class Baseline(ScaleSource):
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
-        at_ns, here = stamp_ns(result.received.message), result.pose[:3, 3] / result.scale
+        at_ns = stamp_ns(result.received.message)
         for other in others:
             late_ns = abs(stamp_ns(other.received.message) - at_ns)
             if other.received.camera is result.received.camera or late_ns > TOLERANCE_NS:
                 continue
             frames = result.header.frame_id, other.header.frame_id
-            metres = self._robot.distance(*frames)
-            if metres is None:
+            known = self._robot.between(*frames)
+            if known is None:
                 self._warn(
                     "scale", f"no transform between {' and '.join(frames)}: no scale from it"
                 )
                 continue
-            estimate.add(metres, float(np.linalg.norm(here - other.pose[:3, 3] / other.scale)))
+            units, doubt = seen_baseline(result.prediction, other.prediction, known[:3, :3])
+            estimate.add(float(np.linalg.norm(known[:3, 3])), units, doubt)

@@ -16,6 +16,8 @@ from infinitevggt_ros.settings import Settings
 
 Position = NDArray[np.float64]
 """[3]."""
+Pose = NDArray[np.float64]
+"""4 x 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class Robot:
 
     position_in_odom: Callable[[Header], Position | None]
     """Of the camera at a header's stamp, metres; None where not known."""
-    distance: Callable[[str, str], float | None]
-    """Of two frames on the robot, metres; None where not known."""
+    between: Callable[[str, str], Pose | None]
+    """The second of two frames on the robot in the first, metres; None where not known."""
 
 
 class ScaleSource(ABC):

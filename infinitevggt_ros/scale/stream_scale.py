@@ -32,7 +32,7 @@ class StreamScale:
         if self.source is not None:
             self.source.forget()
 
-    def state(self) -> tuple[float, list[float]]:
+    def state(self) -> tuple[float, list[tuple[float, float]]]:
         """The factor and the measurements, for a snapshot."""
         return self.factor, self._estimate.state()
 

@@ -47,6 +47,17 @@ def test_the_deviation_is_that_of_a_median_by_hand() -> None:
     assert scale.sigma == pytest.approx(0.1 * 1.4826 * math.sqrt(math.pi / 2) / math.sqrt(5))
 
 
+def test_a_doubt_that_all_share_stays_however_many_they_are() -> None:
+    """Ratios that agree, 3 metres a unit, each in doubt by a fifth; one knows nothing."""
+    scale = estimate([])
+    for doubt in (0.2, 0.2, 5.0):
+        scale.add(3.0, 1.0, doubt)
+    assert scale.sigma == pytest.approx(0.6)
+    again = estimate([])
+    again.restore(scale.state())
+    assert (again.factor, again.sigma) == (scale.factor, scale.sigma)
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_what_is_no_length_is_passed_over(bad: float) -> None:
     scale = estimate([2.0])

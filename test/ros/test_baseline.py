@@ -10,13 +10,17 @@ from camera import Spawn, image_message
 from geometry_msgs.msg import TransformStamped
 from listening import finish
 from rig import SMALL, Rig
+from scipy.spatial.transform import Rotation
 
 from infinitevggt_core import Prediction, geometry, preprocess
+from infinitevggt_core.baseline import seen_baseline
 from infinitevggt_core.worlds import World
 from infinitevggt_ros.camera import Camera
+from infinitevggt_ros.diagnostics import OK, WARN, _scale
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.intake import NetworkImage
 from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.scale.source import Robot
 from infinitevggt_ros.scale.stream_scale import StreamScale
 from infinitevggt_ros.settings import InputSettings, RigSettings, ScaleSettings, Settings
@@ -55,22 +59,41 @@ def result(of: Camera, stamp_ns: int, camera_from_world: torch.Tensor) -> FrameR
     )
 
 
-def walk(frames: int, late_ns: int = 0) -> Iterator[tuple[FrameResult, FrameResult]]:
+def right_from_left(yaw: float) -> torch.Tensor:
+    """4 x 4, of a right camera that stands beside the left one and is turned to it."""
+    pose = torch.eye(4).double()
+    pose[:3, :3] = torch.from_numpy(Rotation.from_rotvec((0, yaw, 0)).as_matrix())
+    pose[:3, 3] = pose[:3, 0] * -BASELINE_M
+    return pose
+
+
+BESIDE = right_from_left(0.0)
+
+
+def known(right_from_left: torch.Tensor, frame: str) -> np.ndarray:
+    """4 x 4, the other camera in the axes of this one."""
+    is_right = frame == "right_eye"
+    return (right_from_left if is_right else right_from_left.inverse()).numpy()
+
+
+def walk(
+    frames: int, late_ns: int = 0, right_from_left: torch.Tensor = BESIDE
+) -> Iterator[tuple[FrameResult, FrameResult]]:
     """Left and right on a way through a synthetic room, a tenth of a second apart."""
     poses = World(10_000, "easy").trajectory.camera_from_world(torch.arange(frames).double())
     for number, left in enumerate(poses):
-        right = left.clone()
-        right[0, 3] -= BASELINE_M
+        right = right_from_left[:3, :3] @ left
+        right[:, 3] += right_from_left[:3, 3]
         at_ns = (1 + number) * 100_000_000
         yield result(LEFT, at_ns, left), result(RIGHT, at_ns + late_ns, right)
 
 
 def scale_of(
     pairs: Iterator[tuple[FrameResult, FrameResult]],
-    distance: Callable[[str, str], float | None] = lambda one, other: BASELINE_M,
+    between: Callable[[str, str], np.ndarray | None] = lambda one, other: known(BESIDE, one),
 ) -> tuple[StreamScale, list[str]]:
     warnings: list[str] = []
-    robot = Robot(lambda header: None, distance)
+    robot = Robot(lambda header: None, between)
     scale = StreamScale(PAIR, robot, lambda kind, text: warnings.append(text))
     latest: dict[str, FrameResult] = {}
     for pair in pairs:
@@ -88,6 +111,28 @@ def test_the_distance_of_two_cameras_makes_metres(late_ns: int) -> None:
     assert warnings == []
 
 
+def test_cameras_that_look_apart_make_metres_by_how_tf_says_they_are_turned() -> None:
+    apart = right_from_left(0.4)
+    scale, _ = scale_of(walk(8, 0, apart), lambda one, other: known(apart, one))
+    assert scale.factor == pytest.approx(UNIT_M, rel=1e-3)
+    assert scale.estimate[1] < 1e-3
+
+
+def test_a_network_that_sees_a_turn_where_tf_knows_of_none_is_said_to_be_unsure() -> None:
+    """Half of the step hides in it; the wall is one unit away."""
+    turned = right_from_left(-BASELINE_M / 2 / UNIT_M)
+    turned[:3, 3] /= 2
+    scale, _ = scale_of(walk(8, 0, turned))
+    factor, sigma = scale.estimate
+    assert factor == pytest.approx(UNIT_M, rel=0.03)
+    assert sigma == pytest.approx(factor / 2, rel=0.03)
+    status = StreamStatus(scale_source="baseline")
+    status.metres_per_unit, status.metres_per_unit_sigma = factor, sigma
+    assert _scale(status)[0] == WARN
+    status.metres_per_unit_sigma = 0.1 * factor
+    assert _scale(status)[0] == OK
+
+
 def test_a_third_of_nonsense_changes_nothing() -> None:
     def disturbed() -> Iterator[tuple[FrameResult, FrameResult]]:
         for number, (left, right) in enumerate(walk(12)):
@@ -103,7 +148,7 @@ def test_images_of_different_times_say_nothing_of_the_baseline() -> None:
 
 
 def test_cameras_whose_places_are_not_known_are_named() -> None:
-    scale, warnings = scale_of(walk(1), distance=lambda one, other: None)
+    scale, warnings = scale_of(walk(1), between=lambda one, other: None)
     assert not scale.is_metric
     assert warnings == ["no transform between right_eye and left_eye: no scale from it"]
 
@@ -116,11 +161,11 @@ def test_a_rig_takes_the_distance_from_tf_and_its_poses_become_metric() -> None:
         mount.transform.translation.y, mount.transform.rotation.w = y, 1.0
         rig.stream._outputs._tf._buffer.set_transform_static(mount, "test")
     images = {name: np.full((28, 28, 3), 40 * i, np.uint8) for i, name in enumerate(rig.cameras)}
-    distances = []
+    distances = list[float]()
     for number in range(1, 8):
         rig.take_together(images, number * 10**9, frame_ids="{}_eye")
-        left, right = (frame.pose[:3, 3] / frame.scale for frame in rig.stream.latest_of.values())
-        distances.append(np.linalg.norm(left - right))
+        left, right = (frame.prediction for frame in rig.stream.latest_of.values())
+        distances.append(seen_baseline(right, left, np.eye(3))[0])
     expected = BASELINE_M / np.median(distances)
     assert rig.stream.measured.estimate[0] == pytest.approx(expected, rel=1e-6)
     assert rig.statuses[-1].scale_source == "baseline"

@@ -1,0 +1,54 @@
+"""The distance of two cameras of which it is known how they are turned."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from infinitevggt_core import Prediction
+from infinitevggt_core.baseline import seen_baseline
+from infinitevggt_core.geometry import encode_pose
+
+numbers = st.tuples(*[st.floats(-2, 2)] * 3)
+
+
+def prediction(world_from_camera: np.ndarray, depth: float = 2.0) -> Prediction:
+    pose = torch.from_numpy(np.linalg.inv(world_from_camera)[None, :3]).float()
+    flat = torch.full((1, 14, 14), depth)
+    return Prediction(encode_pose(pose, torch.eye(3)[None], 14, 14), flat, flat)
+
+
+def placed(turn: tuple[float, ...], position: tuple[float, ...]) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(turn).as_matrix(), position
+    return pose
+
+
+@given(numbers, numbers, numbers, numbers)
+def test_what_is_seen_as_it_is_is_as_long_as_it_is_wherever_the_rig_stands(
+    turn: tuple[float, ...],
+    position: tuple[float, ...],
+    rig_turn: tuple[float, ...],
+    rig_position: tuple[float, ...],
+) -> None:
+    assume(np.linalg.norm(position) > 0.01)
+    other, rig = placed(turn, position), placed(rig_turn, rig_position)
+    distance, doubt = seen_baseline(prediction(rig), prediction(rig @ other), other[:3, :3])
+    assert distance == pytest.approx(np.linalg.norm(position), abs=1e-4)
+    assert doubt * distance == pytest.approx(0, abs=1e-4)
+
+
+def test_a_turn_that_is_none_was_a_step_and_says_how_much_is_in_doubt() -> None:
+    """A step of 0.2 before a wall 2 away. A network that turns by 0.05 instead moves the middle of
+    the wall by 2 sin(0.05), and does without as much of the step."""
+    turned_by = 0.05
+    hidden = np.array((2 * math.sin(turned_by), 0, 2 * math.cos(turned_by) - 2))
+    seen = placed((0, turned_by, 0), tuple((0.2, 0, 0) - hidden))
+    assert np.linalg.norm(seen[:3, 3]) == pytest.approx(0.1, rel=1e-2), "half as long as it is"
+    distance, doubt = seen_baseline(prediction(np.eye(4)), prediction(seen), np.eye(3))
+    assert distance == pytest.approx(0.2, rel=1e-4)
+    assert doubt == pytest.approx(0.5, rel=1e-3)
