@@ -31,8 +31,14 @@ CHANNEL_BYTES = {
     "yuyv": 2,
 }
 """Bytes per pixel of the encodings that are pictures."""
-GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
-"""What OpenCV means by a type without a colour order."""
+SAME_AS = {
+    "8UC1": "mono8",
+    "8UC3": "bgr8",
+    "8UC4": "bgra8",
+    "uyvy": "yuv422",
+    "yuyv": "yuv422_yuy2",
+}
+"""What OpenCV means by a type without a colour order, and the older names that cv_bridge knows."""
 
 UNUSUAL = {
     "bayer": "is demosaiced here in the simplest way; image_proc does better",
@@ -40,8 +46,15 @@ UNUSUAL = {
     "yuv": "has colour for every second pixel only; rgb8 has all",
 }
 """Kinds of encodings that are used although another would be better, and what is to say of them."""
-NV = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
-"""A plane of brightness, below it colour at half the resolution; cv_bridge does not know them."""
+NV = {
+    "nv12": cv2.COLOR_YUV2RGB_NV12,
+    "nv21": cv2.COLOR_YUV2RGB_NV21,
+    "nv24": cv2.COLOR_YUV2RGB_NV12,
+}
+"""A plane of brightness, below it colour, at half the resolution but in nv24, where only every
+second one is used; cv_bridge does not know them."""
+DECODED = {1: "mono", 3: "bgr", 4: "bgra"}
+"""Colour order of a decoded file, by its channels."""
 
 
 def stamp_ns(message: Any) -> int:
@@ -55,7 +68,7 @@ def rgb_from_image(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
     if message.encoding in NV:
         return _rgb_from_nv(message)
     _check_layout(message)
-    encoding = GENERIC.get(message.encoding, message.encoding)
+    encoding = SAME_AS.get(message.encoding, message.encoding)
     if encoding != message.encoding:
         message = Image(
             header=message.header,
@@ -66,13 +79,7 @@ def rgb_from_image(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
             step=message.step,
             data=message.data,
         )
-    try:
-        return _as_rgb8(bridge.imgmsg_to_cv2(message, "rgb8"))
-    except BadInputError:
-        raise
-    except Exception as error:  # cv_bridge raises whatever OpenCV, numpy or a dict lookup raises
-        reason = f"cannot convert its encoding {message.encoding!r} to rgb8: {error}"
-        raise BadInputError("encoding", reason) from error
+    return _converted(message, bridge)
 
 
 def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[np.uint8]:
@@ -80,14 +87,36 @@ def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[n
     if len(message.data) == 0:
         raise BadInputError("empty", "it has no data")
     try:
-        decoded = bridge.compressed_imgmsg_to_cv2(message, "rgb8")
+        decoded = bridge.compressed_imgmsg_to_cv2(message)
     except Exception as error:
         raise BadInputError(
             "decode", f"cannot decode format {message.format!r}: {error}"
         ) from error
     if decoded is None:
         raise BadInputError("decode", f"cannot decode format {message.format!r}: damaged data")
-    return _as_rgb8(decoded)
+    encoding = _decoded_encoding(message, decoded)
+    if encoding == "bgr8":  # nearly all are
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return _converted(bridge.cv2_to_imgmsg(decoded, encoding), bridge)
+
+
+def sent_encoding(message: Image | CompressedImage) -> str:
+    """Of the camera's picture. image_transport writes it before the compression, as in
+    "bayer_rggb8; png compressed "; empty where there is only that."""
+    if isinstance(message, Image):
+        return str(message.encoding)
+    encoding, separator, _ = message.format.partition(";")
+    return str(encoding.strip()) if separator else ""
+
+
+def _decoded_encoding(message: CompressedImage, decoded: NDArray[Any]) -> str:
+    """Of a decoded image (H, W) or (H, W, C): grey, or with blue first, as OpenCV decodes."""
+    channels = 1 if decoded.ndim == 2 else decoded.shape[2]
+    if decoded.dtype not in (np.uint8, np.uint16) or channels not in DECODED:
+        raise BadInputError("no picture", f"it is a {decoded.dtype} file of {channels} channels")
+    bayer = re.match(r"bayer_(rggb|bggr|gbrg|grbg)", sent_encoding(message))
+    name = bayer[0] if bayer and channels == 1 else DECODED[channels]
+    return f"{name}{8 * decoded.dtype.itemsize}"
 
 
 def unusual_kind(encoding: str) -> str:
@@ -100,18 +129,33 @@ def unusual_kind(encoding: str) -> str:
 
 
 def _rgb_from_nv(message: Image) -> NDArray[np.uint8]:
-    height, width = message.height, message.width
-    _check_rows(message, pixel_bytes=1, rows=height * 3 // 2)
+    height, width, step = message.height, message.width, message.step
+    rows = 3 * height if message.encoding == "nv24" else height * 3 // 2
+    _check_rows(message, pixel_bytes=1, rows=rows)
     if height % 2 or width % 2:
         raise BadInputError("encoding", f"{message.encoding} has even sides, not {width}x{height}")
-    planes = np.frombuffer(message.data, np.uint8, height * 3 // 2 * message.step)
-    pixels = np.ascontiguousarray(planes.reshape(-1, message.step)[:, :width])
+    planes = np.frombuffer(message.data, np.uint8, rows * step)
+    luma, chroma = np.split(planes, [height * step])
+    pairs: NDArray[np.uint8]
+    if message.encoding == "nv24":
+        pairs = chroma.reshape(height, step, 2)[::2, :width:2].reshape(-1, width)
+    else:
+        pairs = chroma.reshape(-1, step)[:, :width]
+    pixels = np.concatenate((luma.reshape(height, step)[:, :width], pairs))
     return np.asarray(cv2.cvtColor(pixels, NV[message.encoding]), dtype=np.uint8)
 
 
+def _converted(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
+    try:
+        return _as_rgb8(bridge.imgmsg_to_cv2(message, "rgb8"))
+    except BadInputError:
+        raise
+    except Exception as error:  # cv_bridge raises whatever OpenCV, numpy or a dict lookup raises
+        reason = f"cannot convert its encoding {message.encoding!r} to rgb8: {error}"
+        raise BadInputError("encoding", reason) from error
+
+
 def _as_rgb8(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if array.ndim == 2:  # a grey JPEG stays grey whatever one asks for
-        array = np.repeat(array[..., None], 3, axis=2)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise BadInputError(
             "encoding", f"it converts to {array.dtype} {array.shape}, not to a picture"

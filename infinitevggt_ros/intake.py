@@ -16,7 +16,13 @@ from torch import Tensor
 from infinitevggt_core import PixelMap, preprocess
 from infinitevggt_ros.calibration import Calibration, read_calibration
 from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.images import UNUSUAL, rgb_from_compressed, rgb_from_image, unusual_kind
+from infinitevggt_ros.images import (
+    UNUSUAL,
+    rgb_from_compressed,
+    rgb_from_image,
+    sent_encoding,
+    unusual_kind,
+)
 from infinitevggt_ros.settings import InputSettings
 
 ImageMessage: TypeAlias = Image | CompressedImage
@@ -57,12 +63,12 @@ class Intake:
 
     def rgb(self, message: ImageMessage) -> NDArray[np.uint8]:
         """(H, W, 3) as the camera sent it. Raises BadInputError."""
-        if not isinstance(message, Image):
-            return rgb_from_compressed(message, self._bridge)
-        rgb = rgb_from_image(message, self._bridge)
-        if kind := unusual_kind(message.encoding):
+        convert = rgb_from_image if isinstance(message, Image) else rgb_from_compressed
+        rgb = convert(message, self._bridge)
+        encoding = sent_encoding(message)
+        if kind := unusual_kind(encoding):
             self.unusual[kind] += 1
-            self._warn(kind, f"{self._topic}: encoding {message.encoding} {UNUSUAL[kind]}")
+            self._warn(kind, f"{self._topic}: encoding {encoding} {UNUSUAL[kind]}")
         return rgb
 
     def prepare(self, rgb: NDArray[np.uint8], width: int, patch_size: int) -> NetworkImage:

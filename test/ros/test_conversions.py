@@ -1,5 +1,7 @@
 """Messages, axes and the path, with answers known by hand."""
 
+from array import array
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from camera import header, image_message, rgb_values
 from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseStamped
 from lens import LENSES
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from infinitevggt_ros import messages
 from infinitevggt_ros.axes import (
@@ -18,7 +20,12 @@ from infinitevggt_ros.axes import (
 )
 from infinitevggt_ros.calibration import camera_matrix, read_calibration
 from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.images import rgb_from_image, stamp_ns, unusual_kind
+from infinitevggt_ros.images import (
+    rgb_from_compressed,
+    rgb_from_image,
+    stamp_ns,
+    unusual_kind,
+)
 from infinitevggt_ros.trajectory import Trajectory
 
 IDENTITY = np.eye(4)[:3]
@@ -120,19 +127,66 @@ def test_row_padding_is_not_seen() -> None:
     np.testing.assert_array_equal(rgb_from_image(message, CvBridge()), padded[:, :6])
 
 
-@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
-def test_planes_of_brightness_and_colour_become_pictures(encoding: str) -> None:
-    planes = np.full((3, 4), 128, np.uint8)  # no colour
-    planes[0], planes[1] = 16, 235  # black above white, in video range
-    message = image_message(planes, 1, encoding)
-    message.height = 2
+RED, BLUE = (81, 90, 240), (41, 240, 110)
+"""Y, U, V by BT.601 in video range, which is what cameras send."""
+
+
+def yuv_planes(encoding: str) -> np.ndarray:
+    """Two rows of two red and two blue pixels, as rows of bytes with two of padding."""
+    (y, u, v), (y2, u2, v2) = RED, BLUE
+    luma = [y, y, y2, y2]
+    rows = {
+        "uyvy": [[u, y, v, y, u2, y2, v2, y2]] * 2,
+        "yuyv": [[y, u, y, v, y2, u2, y2, v2]] * 2,
+        "nv12": [luma, luma, [u, v, u2, v2]],
+        "nv21": [luma, luma, [v, u, v2, u2]],
+    }
+    rows |= {"yuv422": rows["uyvy"], "yuv422_yuy2": rows["yuyv"]}
+    if encoding == "nv24":  # each row of colour goes over two rows of bytes, padding and all
+        colour = [[u, v] * 2 + [u2, v2] * 2 + [0] * 4] * 2
+        return np.array([[*luma, 0, 0]] * 2 + np.reshape(colour, (4, 6)).tolist(), np.uint8)
+    return np.pad(np.array(rows[encoding], np.uint8), ((0, 0), (0, 2)))
+
+
+@pytest.mark.parametrize(
+    "encoding", ["uyvy", "yuyv", "yuv422", "yuv422_yuy2", "nv12", "nv21", "nv24"]
+)
+def test_brightness_and_colour_become_pictures(encoding: str) -> None:
+    message = image_message(yuv_planes(encoding), 1, encoding)
+    message.height, message.width = 2, 4
     rgb = rgb_from_image(message, CvBridge())
-    assert rgb.shape == (2, 4, 3)
-    assert (rgb[0] == 0).all()
-    assert (rgb[1] == 255).all()
+    expected = np.broadcast_to([[255, 0, 0]] * 2 + [[0, 0, 255]] * 2, (2, 4, 3))
+    np.testing.assert_allclose(rgb, expected, atol=2)
+    length = len(message.data)
     message.data = message.data[:-1]
-    with pytest.raises(BadInputError, match="truncated: 11 of 12 bytes"):
+    with pytest.raises(BadInputError, match=f"truncated: {length - 1} of {length} bytes"):
         rgb_from_image(message, CvBridge())
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("encoding", "pixel", "rgb"),
+    [
+        ("mono", (200,), (200, 200, 200)),
+        ("bgr", (10, 20, 200), (200, 20, 10)),
+        ("bgra", (10, 20, 200, 99), (200, 20, 10)),
+        ("bayer_rggb", (200,), (200, 0, 0)),
+        ("bayer_bggr", (200,), (0, 0, 200)),
+    ],
+)
+def test_files_of_every_kind_arrive_as_rgb(
+    bits: int, encoding: str, pixel: tuple[int, ...], rgb: tuple[int, int, int]
+) -> None:
+    """As compressed_image_transport sends them: a mosaic stays one."""
+    pixels = np.zeros((8, 8, len(pixel)), f"uint{bits}")
+    step = 2 if encoding.startswith("bayer") else 1  # light on the first of four only
+    pixels[::step, ::step] = np.array(pixel) * (1 if bits == 8 else 257)
+    message = CompressedImage(format=f"{encoding}{bits}; png compressed ")
+    message.data = array("B", cv2.imencode(".png", pixels)[1].tobytes())
+    converted = rgb_from_compressed(message, CvBridge())
+    np.testing.assert_array_equal(converted[4, 4], rgb)
+    message.format = "png"
+    assert rgb_from_compressed(message, CvBridge()).shape == (8, 8, 3)
 
 
 def test_unusual_encodings_have_their_kind() -> None:
