@@ -1,10 +1,11 @@
 """`stream_node`: the executable of the node."""
 
+import gc
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from infinitevggt_ros.node import StreamNode
@@ -16,7 +17,8 @@ SAVE_WITHIN_S = 4.0
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop; exit status."""
+    """Run the node until it is told to stop, which ends the process; exit status where it cannot
+    start."""
     # rclpy's own handler ends the spin on SIGINT; without KeyboardInterrupt on top of it, a second
     # one (ros2 launch sends it) cannot cut the clean-up short. While the node starts, it must.
     start = _Start()
@@ -40,7 +42,9 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _leave(node, status)
-    return status
+    del node
+    gc.collect()  # what is left of the node leaves DDS
+    _exit(status)
 
 
 class _Start:
@@ -76,11 +80,16 @@ def _leave(node: "StreamNode", status: int) -> None:
 
     if not node.worker.stop(SAVE_WITHIN_S if node.saves_at_the_end else LEAVE_WITHIN_S):
         # it still computes or loads, and cannot be stopped; what it uses must not be destroyed
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        _exit(status)
     node.destroy_node()
     rclpy.try_shutdown(uninstall_handlers=False)
+
+
+def _exit(status: int) -> NoReturn:
+    """At once: to take the libraries apart, Python needs a second that a frame in hand may need."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
