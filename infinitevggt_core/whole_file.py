@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +13,9 @@ _numbers = count()
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A sibling of `path` to write to. It takes the place of `path` when the block ends, and is
-    removed when the block raises, so that nobody ever sees half a file, even after a power cut."""
+    removed when the block raises, so that nobody ever sees half a file, even after a power cut.
+
+    Raises OSError naming `path`, not its sibling."""
     target = Path(path)
     partial = target.with_name(f".{target.name}.{next(_numbers)}.{os.getpid()}.partial")
     try:
@@ -22,8 +24,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             _sync(partial)
         partial.replace(target)
         _sync(target.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it may never have been there
+            partial.unlink()
 
 
 def _sync(path: Path) -> None:

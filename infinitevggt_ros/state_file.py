@@ -21,8 +21,8 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # torch raises whatever unpickling raises
-        raise ValueError(f"{path} is not the state of a stream: {error}") from error
+    except Exception as error:  # torch raises whatever unpickling raises, with advice of its own
+        raise ValueError(f"{path} is not the state of a stream") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not the state of a stream")
     return state
@@ -30,11 +30,13 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Raises OSError."""
-    with whole_file(path) as partial:
+    with whole_file(path) as partial, partial.open("wb") as file:
         try:
-            torch.save({"format": FORMAT, **state}, partial)
-        except RuntimeError as error:  # how torch says that the disk is full
-            raise OSError(f"{path} cannot be written: {error}") from error
+            torch.save({"format": FORMAT, **state}, file)
+        except RuntimeError as error:  # torch's own, over that of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def remove_partials(path: Path) -> None:

@@ -16,7 +16,7 @@ from infinitevggt_ros.trajectory import trajectory_arrays
 def save_map(stream: Stream, path: Path) -> str:
     """Write the fused cloud (.ply, .pcd) or the trajectory (.tum), by the name of the file; returns
     what was written. Raises OSError, and ValueError for another name."""
-    write = WRITERS.get(path.suffix)
+    write = WRITERS.get(path.suffix.lower())
     if write is None:
         names = ", ".join(WRITERS)
         raise ValueError(f"{path}: the name must end in one of {names}, which says what is written")
@@ -25,7 +25,7 @@ def save_map(stream: Stream, path: Path) -> str:
 
 def _write_cloud(stream: Stream, path: Path) -> str:
     cloud = stream.map.cloud()
-    path, write = stream.own(path), write_ply if path.suffix == ".ply" else write_pcd
+    path, write = stream.own(path), write_ply if path.suffix.lower() == ".ply" else write_pcd
     positions = points_in_map(cloud.positions.numpy(), stream.map_from_world)
     positions *= np.float32(stream.scale)
     write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy())
