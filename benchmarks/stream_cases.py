@@ -45,6 +45,8 @@ CURVE_BLOCK = 25
 """Frames that a point of a curve is the median of."""
 SETTLING = 2
 """Frames after the memory is full that are not timed yet."""
+PAPERS = "diversity"
+"""The policy of the naive session."""
 CAMERA_FRAMES = 100_000
 """Where results are compared the camera head forgets nothing: the naive session's never does."""
 
@@ -103,7 +105,7 @@ def summaries(measured: dict[str, Measured]) -> dict[str, Any]:
 
 def rivals(model: VGGT, budget: int, points: bool = False) -> dict[str, Contender]:
     """Two sessions with the same results."""
-    memory = MemoryConfig(total_budget=budget, camera_frames=CAMERA_FRAMES)
+    memory = MemoryConfig(PAPERS, total_budget=budget, camera_frames=CAMERA_FRAMES)
     return {
         "ours": StreamSession(model, memory, points=points),
         "naive": NaiveSession(model, budget, points=points),
@@ -157,7 +159,7 @@ def length(bench: Bench) -> dict[str, Any]:
     budget = held * bench.tokens(model, SMALL_SIZE)
     young_at, old_at = bench.few(YOUNG), 2 * bench.few(bench.old // 2)
     images = bench.images(SMALL_SIZE)
-    memory = MemoryConfig(total_budget=budget, camera_frames=young_at // 2)
+    memory = MemoryConfig(PAPERS, total_budget=budget, camera_frames=young_at // 2)
     young, old = (StreamSession(model, memory) for _ in range(2))
     growing = StreamSession(model, MemoryConfig(policy="full"))
     curves = {
@@ -220,7 +222,9 @@ def user(bench: Bench) -> dict[str, Any]:
     half = copy.deepcopy(model).cast(torch.bfloat16)
     sessions: dict[str, Contender] = {
         "naive, fp32, all heads": NaiveSession(model, budget, points=True),
-        "ours, bf16, depth and camera": StreamSession(half, MemoryConfig(total_budget=budget)),
+        "ours, bf16, depth and camera": StreamSession(
+            half, MemoryConfig(PAPERS, total_budget=budget)
+        ),
     }
     got = bench.contest(sessions, FULL_SIZE, 2, bench.frames // 10)
     what = "full size, as one would use it: naive / ours, time"
@@ -237,7 +241,7 @@ def precision(bench: Bench) -> dict[str, Any]:
     for width in WIDTHS:
         config = replace(SMALL, embed_dim=width, num_heads=width // 64)
         model = bench.network(config)
-        memory = MemoryConfig(total_budget=held * bench.tokens(model, SMALL_SIZE))
+        memory = MemoryConfig(PAPERS, total_budget=held * bench.tokens(model, SMALL_SIZE))
         sessions = {
             "fp32": StreamSession(model, memory),
             "bf16": StreamSession(copy.deepcopy(model).cast(torch.bfloat16), memory),
@@ -258,7 +262,7 @@ def compiled(bench: Bench) -> dict[str, Any]:
 
 def with_compiled(model: VGGT, budget: int) -> dict[str, Contender]:
     """The same stream twice; compiled blocks must keep the same tokens, not give the same bits."""
-    memory = MemoryConfig(total_budget=budget)
+    memory = MemoryConfig(PAPERS, total_budget=budget)
     return {
         "ours": StreamSession(model, memory),
         "ours, compiled": StreamSession(copy.deepcopy(model).compile_blocks(), memory),

@@ -1,7 +1,7 @@
 """InfiniteVGGT in plain PyTorch: streaming visual geometry with a bounded, evicting memory.
 
 model = load_checkpoint("checkpoint or hub id")
-session = StreamSession(model, MemoryConfig(policy="diversity", total_budget=600_000))
+session = StreamSession(model, MemoryConfig(policy="frames", total_budget=600_000))
 prediction = session.push(image)  # [3, H, W] in [0, 1], one frame per call
 """
 

@@ -1,9 +1,8 @@
 """A stream: one frame in, one prediction out, and a memory that never grows past its budget.
 
 This is InfiniteVGGT (arXiv 2601.02281): the tokens of the first frames are anchors and stay; a
-layer over its budget forgets the keys most like the mean key; the budget is split over the layers
-by how diverse their keys are. All state of a stream lives here; the model holds weights only, so
-any number of sessions can share one.
+layer over its budget forgets what says nothing new, which a policy decides (memory/). All state of
+a stream lives here; the model holds weights only, so any number of sessions can share one.
 """
 
 import time

@@ -12,10 +12,10 @@ class MemoryConfig:
     """What a stream remembers. Changes between two frames through `StreamSession.configure`."""
 
     policy: str = option(
-        "diversity",
-        "what to keep: diversity, the anchors and the keys least like the mean key (InfiniteVGGT); "
-        "window, the anchors and the latest frames; frames, whole frames that add most "
-        "(FrameVGGT); importance, the tokens with the largest updates (OVGGT); full, everything",
+        "frames",
+        "what to keep besides the anchors: frames, whole frames that add most (FrameVGGT); "
+        "diversity, the keys least like the mean key (InfiniteVGGT); importance, the tokens with "
+        "the largest updates (OVGGT); window, the latest frames; full, everything",
         choices=POLICIES.keys(),
     )
     policy_options: str = option(

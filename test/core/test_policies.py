@@ -102,7 +102,7 @@ def test_a_memory_keeps_what_the_formula_keeps(
     tokens, dim, layers = 4, 8, 2
     floor = (anchors + 1) * tokens
     budget = layers * floor + extra
-    config = MemoryConfig(total_budget=budget, anchor_frames=anchors)
+    config = MemoryConfig("diversity", total_budget=budget, anchor_frames=anchors)
     memory = rolling_memory(layers, config)
     oracle = [torch.zeros(1, heads, 0, dim) for _ in range(layers)]
     generator = torch.Generator().manual_seed(seed)
@@ -385,7 +385,7 @@ def test_fresh_layers_share_the_released_default_evenly() -> None:
         ({"camera_memory": "none"}, "camera_memory must be one of"),
         ({"camera_frames": 0}, "camera_frames must lie in"),
         ({"dtype": "float16"}, "dtype must be one of auto, float32, bfloat16, int8"),
-        ({"policy_options": "decay=3"}, "policy diversity has no option 'decay'; it has: none"),
+        ({"policy_options": "decay=3"}, "policy frames has no option 'decay'; it has: none"),
         ({"total_budget": float("nan")}, "total_budget must lie in"),
     ],
 )

@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from test_node_robustness import NODE, call, started
 
+from infinitevggt_core import MemoryConfig
 from infinitevggt_ros import cli, messages
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.viewer import arrays
@@ -123,7 +124,7 @@ def test_the_page_shows_the_node_and_sets_its_memory(listener: Listener, spawn: 
     page.on_wish("memory.policy", "no such policy")
     listener.spin_until(lambda: "show_refusal" in page.shown)
     assert "no such policy" in page.shown["show_refusal"][0]
-    assert page.parameters["memory.policy"] == "diversity"
+    assert page.parameters["memory.policy"] == MemoryConfig().policy
 
     call(listener, Trigger, "reset", Trigger.Request())
     listener.spin_until(lambda: len(page.shown["show_map"][0]) == 0)
