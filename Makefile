@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg srv pip cmake 2>/dev/null))
 
-.PHONY: demo test check format install clean
+.PHONY: demo test check format install extras clean
 .DEFAULT_GOAL := install
 
 demo: install  ## a bag of camera images through the node: poses, depth, a fused cloud, a picture
@@ -25,6 +25,9 @@ format: $(VENV)/.requirements
 	$(BIN)/ruff check --fix .
 
 install: $(VENV)/.installed
+
+extras: install  ## what tests of the optional parts need besides; Debian's chromium is for you to install
+	$(PIP) install $(foreach name,browser evo viewer,-r requirements/extra/$(name).txt)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if not (3, 10) <= v <= (3, 12) else 0)'

@@ -144,6 +144,8 @@ setup(
     # a sourced ROS 2 has its own rclpy, numpy and OpenCV, and breaks on others
     install_requires=requirements("pip") + ([] if sourced_prefixes() else libraries + ros),
     data_files=[("share/" + NAME, ["package.xml"])],
-    extras_require={name: requirements(f"extra/{name}") for name in ("evo", "ray", "viewer")},
+    extras_require={
+        name: requirements(f"extra/{name}") for name in ("browser", "evo", "ray", "viewer")
+    },
     zip_safe=False,
 )
