@@ -75,9 +75,11 @@ class PeriodicState:
         return not is_writing and time.monotonic() - self._started_s >= self._period_s
 
     def write(self, state: dict[str, Any]) -> None:
-        """Returns at once; the state must not change any more."""
+        """Returns at once, and comes after what is being written; the state must not change any
+        more."""
         self._started_s = time.monotonic()
-        self._thread = Thread(target=self._write, args=(state,), name="state", daemon=True)
+        arguments = state, self._thread
+        self._thread = Thread(target=self._write, args=arguments, name="state", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -85,7 +87,9 @@ class PeriodicState:
         if self._thread is not None:
             self._thread.join()
 
-    def _write(self, state: dict[str, Any]) -> None:
+    def _write(self, state: dict[str, Any], before: Thread | None) -> None:
+        if before is not None:
+            before.join()
         try:
             write_state(self.path, state)
             self.error = ""

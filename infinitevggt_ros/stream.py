@@ -182,8 +182,8 @@ class Stream:
         if self._map_changed and is_due and self._outputs.map_is_wanted:
             self._outputs.publish_map(self.map, self.latest)
             self._map_changed, self._map_published_s = False, now_s
-        if self._state.path and self._periodic.is_due and self._is_unsaved:
-            self._save_later()
+        if self._periodic.is_due:
+            self.begin_saving()
 
     def rest(self) -> None:
         """Leave the device to others, weights and memory wait in the host's; and say nothing."""
@@ -198,12 +198,16 @@ class Stream:
             self.session.to(self._device)
         self._outputs.wake()
 
-    def save(self) -> None:
-        """To `state.path`, if there is one, what was not. Raises OSError."""
-        self._periodic.wait()
+    def begin_saving(self) -> None:
+        """To `state.path`, if there is one, what was not."""
         if self._state.path and self._is_unsaved:
             self._save_later()
-            self._periodic.wait()
+
+    def save(self) -> None:
+        """The same, until it is done. Raises OSError."""
+        self._periodic.wait()
+        self.begin_saving()
+        self._periodic.wait()
         if self.error:
             raise OSError(self.error)
 

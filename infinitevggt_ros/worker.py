@@ -183,11 +183,12 @@ class StreamWorker:
             for stream in self.streams:
                 with self._unbroken():
                     stream.do_what_is_due()
-        for stream in self.streams:
-            try:
-                stream.close()
-            except Exception as error:  # the others are to be saved all the same
-                self._warn("state", f"the stream is lost: {type(error).__name__}: {error}")
+        for end in (Stream.begin_saving, Stream.close):  # all begin before one is waited for
+            for stream in self.streams:
+                try:
+                    end(stream)
+                except Exception as error:  # the others are to be saved all the same
+                    self._warn("state", f"the stream is lost: {type(error).__name__}: {error}")
 
     def _next(self) -> Turn:
         """The next images, no two of one stream."""

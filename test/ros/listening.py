@@ -36,6 +36,14 @@ class Listener:
             self._ros.spin_once(self.node, timeout_sec=0.02)
 
 
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    """For what happens in another thread of this process."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "timed out"
+        time.sleep(0.01)
+
+
 def finish(process: subprocess.Popen[str], timeout_s: float = 20) -> tuple[int, str]:
     output, _ = process.communicate(timeout=timeout_s)
     assert "Traceback" not in output, output

@@ -1,7 +1,6 @@
 """The managed node in this process, which nobody spins: what happens between two looks of it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from camera import image_message
+from listening import wait_until
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rig import IMAGES, SMALL
@@ -26,12 +26,6 @@ SETTINGS = replace(
     PAIR, scale=ScaleSettings(source="depth"), lifecycle=LifecycleSettings(autostart=False)
 )
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 60
-    while not condition() and time.monotonic() < end_s:
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import pytest
+from listening import wait_until
 from rig import IMAGES, Rig
 from test_independent import PAIR
 
+from infinitevggt_ros import state_file
 from infinitevggt_ros import worker as module
 
 
@@ -48,3 +51,24 @@ def test_a_stream_that_cannot_be_saved_keeps_no_other_from_it(
     assert rig.worker.stop()
     assert [path.name for path in tmp_path.iterdir()] == ["s_right.pt"]
     assert any("no room for a copy" in text for text in rig.warnings)
+
+
+def test_a_file_that_hangs_keeps_no_other_stream_from_being_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rig = Rig(replace(PAIR, state=replace(PAIR.state, path=str(tmp_path / "s.pt"))))
+    rig.take_together({"left": IMAGES[0], "right": IMAGES[0]}, 1)
+    write, hangs_no_more = state_file.write_state, Event()
+
+    def hanging(path: Path, state: dict[str, Any]) -> None:
+        if path.stem == "s_left":
+            hangs_no_more.wait()
+        write(path, state)
+
+    monkeypatch.setattr(state_file, "write_state", hanging)
+    rig.worker.start()
+    assert not rig.worker.stop(0)
+    wait_until((tmp_path / "s_right.pt").exists)
+    hangs_no_more.set()
+    assert rig.worker.stop()
+    assert (tmp_path / "s_left.pt").exists()
