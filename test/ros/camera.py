@@ -16,7 +16,8 @@ from std_msgs.msg import Header
 from infinitevggt_core.worlds import World
 from infinitevggt_ros.msg import StreamStatus
 
-STATUS = "/infinitevggt/status"
+NODE = "/infinitevggt"
+STATUS = f"{NODE}/status"
 OPTICAL_FRAME = "camera_optical_frame"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from bag_evaluation import FRAMES, HEIGHT, SEED, WIDTH, evaluate
+from camera import Camera, Spawn
 from listening import Listener
 
 from infinitevggt_ros import cli
@@ -19,6 +20,15 @@ def listener(ros: ModuleType) -> Iterator[Listener]:
     listener = Listener(ros)
     yield listener
     listener.node.destroy_node()
+
+
+@pytest.fixture
+def camera(listener: Listener, spawn: Spawn) -> Camera:
+    """That a node in another process listens to."""
+    spawn("stream_node", "--ros-args", "-p", "output.map_period:=0.05")
+    camera = Camera(listener)
+    camera.wait_for_node()
+    return camera
 
 
 @pytest.fixture
