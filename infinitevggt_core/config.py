@@ -32,6 +32,15 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+class Options:
+    """Settings that are checked when they are made: the base of a dataclass of options."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
 def check_options(settings: Any) -> None:
     """Raise ValueError naming the first field outside its range or choices."""
     for name, spec in settings.__dataclass_fields__.items():
@@ -124,7 +133,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MapConfig:
+class MapConfig(Options):
     """The fused point map. Lengths are in the stream's own unit (no metric scale is known)."""
 
     voxel_size: float = option(
@@ -195,6 +204,3 @@ class MapConfig:
         low=0.0,
         high=0.9,
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from infinitevggt_core import MapConfig, MemoryConfig
-from infinitevggt_core.config import check_options, option
+from infinitevggt_core.config import Options, check_options, option
 
 DEFAULT_CHECKPOINT = "tiny"
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
@@ -71,7 +71,7 @@ class InputSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class RigSettings:
+class RigSettings(Options):
     """What several cameras have in common."""
 
     mode: str = option(
@@ -81,12 +81,9 @@ class RigSettings:
         choices=("shared", "independent"),
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class ModelSettings:
+class ModelSettings(Options):
     """Which network, and where it runs."""
 
     checkpoint: str = option(
@@ -114,9 +111,6 @@ class ModelSettings:
         high=4096,
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
     @property
     def source(self) -> str:
         """The checkpoint to load."""
@@ -129,7 +123,7 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeSettings:
+class TimeSettings(Options):
     """What time may do."""
 
     on_jump: str = option(
@@ -147,12 +141,9 @@ class TimeSettings:
         high=1e9,
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class TfSettings:
+class TfSettings(Options):
     """Where the stream stands in the tf tree (REP-105)."""
 
     mode: str = option(
@@ -178,9 +169,6 @@ class TfSettings:
         low=0.0,
         high=10.0,
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +216,7 @@ class ScaleSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class GravitySettings:
+class GravitySettings(Options):
     """What makes the map's z axis point up."""
 
     source: str = option(
@@ -239,12 +227,9 @@ class GravitySettings:
         choices=("none", "imu", "tf"),
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class OutputSettings:
+class OutputSettings(Options):
     """What the node publishes, and how often."""
 
     min_confidence: float = option(
@@ -288,12 +273,9 @@ class OutputSettings:
         high=100_000,
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class StateSettings:
+class StateSettings(Options):
     """What outlives the process."""
 
     path: str = option(
@@ -309,20 +291,14 @@ class StateSettings:
         high=1e6,
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class LifecycleSettings:
+class LifecycleSettings(Options):
     """Who starts the node."""
 
     autostart: bool = option(
         True, "configure and activate at the start; false: a lifecycle manager does"
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from infinitevggt_core.config import check_options, option
+from infinitevggt_core.config import Options, check_options, option
 from infinitevggt_core.training.losses import LossConfig
 
 
@@ -41,7 +41,7 @@ class ClipConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OptimizerConfig:
+class OptimizerConfig(Options):
     """The steps: warm-up, then a cosine."""
 
     steps: int = option(20_000, "length of the run", unit="steps", low=1, high=100_000_000)
@@ -65,12 +65,9 @@ class OptimizerConfig:
         high=0.999999,
     )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class StudentConfig:
+class StudentConfig(Options):
     """How the network is trained."""
 
     layer_scale: float = option(
@@ -92,12 +89,9 @@ class StudentConfig:
         choices=("auto", "fp32", "bf16"),
     )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
+class TrainConfig(Options):
     """A training run."""
 
     seed: int = option(0, "of weights and data", low=0, high=2**31 - 1)
@@ -113,9 +107,6 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "TrainConfig":

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core.config import check_options, option
+from infinitevggt_core.config import Options, option
 from infinitevggt_core.training.matching import matching_loss
 from infinitevggt_core.training.outputs import Outputs
 from infinitevggt_core.training.patch_tracks import place_loss, track_loss
@@ -16,7 +16,7 @@ from infinitevggt_core.training.targets import Targets
 
 
 @dataclass(frozen=True, slots=True)
-class LossConfig:
+class LossConfig(Options):
     """How much each part of the loss counts."""
 
     pose_weight: float = option(5.0, "weight of the pose encoding", low=0, high=1000)
@@ -59,9 +59,6 @@ class LossConfig:
     distill_weight: float = option(
         1.0, "lambda: what a teacher says, relative to the labels", low=0, high=1000
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
