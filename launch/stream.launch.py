@@ -30,6 +30,7 @@ ARGUMENTS = {
     "autostart": ("", "false: leave the node to a lifecycle manager; empty: as params_file says"),
     "rviz": ("false", "also start RViz"),
     "viewer": ("false", "also serve a web page, port 8080 or the next free one (needs viser)"),
+    "viewer_host": ("", "address it listens on; 127.0.0.1: this machine alone; empty: every one"),
 }
 # topics in stream.rviz: a relative name on the right is one of the namespace
 RVIZ_TOPICS = [
@@ -88,8 +89,10 @@ def processes(context: LaunchContext) -> list[Action]:
     )
     cli = ExecutableInPackage("infinitevggt", PACKAGE)
     node_name = Path("/", value["namespace"], "infinitevggt").as_posix()
+    view = ["--node", node_name, *(["--camera", rig[0]] if rig else [])]
+    view += ["--host", value["viewer_host"]] if value["viewer_host"] else []
     viewer = ExecuteProcess(
-        cmd=[cli, "viewer", "--node", node_name, *(["--camera", rig[0]] if rig else [])],
+        cmd=[cli, "viewer", *view],
         output="screen",
         condition=IfCondition(value["viewer"]),
     )

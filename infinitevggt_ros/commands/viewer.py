@@ -1,5 +1,6 @@
 """Serve a web page that shows a running node: camera, path, map, depth, memory and time, with
-sliders for its memory. Whoever reaches the port may move them; --host 127.0.0.1 keeps it here.
+sliders for its memory. Whoever reaches the port may move them; --host 127.0.0.1 keeps it to this
+machine.
 """
 
 import argparse
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
             raise
         raise CommandError("the viewer needs viser: pip install viser") from error
     page = Page(view.host, view.port)
-    print(f"viewer of {view.node}: {page.url}", flush=True)
+    reach = ", and on every other address of this machine" if page.is_open else ""
+    print(f"viewer of {view.node}: {page.url}{reach}", flush=True)
     try:
         _spin(page, view)
     finally:

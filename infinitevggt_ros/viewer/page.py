@@ -28,6 +28,9 @@ PLOTS = {
 }
 
 
+EVERY_ADDRESS = "", "0.0.0.0", "::"
+
+
 class Page:
     """What browsers see. Sent to all of them, and to those that come later."""
 
@@ -35,6 +38,7 @@ class Page:
         """port: or the next that is free."""
         self.on_wish: Callable[[str, Any], None] = lambda name, value: None
         """Called from another thread with a parameter and what somebody wants it to be."""
+        self._host = host
         self._server = viser.ViserServer(host, port, label="InfiniteVGGT", verbose=False)
         self._server.gui.configure_theme(dark_mode=True, show_logo=False)
         self._state_lines: list[str] = []
@@ -53,7 +57,13 @@ class Page:
     @property
     def url(self) -> str:
         """For a browser on this machine."""
-        return f"http://localhost:{self._server.get_port()}"
+        host = "localhost" if self.is_open else self._host
+        return f"http://{host}:{self._server.get_port()}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens on every address of the machine."""
+        return self._host in EVERY_ADDRESS
 
     def close(self) -> None:
         self._server.stop()

@@ -42,6 +42,7 @@ ARGUMENTS = {
     "autostart": "",
     "rviz": "false",
     "viewer": "false",
+    "viewer_host": "",
 }
 DISPLAY_TYPES = {
     "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
@@ -258,3 +259,13 @@ def test_ctrl_c_ends_it_cleanly(run_launch_file: Callable[..., Any]) -> None:
     status, output = finish(process)
     assert status == 0
     assert "process has finished cleanly" in output
+
+
+@pytest.mark.ros
+def test_the_viewer_listens_where_it_is_told_to(run_launch_file: Callable[..., Any]) -> None:
+    pytest.importorskip("viser")
+    process = run_launch_file("viewer:=true", "viewer_host:=127.0.0.1")
+    while "viewer of /infinitevggt: http://127.0.0.1:" not in (line := process.stdout.readline()):
+        assert line, "the viewer does not say where it is"
+    process.send_signal(signal.SIGINT)
+    finish(process, timeout_s=60)

@@ -177,6 +177,7 @@ def test_a_slider_follows_the_node_and_moves_only_by_hand() -> None:
             assert slider.value == value
             assert slider.min <= value <= slider.max
         assert wishes == []  # what the node says is not asked of it again
+        assert page.url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(page.url) as answer:
             assert b"<html" in answer.read().lower()
     finally:
