@@ -97,6 +97,7 @@ def processes(context: LaunchContext) -> list[Action]:
         condition=IfCondition(value["viewer"]),
     )
     replay = ["replay", value["bag"], "--wait-for-subscriber", PATIENCE_S]
+    replay += ["--wait-for-node", node_name]  # RViz subscribes to the images before it does
     replay += ["--image-topic", *images]
     if value["lockstep"].lower() in ("true", "1"):
         replay += ["--lockstep", "--rate", "1", "--timeout", PATIENCE_S]

@@ -9,6 +9,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from infinitevggt_ros.bags.image_listener import listens_to_images
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.msg import StreamStatus
 
@@ -42,7 +43,14 @@ class LockstepGate:
     @property
     def has_publisher(self) -> bool:
         """Whether anybody publishes on the status topic yet."""
-        return self._node.count_publishers(self.options.status_topic) > 0
+        return self._publishers() > 0
+
+    @property
+    def has_listener(self) -> bool:
+        """Whether somebody who publishes on the status topic listens to images yet."""
+        found = self._node.get_publishers_info_by_topic(self.options.status_topic)
+        names = {f"{node.node_namespace}/{node.node_name}" for node in found}
+        return any(listens_to_images(self._node, name) for name in names)
 
     def deliver(
         self,

@@ -20,4 +20,5 @@ class PlayOptions:
     clock_hz: float = 100.0  # wall; 0: no /clock
     image_topics: Collection[str] = ()  # empty: found by their type
     wait_for_subscriber_s: float = 10.0
+    wait_for_node: str = ""  # full name of the subscriber; empty: anybody, in lockstep who answers
     lockstep: LockstepOptions | None = None  # waits for the node at every image

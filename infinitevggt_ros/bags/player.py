@@ -12,6 +12,7 @@ import rclpy
 from rclpy.context import Context
 
 from infinitevggt_ros.bags.cdr import header_stamp_ns
+from infinitevggt_ros.bags.image_listener import listens_to_images
 from infinitevggt_ros.bags.lockstep import LockstepGate
 from infinitevggt_ros.bags.play_options import PlayOptions
 from infinitevggt_ros.bags.play_report import PlayReport
@@ -189,11 +190,19 @@ class BagPlayer:
     def _is_awaited(self) -> bool:
         named = all if self._options.image_topics else any
         subscribed = named(publisher.subscriber_count > 0 for publisher in self._watched())
-        return subscribed and (self._gate is None or self._gate.has_publisher)
+        return subscribed and self._node_listens()
+
+    def _node_listens(self) -> bool:
+        if self._gate is not None:
+            return self._gate.has_listener
+        name = self._options.wait_for_node
+        return not name or listens_to_images(self._node, name)
 
     def _nobody_came(self, wait_s: float) -> None:
         if self._gate is None:
-            self._notice(f"nobody subscribed to {self._watched_names()} in {wait_s:g} s; playing")
+            who = self._options.wait_for_node or "anybody"
+            missing = f"no subscription of {who} to {self._watched_names()}"
+            self._notice(f"{missing} in {wait_s:g} s; playing")
             return
         status_topic = self._gate.options.status_topic
         counts = [
@@ -201,8 +210,9 @@ class BagPlayer:
         ]
         raise CommandError(
             f"no node for lockstep in {wait_s:g} s: subscribers {', '.join(counts)}, "
-            f"{'a' if self._gate.has_publisher else 'no'} publisher of {status_topic}. Start the "
-            "node, or see --image-topic, --remap and --status-topic"
+            f"{'a' if self._gate.has_publisher else 'no'} publisher of {status_topic} "
+            f"(listening to images: {'yes' if self._gate.has_listener else 'no'}). Start or "
+            "activate the node, or see --image-topic, --remap and --status-topic"
         )
 
     def _play_once(self, report: PlayReport, progress: Callable[[float], None]) -> None:

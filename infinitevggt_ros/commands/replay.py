@@ -15,7 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import rclpy
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from tqdm import tqdm
 
 from infinitevggt_ros.bags.lockstep import LockstepOptions
@@ -58,6 +60,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=play.wait_for_subscriber_s,
         metavar="S",
         help="seconds to wait for somebody to subscribe to the images; in lockstep --timeout rules",
+    )
+    add(
+        "--wait-for-node",
+        default=play.wait_for_node,
+        metavar="NODE",
+        help="full name of the node to wait for, when RViz or a recorder subscribes before it; "
+        "lockstep knows it by its status",
     )
 
 
@@ -121,8 +130,17 @@ def _play_options(options: argparse.Namespace) -> PlayOptions:
         clock_hz=0.0 if options.no_clock else options.clock_hz,
         image_topics=options.image_topic,
         wait_for_subscriber_s=options.wait_for_subscriber,
+        wait_for_node=options.wait_for_node and _node_name(options.wait_for_node),
         lockstep=lockstep if options.lockstep else None,
     )
+
+
+def _node_name(text: str) -> str:
+    try:
+        validate_full_topic_name(f"/{text.strip('/')}")  # names of nodes follow the same rules
+    except InvalidTopicNameException as error:
+        raise CommandError(f"--wait-for-node {text} is not the name of a node") from error
+    return text
 
 
 def _remap(text: str) -> tuple[str, str]:

@@ -80,6 +80,32 @@ def test_lockstep_sends_nothing_before_the_slow_node_has_answered(
     assert "3 images processed, 1 rejected" in output
 
 
+@pytest.mark.parametrize("options", [["--lockstep"], ["--wait-for-node", "/listener"]])
+def test_rviz_which_subscribes_first_starts_nothing_before_the_node_listens(
+    tmp_path: Path,
+    ros: ModuleType,
+    listener: Listener,
+    replay: Callable[..., Any],
+    options: list[str],
+) -> None:
+    from sensor_msgs.msg import Image
+
+    from infinitevggt_ros.msg import StreamStatus
+
+    rviz = ros.create_node("rviz")
+    rviz.create_subscription(Image, IMAGE_TOPIC, lambda _: None, 10)
+    listener.node.create_publisher(StreamStatus, STATUS_TOPIC, 10)  # the node loads its weights
+    process = replay(write_image_bag(tmp_path / "a.mcap", 3), *options)
+    listener.spin_until(lambda: listener.node.count_publishers(IMAGE_TOPIC) > 0)
+    listener.spin_for(1.5)  # longer than the player lets its subscribers settle
+    node = SlowNode(listener, delay_s=0.0)
+    node.answer(3)
+    status, _ = finish(process)
+    assert status == 0
+    assert [stamp_ns(image) - START_NS for image in node.images] == [0, 10**8, 2 * 10**8]
+    rviz.destroy_node()
+
+
 def test_lockstep_fails_with_advice_when_the_node_never_answers(
     tmp_path: Path, listener: Listener, replay: Callable[..., Any]
 ) -> None:

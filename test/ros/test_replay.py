@@ -208,6 +208,7 @@ def test_a_damaged_bag_fails_without_a_traceback(
         (["--start", "60"], "only 0.2 s long"),
         (["--topics", "/typo"], "no topic /typo; it has /camera/image_raw"),
         (["--remap", "a=b"], "is not FROM:=TO"),
+        (["--wait-for-node", "my-node"], "my-node is not the name of a node"),
         (["--image-topic", "/typo"], "no topic /typo"),
     ],
 )
