@@ -121,6 +121,13 @@ def test_rviz_looks_at_the_map_from_behind_and_above() -> None:
     assert view["Pitch"] > 0
 
 
+def test_rviz_scales_depth_by_each_image() -> None:
+    """Over several it rounds to whole units: nothing is left of a depth from 0.2 to 0.9."""
+    (depth,) = (display for display in DISPLAYS if display["Name"] == "Depth")
+    assert depth["Normalize Range"] is True
+    assert depth["Median window"] == 1
+
+
 def test_rviz_topics_follow_the_node_into_a_namespace() -> None:
     topics = {display["Topic"]["Value"] for display in DISPLAYS}
     remapped = remapped_rviz_topics()
