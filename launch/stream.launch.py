@@ -29,6 +29,7 @@ ARGUMENTS = {
     "lockstep": ("true", "bag: wait for the node at every image, drop none; false: in real time"),
     "autostart": ("", "false: leave the node to a lifecycle manager; empty: as params_file says"),
     "rviz": ("false", "also start RViz"),
+    "rviz_points": ("300000", "with RViz: most points of the map that it is sent; 0: all"),
     "viewer": ("false", "also serve a web page, port 8080 or the next free one (needs viser)"),
     "viewer_host": ("", "address it listens on; 127.0.0.1: this machine alone; empty: every one"),
 }
@@ -56,6 +57,10 @@ def processes(context: LaunchContext) -> list[Action]:
     if value["autostart"]:
         autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
         parameters.append({"lifecycle.autostart": autostart})
+    has_rviz = value["rviz"].lower() in ("true", "1")
+    if has_rviz:
+        points = ParameterValue(LaunchConfiguration("rviz_points"), value_type=int)
+        parameters.append({"output.map_points": points})
     is_bag = bool(value["bag"])
     use_sim_time = is_bag or ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     ended = Shutdown()

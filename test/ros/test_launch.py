@@ -41,6 +41,7 @@ ARGUMENTS = {
     "lockstep": "true",
     "autostart": "",
     "rviz": "false",
+    "rviz_points": "300000",
     "viewer": "false",
     "viewer_host": "",
 }
@@ -97,9 +98,10 @@ def test_the_launch_file_declares_the_arguments() -> None:
 
 
 def test_the_launch_file_declares_no_parameter_again() -> None:
-    """But for the cameras, because their topics hang on them, and for who starts the node."""
+    """But for the cameras, because their topics hang on them, for who starts the node, and for
+    what RViz can draw."""
     names = {name for name, *_ in parameters.parameter_fields()}
-    assert names & STRINGS == {"cameras", "rig.mode", "lifecycle.autostart"}
+    assert names & STRINGS == {"cameras", "rig.mode", "lifecycle.autostart", "output.map_points"}
 
 
 def test_files_and_executables_of_the_launch_file_exist() -> None:
