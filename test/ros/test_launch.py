@@ -87,6 +87,11 @@ def function(name: str) -> Callable[..., Any]:
     return scope[name]
 
 
+def display_named(name: str) -> dict[str, Any]:
+    (found,) = (display for display in DISPLAYS if display["Name"] == name)
+    return found
+
+
 def remapped_rviz_topics() -> dict[str, str]:
     return dict(function("rviz_topics")([], False))
 
@@ -125,9 +130,13 @@ def test_rviz_looks_at_the_map_from_behind_and_above() -> None:
 
 def test_rviz_scales_depth_by_each_image() -> None:
     """Over several it rounds to whole units: nothing is left of a depth from 0.2 to 0.9."""
-    (depth,) = (display for display in DISPLAYS if display["Name"] == "Depth")
+    depth = display_named("Depth")
     assert depth["Normalize Range"] is True
     assert depth["Median window"] == 1
+
+
+def test_rviz_sees_cameras_that_publish_best_effort_too() -> None:
+    assert display_named("Camera")["Topic"]["Reliability Policy"] == "Best Effort"
 
 
 def test_rviz_topics_follow_the_node_into_a_namespace() -> None:
