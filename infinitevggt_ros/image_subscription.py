@@ -7,6 +7,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_ros.images import stamp_ns
@@ -43,7 +44,9 @@ class ImageSubscription:
     ) -> None:
         """name: what a user remaps. transport, reliability: as in InputSettings."""
         self._node, self._name, self._receive, self._warn = node, name, receive, warn
-        self._type = CompressedImage if transport == "compressed" else Image
+        self._type: type[Image | CompressedImage] = (
+            CompressedImage if transport == "compressed" else Image
+        )
         self.topic = image_topic(node, name, transport)
         asked = asked_reliability(node, self.topic)
         self._reliability_wanted = asked or reliability
@@ -90,27 +93,55 @@ class ImageSubscription:
     def _wanted_reliability(self) -> ReliabilityPolicy:
         if self._reliability_wanted != "auto":
             return RELIABILITIES[self._reliability_wanted]
-        offered = self._offered()
+        offered = [found.qos_profile.reliability for found in self._publishers(self.topic)]
         if not offered:
             return self._reliability or ReliabilityPolicy.RELIABLE
         every = all(reliability == ReliabilityPolicy.RELIABLE for reliability in offered)
         return ReliabilityPolicy.RELIABLE if every else ReliabilityPolicy.BEST_EFFORT
 
-    def _offered(self) -> list[ReliabilityPolicy]:
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        return [publisher.qos_profile.reliability for publisher in publishers]
+    def _publishers(self, topic: str) -> list[TopicEndpointInfo]:
+        return list(self._node.get_publishers_info_by_topic(topic))
 
     def _silence(self) -> str:
-        offered = self._offered()
-        text = f"{self.topic}: no image for {SILENCE_S:.0f} s, {len(offered)} publisher(s)"
+        publishers = self._publishers(self.topic)
+        text = f"{self.topic}: no image for {SILENCE_S:.0f} s"
         if self._last_stamp_ns:
             now_ns = self._node.get_clock().now().nanoseconds
-            age_s = (now_ns - self._last_stamp_ns) / 1e9
-            text = f"{text}, the last stamp is {age_s:.1f} s old"
-        if not offered:
-            return f"{text}; remap `{self._name}` to your camera's topic (now {self.topic})"
-        names = ", ".join(sorted(reliability.name.lower() for reliability in offered))
-        advice = (
-            LARGE_IMAGE_ADVICE if ReliabilityPolicy.BEST_EFFORT in offered else "is it running?"
+            text += f", the last stamp is {(now_ns - self._last_stamp_ns) / 1e9:.1f} s old"
+        text += f"; {len(publishers)} publisher(s)"
+        if publishers:
+            text += f": {', '.join(sorted(map(_offer, publishers)))}"
+        return f"{text}; {self._advice(publishers)}"
+
+    def _advice(self, publishers: list[TopicEndpointInfo]) -> str:
+        """What to do about the silence."""
+        if not publishers:
+            return self._advice_on_nobody()
+        wanted, sent = _type_name(self._type), {found.topic_type for found in publishers}
+        if wanted not in sent:
+            return f"that is {', '.join(sorted(sent))}, not {wanted}: see image_transport"
+        offered = {found.qos_profile.reliability for found in publishers}
+        if offered == {ReliabilityPolicy.RELIABLE}:
+            return "is it running?"
+        if self._reliability == ReliabilityPolicy.RELIABLE:
+            return "the node asks for reliable and hears no best effort: see image_reliability"
+        return LARGE_IMAGE_ADVICE
+
+    def _advice_on_nobody(self) -> str:
+        base = str(self._node.resolve_topic_name(self._name))
+        other, transport = (
+            (f"{base}/compressed", "compressed") if self.topic == base else (base, "raw")
         )
-        return f"{text} offering {names}; {advice}"
+        advice = f"remap `{self._name}` to your camera's topic (now {base})"
+        if self._publishers(other):
+            return f"{other} has one: set image_transport to {transport}, or {advice}"
+        return advice
+
+
+def _offer(publisher: TopicEndpointInfo) -> str:
+    node = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
+    return f"{node} offers {publisher.qos_profile.reliability.name.lower()}"
+
+
+def _type_name(kind: type[Image | CompressedImage]) -> str:
+    return f"sensor_msgs/msg/{kind.__name__}"

@@ -14,7 +14,7 @@ from camera import (
 from listening import Listener, finish
 from rcl_interfaces.msg import Log
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage
 
 pytestmark = pytest.mark.ros
 
@@ -59,9 +59,12 @@ def test_a_misspelt_parameter_is_pointed_out(spawn: Spawn, listener: Listener) -
 def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
     """With simulated time and nobody who publishes /clock, too."""
     logs = listener.listen(Log, "/rosout")
-    listener.node.create_publisher(Image, "/image", QoSProfile(depth=1))
+    listener.node.create_publisher(CompressedImage, "/image", QoSProfile(depth=1))
     spawn("stream_node", "--ros-args", "-p", "use_sim_time:=true")
-    said = "/image: no image for 5 s, 1 publisher(s) offering reliable"
+    said = (
+        "/image: no image for 5 s; 1 publisher(s): /listener offers reliable; that is "
+        "sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image: see image_transport"
+    )
     listener.spin_until(lambda: any(said in log.msg for log in logs), timeout_s=60)
 
 
