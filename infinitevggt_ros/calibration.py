@@ -73,7 +73,7 @@ def camera_matrix(info: CameraInfo, size: tuple[int, int]) -> NDArray[np.float64
 
 def is_distorted(info: CameraInfo) -> bool:
     """Whether the calibration has lens distortion."""
-    return any(abs(coefficient) > NO_DISTORTION for coefficient in info.d)
+    return not all(abs(coefficient) <= NO_DISTORTION for coefficient in info.d)  # NaN is none
 
 
 def _checked(name: str, matrix: NDArray[np.float64], info: CameraInfo) -> NDArray[np.float64]:

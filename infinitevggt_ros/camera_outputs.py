@@ -1,5 +1,6 @@
 """What is published of one camera: its pose, its depth, its points."""
 
+import math
 import time
 from typing import Any
 
@@ -119,6 +120,7 @@ class CameraOutputs:
 
 
 def timing(received: Received, now_ns: int) -> Timing:
-    """Of what is sent just now. now_ns: the node's clock."""
+    """Of what is sent just now. now_ns: the node's clock; 0 while that is not known."""
     latency_ms = 1e3 * (time.monotonic() - received.time_s)
-    return latency_ms, (now_ns - stamp_ns(received.message)) / 1e6
+    age_ms = (now_ns - stamp_ns(received.message)) / 1e6 if now_ns else math.nan
+    return latency_ms, age_ms

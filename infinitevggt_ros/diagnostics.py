@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
+from infinitevggt_ros.camera import Camera
+from infinitevggt_ros.intake import Intake
 from infinitevggt_ros.managed_node import ManagedNode
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.stream_report import StreamReport
+from infinitevggt_ros.stream_report import StreamReport, no_status
 from infinitevggt_ros.worker import StreamWorker
 
 PERIOD_S = 1.0
@@ -30,13 +32,15 @@ class Diagnostics:
         node: ManagedNode,
         worker: StreamWorker,
         report: StreamReport,
-        cameras: Collection[str],
+        cameras: Collection[Camera],
+        last_warning: Callable[[], tuple[float, str]],
     ) -> None:
-        """cameras: their names."""
+        """last_warning: the node's, and when it came, in seconds of time.monotonic."""
         self._node, self._worker, self._report = node, worker, report
-        self._before = {name: StreamStatus() for name in cameras}
+        self._cameras, self._last_warning = cameras, last_warning
+        self._before = {camera.name: no_status() for camera in cameras}
         now_s = self._before_s = time.monotonic()
-        self._used_s = dict.fromkeys(cameras, now_s)
+        self._used_s = dict.fromkeys(self._before, now_s)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(PERIOD_S, self._publish, clock=steady)
@@ -45,27 +49,36 @@ class Diagnostics:
         now_s = time.monotonic()
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        for camera in self._before:
+        for camera in self._cameras:
             message.status += self._of(camera, now_s)
         self._before_s = now_s
         self._publisher.publish(message)
 
-    def _of(self, camera: str, now_s: float) -> list[DiagnosticStatus]:
-        status = self._report.latest.get(camera, StreamStatus())
-        before, state = self._before[camera], self._node.lifecycle_state
+    def _of(self, camera: Camera, now_s: float) -> list[DiagnosticStatus]:
+        status = self._report.latest.get(camera.name, no_status())
+        used = self._report.latest_used.get(camera.name, no_status())
+        before, state = self._before[camera.name], self._node.lifecycle_state
         rates = _rates(before, status, now_s - self._before_s)
         is_silent_by_order = state != "active" or self._worker.is_paused
         if status.frames_processed > before.frames_processed or is_silent_by_order:
-            self._used_s[camera] = now_s
-        images = self._images(before, status, state, now_s - self._used_s[camera])
-        values = {"lifecycle": state, **_stream_values(status), "device": self._device}
-        self._before[camera] = status
+            self._used_s[camera.name] = now_s
+        images = self._images(before, status, state, now_s - self._used_s[camera.name])
+        self._before[camera.name] = status
+        last_error = status.last_error or self._last_warning()[1]
+        values = {
+            "lifecycle": state,
+            **_stream_values(status),
+            "limit [MB]": self._limit_mb or "none",
+            "inference [ms]": round(used.inference_ms, 1),
+            "device": self._device,
+            "last error": last_error,
+        }
         name = self._node.get_fully_qualified_name().lstrip("/")
-        name = f"{name}: {camera} " if camera else f"{name}: "
+        name = f"{name}: {camera.name} " if camera.name else f"{name}: "
         return [
-            _status(f"{name}images", images, {**rates, **_images(status)}),
+            _status(f"{name}images", images, {**rates, **_images(status, used)}),
             _status(f"{name}stream", self._stream(camera, status, state), values),
-            _status(f"{name}calibration", _calibration(status), {}),
+            _status(f"{name}calibration", _calibration(status, camera.intake), {}),
             _status(f"{name}scale", _scale(status), _scale_values(status)),
         ]
 
@@ -82,17 +95,29 @@ class Diagnostics:
             return ERROR, f"no image was used for {silent_s:.0f} s"
         if status.frames_rejected > before.frames_rejected:
             return WARN, status.last_rejection
+        if not status.frames_processed:
+            return OK, "no image yet"
         return OK, "images are used"
 
-    def _stream(self, camera: str, status: StreamStatus, state: str) -> Finding:
-        stream = self._worker.stream_of(camera)
+    def _stream(self, camera: Camera, status: StreamStatus, state: str) -> Finding:
+        stream = self._worker.stream_of(camera.name)
         if stream is None:
             return OK, f"{state}: there is no stream"
         if stream.error:  # now: while no images come, the status is old
             return ERROR, stream.error
+        warned_s, warning = self._last_warning()
+        rejections = {other.last_rejection for other in self._cameras}  # said of the images
+        if warned_s > self._before_s and warning not in rejections:
+            return WARN, warning
         if status.random_weights:
             return WARN, "the weights are random: poses and depth mean nothing"
         return OK, f"frame {status.frame_index} of map {status.map_id}"
+
+    @property
+    def _limit_mb(self) -> int:
+        """Of the memory, besides its budget; 0: none."""
+        stream = self._worker.stream
+        return 0 if stream is None else stream.session.memory.limit_mb
 
     @property
     def _device(self) -> str:
@@ -111,7 +136,7 @@ def _rates(before: StreamStatus, after: StreamStatus, elapsed_s: float) -> dict[
     }
 
 
-def _images(status: StreamStatus) -> dict[str, object]:
+def _images(status: StreamStatus, used: StreamStatus) -> dict[str, object]:
     return {
         "received": status.frames_received,
         "processed": status.frames_processed,
@@ -121,8 +146,8 @@ def _images(status: StreamStatus) -> dict[str, object]:
         "scaled to 8 bit": status.frames_16bit,
         "demosaiced": status.frames_bayer,
         "yuv": status.frames_yuv,
-        "latency [ms]": round(status.latency_ms, 1),
-        "age [ms]": round(status.age_ms, 1),
+        "latency [ms]": round(used.latency_ms, 1),
+        "age [ms]": round(used.age_ms, 1),
     }
 
 
@@ -137,17 +162,19 @@ def _stream_values(status: StreamStatus) -> dict[str, object]:
         "budget [tokens]": status.total_budget,
         "memory [MB]": round(status.memory_bytes / 1e6, 1),
         "map [points]": status.map_points,
-        "inference [ms]": round(status.inference_ms, 1),
         "checkpoint": status.checkpoint,
     }
 
 
-def _calibration(status: StreamStatus) -> Finding:
+def _calibration(status: StreamStatus, intake: Intake) -> Finding:
     if not status.frame_index:
         return OK, "no image yet"
-    if not status.calibrated:
-        return WARN, "uncalibrated: depth is unprojected by the predicted field of view"
-    return OK, "calibrated, rectified here" if status.rectified else "calibrated"
+    if status.calibrated:
+        return OK, "calibrated, rectified here" if status.rectified else "calibrated"
+    predicted = "depth is unprojected by the predicted field of view"
+    if intake.ignores_calibration:
+        return OK, f"{predicted}, as intrinsics asks for"
+    return WARN, f"uncalibrated: {predicted}; {intake.why_uncalibrated}"
 
 
 def _scale(status: StreamStatus) -> Finding:

@@ -57,6 +57,7 @@ class Intake:
         self._warn = warn
         self._bridge = CvBridge()
         self._read: tuple[object, Calibration | None] = (None, None)
+        self._problem = ""  # with the calibration that was read last
         come_rectified = "rect" in topic.rsplit("/", 2 if topic.endswith("/compressed") else 1)[1]
         geometry = settings.image_geometry
         self._come_rectified = come_rectified if geometry == "auto" else geometry == "rectified"
@@ -80,7 +81,7 @@ class Intake:
             pixels, pixel_map = preprocess(rgb, width, patch_size)
         except ValueError as error:
             raise BadInputError("size", str(error)) from error
-        if calibration is None or self._settings.intrinsics == "predicted":
+        if calibration is None or self.ignores_calibration:
             matrix = None
         else:
             matrix = torch.from_numpy(pixel_map.model_intrinsics(calibration.matrix)).float()
@@ -104,17 +105,30 @@ class Intake:
         resized = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
         return calibration.rectified_depth(np.asarray(resized, dtype=np.float32))
 
+    @property
+    def ignores_calibration(self) -> bool:
+        """Whether the predicted field of view is what the user asked for."""
+        return self._settings.intrinsics == "predicted"
+
+    @property
+    def why_uncalibrated(self) -> str:
+        """Where it is not by choice."""
+        if self.calibration is None:
+            return f"nothing came on camera_info of {self._topic}"
+        return self._problem or f"camera_info of {self._topic} has K[0] = 0"
+
     def _calibration(self, size: tuple[int, int]) -> Calibration | None:
         info = self.calibration
         if info is None:
             return None
         key = (size, *_contents(info))
         if key != self._read[0]:
+            self._problem = ""
             try:
                 calibration = read_calibration(info, size, is_rectified=self._come_rectified)
             except BadInputError as problem:
-                text = f"camera_info of {self._topic} is not used: {problem}"
-                self._warn(problem.kind, text)
+                self._problem = f"camera_info of {self._topic} is not used: {problem}"
+                self._warn(problem.kind, self._problem)
                 calibration = None
             self._read = key, calibration
         return self._read[1]

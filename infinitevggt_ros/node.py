@@ -54,6 +54,7 @@ class StreamNode(ManagedNode):
         self.ended: Future[str] = Future()
         """Done when the node cannot go on, with the reason; an empty one if it was shut down."""
         self._warned_s: dict[str, float] = {}
+        self._last_warning = -math.inf, ""
         settings = self._settings = parameters.declare(self)
         for text in parameters.unknown(self):
             self.warn(text, text)
@@ -63,7 +64,9 @@ class StreamNode(ManagedNode):
         self._report = StreamReport(self, settings.model)
         self._report.lifecycle_state = lambda: self.lifecycle_state
         self.worker = StreamWorker(self._load, self._report, self.warn)
-        self._diagnostics = Diagnostics(self, self.worker, self._report, names)
+        self._diagnostics = Diagnostics(
+            self, self.worker, self._report, self._cameras, lambda: self._last_warning
+        )
         self._image_subscriptions: list[ImageSubscription] = []
         self._imu: Subscription | None = None
         # best effort hears drivers of either kind
@@ -165,6 +168,7 @@ class StreamNode(ManagedNode):
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, at most one of a kind every 5 s. Kinds are few, so this stays small."""
         now_s = time.monotonic()
+        self._last_warning = now_s, text
         if now_s - self._warned_s.get(kind, -WARNING_PERIOD_S) >= WARNING_PERIOD_S:
             self._warned_s[kind] = now_s
             self.get_logger().warning(text)

@@ -32,6 +32,8 @@ class StreamReport:
         """Of the node; empty where there is none."""
         self.latest: dict[str, StreamStatus] = {}
         """As it was published last, by camera."""
+        self.latest_used: dict[str, StreamStatus] = {}
+        """The same of images that were used."""
         self._context = node.context
         self._clock = node.get_clock()
         self.model = model
@@ -46,7 +48,8 @@ class StreamReport:
     def forget_streams(self, cameras: Iterable[Camera]) -> None:
         """They are no more; the counts of images go on."""
         for camera in cameras:
-            self.latest[camera.name] = StreamStatus()
+            self.latest[camera.name] = no_status()
+            self.latest_used.pop(camera.name, None)
             _count(self.latest[camera.name], camera)
 
     def publish(self, received: Received, outcome: int, worker: "StreamWorker") -> None:
@@ -66,7 +69,15 @@ class StreamReport:
         now_ns = int(self._clock.now().nanoseconds)
         status.latency_ms, status.age_ms = timing(received, now_ns)
         self.latest[camera.name] = status
+        if outcome == StreamStatus.PROCESSED:
+            self.latest_used[camera.name] = status
         self._publisher.publish(status)
+
+
+def no_status() -> StreamStatus:
+    """Before the first: nothing is known."""
+    unknown = ("metres_per_unit", "metres_per_unit_sigma", "inference_ms", "latency_ms", "age_ms")
+    return StreamStatus(scale=1.0, **dict.fromkeys(unknown, math.nan))
 
 
 def _count(status: StreamStatus, camera: Camera) -> None:

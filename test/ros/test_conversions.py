@@ -26,6 +26,8 @@ from infinitevggt_ros.images import (
     stamp_ns,
     unusual_kind,
 )
+from infinitevggt_ros.intake import Intake
+from infinitevggt_ros.settings import InputSettings
 from infinitevggt_ros.trajectory import Trajectory
 
 IDENTITY = np.eye(4)[:3]
@@ -211,6 +213,25 @@ def test_a_calibration_is_used_when_it_is_of_these_images() -> None:
         camera_matrix(calibrated(), (8, 12))
     with pytest.raises(BadInputError, match="no camera matrix"):
         camera_matrix(calibrated(k=[np.nan] * 9), (4, 6))
+
+
+def test_a_lens_of_no_numbers_is_not_taken_for_none() -> None:
+    info = calibrated(d=[np.nan] * 5, distortion_model="plumb_bob")
+    with pytest.raises(BadInputError, match="distortion is not finite"):
+        read_calibration(info, (4, 6), is_rectified=False)
+
+
+def test_why_an_image_is_uncalibrated() -> None:
+    intake = Intake(InputSettings(), "/image", lambda *_: None)
+
+    def why(info: CameraInfo | None) -> str:
+        intake.calibration = info
+        assert (intake.camera_matrix((4, 6)) is None) == (info is None or info.k[0] != 5.0)
+        return intake.why_uncalibrated
+
+    assert why(None) == "nothing came on camera_info of /image"
+    assert why(calibrated(k=[7.0] * 9)).startswith("camera_info of /image is not used: its K is no")
+    assert why(calibrated(k=[0.0] * 9)) == "camera_info of /image has K[0] = 0"
 
 
 def test_a_part_of_the_sensor_binned_has_its_own_intrinsics() -> None:

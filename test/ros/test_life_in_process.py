@@ -16,10 +16,17 @@ from rig import IMAGES, SMALL
 from test_independent import PAIR
 
 from infinitevggt_ros import parameters
+from infinitevggt_ros.camera import Camera
 from infinitevggt_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from infinitevggt_ros.managed_node import ManagedNode
 from infinitevggt_ros.node import StreamNode
-from infinitevggt_ros.settings import LifecycleSettings, ScaleSettings, Settings, StateSettings
+from infinitevggt_ros.settings import (
+    InputSettings,
+    LifecycleSettings,
+    ScaleSettings,
+    Settings,
+    StateSettings,
+)
 from infinitevggt_ros.stream import Stream
 
 SETTINGS = replace(
@@ -123,14 +130,14 @@ def test_nothing_is_forgotten_that_could_not_be_saved(
     assert node.trigger_cleanup() == FAILURE
     assert (node.lifecycle_state, len(node.worker.streams)) == ("inactive", 1)
     assert "none yet" in node.problem
-    of_stream, of_calibration = node._diagnostics._of("", 0)[1:3]
+    of_stream, of_calibration = node._diagnostics._of(node._cameras[0], 0)[1:3]
     assert (of_stream.level, "none yet" in of_stream.message) == (ERROR, True)
     assert (of_calibration.level, "uncalibrated" in of_calibration.message) == (WARN, True)
 
     path.parent.mkdir()
     assert node.trigger_cleanup() == SUCCESS
     assert path.exists()
-    of_stream, of_calibration = node._diagnostics._of("", 0)[1:3]
+    of_stream, of_calibration = node._diagnostics._of(node._cameras[0], 0)[1:3]
     assert of_stream.message == "unconfigured: there is no stream"
     assert (of_calibration.level, of_calibration.message) == (OK, "no image yet")
     assert node._report.latest[""].frames_processed == 1
@@ -156,10 +163,11 @@ def test_a_pause_is_no_silence() -> None:
         get_fully_qualified_name=lambda: "/node",
         lifecycle_state="active",
     )
-    report: Any = SimpleNamespace(latest={})
-    diagnostics = Diagnostics(node, worker, report, [""])
+    report: Any = SimpleNamespace(latest={}, latest_used={})
+    camera = Camera("", "/image", InputSettings(), lambda *_: None)
+    diagnostics = Diagnostics(node, worker, report, [camera], lambda: (0.0, ""))
     start_s, levels = diagnostics._before_s, []
     for after_s in (100, 101, 107):
-        levels.append(diagnostics._of("", start_s + after_s)[0].level)
+        levels.append(diagnostics._of(camera, start_s + after_s)[0].level)
         worker.is_paused = False
     assert levels == [OK, OK, ERROR]

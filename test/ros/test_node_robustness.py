@@ -171,6 +171,7 @@ def test_age_is_of_the_nodes_clock_and_latency_of_every_output(
 ) -> None:
     time = SimulatedTime(started(listener, spawn, *SIM_TIME))
     listener.listen(Image, f"{NODE}/depth/image")
+    assert np.isnan(time.send(47 * 10**9).age_ms), "nobody has said what time it is"
     time.set(50 * 10**9)
     status = time.send(48 * 10**9)
     assert status.age_ms == status.pose_age_ms == pytest.approx(2000)
@@ -238,19 +239,33 @@ def test_diagnostics_say_what_is_wrong(listener: Listener, spawn: Spawn) -> None
     def latest(part: str) -> DiagnosticStatus:
         return next(status for status in heard[-1].status if status.name.endswith(part))
 
-    camera = started(listener, spawn, "stream_node")
+    def values(part: str) -> dict[str, str]:
+        return {pair.key: pair.value for pair in latest(part).values}
+
+    camera = started(
+        listener, spawn, "stream_node", "--ros-args", "-p", "tf.mode:=map_to_odom",
+        "-p", "memory.limit_mb:=500",
+    )  # fmt: skip
+    listener.spin_until(lambda: bool(heard) and latest("images").message == "no image yet")
     image = film(1)[0]
     camera.send(image_message(image, 1))
-    count = len(heard)
-    listener.spin_until(lambda: len(heard) > count + 1)
+    listener.spin_until(lambda: latest("stream").message.startswith("nothing published on /tf: "))
+    assert latest("stream").level == DiagnosticStatus.WARN
+    assert values("stream")["last error"].startswith("nothing published on /tf: ")
     assert (latest("images").level, latest("images").name) == (b"\0", "infinitevggt: images")
-    assert "uncalibrated" in latest("calibration").message
-    values = {pair.key: pair.value for pair in latest("stream").values}
-    assert values["budget [tokens]"] == "600000"
-    assert int(values["memory [tokens]"]) > 0
+    assert latest("calibration").message.startswith("uncalibrated: ")
+    assert latest("calibration").message.endswith("; nothing came on camera_info of /image")
+    assert (values("stream")["budget [tokens]"], values("stream")["limit [MB]"]) == (
+        "600000",
+        "500",
+    )
+    assert int(values("stream")["memory [tokens]"]) > 0
+    figures = [values("images")[key] for key in ("latency [ms]", "age [ms]")]
     camera.send(image_message(image, 2, "quux8"))
     listener.spin_until(lambda: latest("images").level == DiagnosticStatus.WARN)
     assert "'quux8'" in latest("images").message
+    again = [values("images")[key] for key in ("latency [ms]", "age [ms]")]
+    assert again == figures, "those of the last image that was used"
     listener.spin_until(lambda: latest("images").level == DiagnosticStatus.ERROR)
     assert "no image was used for" in latest("images").message
 
