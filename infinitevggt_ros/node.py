@@ -196,6 +196,8 @@ class StreamNode(ManagedNode):
         if not settings.state.path:
             return stream
         path = stream.own(Path(settings.state.path))
+        if not path.parent.is_dir():
+            raise ValueError(f"state.path: there is no directory {path.parent.absolute()}")
         remove_partials(path)
         if path.exists():
             try:

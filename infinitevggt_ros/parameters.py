@@ -81,8 +81,18 @@ def with_changes(settings: Settings, parameters: Iterable[Parameter]) -> Setting
             value = parameter.value
             is_list = isinstance(value, list | array)
             changes.setdefault(group, {})[attribute] = tuple(value) if is_list else value
-    groups = {group: replace(getattr(settings, group), **new) for group, new in changes.items()}
+    groups = {group: _replaced(settings, group, new) for group, new in changes.items()}
     return replace(settings, **groups)
+
+
+def _replaced(settings: Settings, group: str, changes: dict[str, Any]) -> Any:
+    """A group with other values. Raises ValueError, naming the parameter as a user knows it."""
+    try:
+        return replace(getattr(settings, group), **changes)
+    except ValueError as error:
+        text = str(error)
+        is_of_group = group != "input" and text.partition(" ")[0] in changes
+        raise ValueError(f"{group}.{text}" if is_of_group else text) from error
 
 
 def differences(wanted: Settings, present: Settings) -> list[Parameter]:

@@ -143,7 +143,7 @@ class TimeSettings(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class TfSettings(Options):
+class TfSettings:
     """Where the stream stands in the tf tree (REP-105)."""
 
     mode: str = option(
@@ -169,6 +169,19 @@ class TfSettings(Options):
         low=0.0,
         high=10.0,
     )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        frames = {
+            "map_to_odom": (self.map_frame, self.odom_frame),
+            "odom_to_base": (self.odom_frame, self.base_frame),
+            "map_to_base": (self.map_frame, self.base_frame),
+        }.get(self.mode, (self.map_frame,))
+        if not all(frames) or len(set(frames)) < len(frames):
+            raise ValueError(
+                f"tf.mode {self.mode} needs frames with different names; got "
+                f"{' and '.join(map(repr, frames))}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

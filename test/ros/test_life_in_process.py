@@ -122,8 +122,10 @@ def test_nothing_is_forgotten_that_could_not_be_saved(
     settings = replace(Settings(model=SMALL), state=StateSettings(path=str(path)))
     settings = replace(settings, lifecycle=LifecycleSettings(autostart=False))
     monkeypatch.setattr(parameters, "declare", lambda node: settings)
+    path.parent.mkdir()
     node = StreamNode()
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    path.parent.rmdir()
     node.worker.receive(image_message(IMAGES[0], 1), node._cameras[0])
     wait_until(lambda: node._cameras[0].processed == 1)
     assert node.trigger_deactivate() == SUCCESS

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -59,6 +60,24 @@ def test_changes_reach_their_group_and_leave_the_rest() -> None:
     assert changed.map == Settings().map
 
 
-def test_a_value_out_of_range_is_named() -> None:
-    with pytest.raises(ValueError, match="window must lie in"):
-        parameters.with_changes(Settings(), [Parameter("memory.window", value=0)])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"memory.window": 0}, "^memory.window must lie in"),
+        ({"time.on_jump": "jump"}, "^time.on_jump must be one of reset, refuse; got 'jump'"),
+        ({"image_transport": "theora"}, "^image_transport must be one of"),
+        (
+            {"tf.mode": "map_to_odom", "tf.odom_frame": "map"},
+            "^tf.mode map_to_odom needs frames with different names; got 'map' and 'map'",
+        ),
+        ({"tf.map_frame": ""}, "^tf.mode auto needs frames with different names; got ''"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parameters.with_changes(Settings(), [Parameter(n, value=v) for n, v in changes.items()])
+
+
+def test_a_map_may_be_called_odom_where_nobody_needs_another() -> None:
+    named = parameters.with_changes(Settings(), [Parameter("tf.map_frame", value="odom")])
+    assert named.tf.map_frame == "odom"
