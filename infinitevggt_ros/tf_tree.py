@@ -1,7 +1,10 @@
 """Where the map joins the robot's tf tree: one parent per frame, never a second one (REP-105)."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Collection
+from typing import TypeAlias
 
 import numpy as np
 import yaml
@@ -21,6 +24,11 @@ LOOKUP_TIMEOUT = Duration(seconds=0.1)
 TREE_REFRESH_S = 1.0
 MOST_LATE_NS = 1_000_000_000
 """A transform that is later than this after its successor is of a time that began again."""
+RIVAL_S = 5.0
+"""So long after its last transform another node is taken to send more."""
+KEPT_MARKS = 1000
+Mark: TypeAlias = tuple[str, str, int, int, float, float, float]
+"""What tells a transform of ours from another's: parent, child, stamp and place."""
 
 
 class RobotBuffer(Buffer):
@@ -32,12 +40,13 @@ class RobotBuffer(Buffer):
         self._map_frames = map_frames
         self.own_edges: set[tuple[str, str]] = set()
         """Parents and children that we publish."""
+        self._own_marks = deque[Mark](maxlen=KEPT_MARKS)
+        self._rivals: dict[str, tuple[str, float]] = {}  # parent and time of the latest, by child
         self._newest_ns: dict[str, int] = {}  # by child
         self._listener = TransformListener(self, node)
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        edge = transform.header.frame_id, transform.child_frame_id
-        if transform.header.frame_id in self._map_frames or edge in self.own_edges:
+        if self._keeps_out(transform, time.monotonic()):
             return
         at_ns = stamp_ns(transform)
         if at_ns < self._newest_ns.get(transform.child_frame_id, at_ns) - MOST_LATE_NS:
@@ -49,6 +58,34 @@ class RobotBuffer(Buffer):
         """Time begins again: transforms of the time before are wrong. Static ones stay."""
         self._newest_ns.clear()
         super().clear()
+
+    def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
+        if not self._keeps_out(transform, math.inf):  # it is sent once, and holds
+            super().set_transform_static(transform, authority)
+
+    def remember_own(self, transform: TransformStamped) -> None:
+        """To be called before it is sent."""
+        self.own_edges.add((transform.header.frame_id, transform.child_frame_id))
+        self._own_marks.append(_mark(transform))
+
+    def rival_parent(self, child: str) -> str:
+        """What another node joins a frame to, as we would; empty where none does."""
+        parent, at_s = self._rivals.get(child, ("", -math.inf))
+        return parent if time.monotonic() - at_s < RIVAL_S else ""
+
+    def _keeps_out(self, transform: TransformStamped, at_s: float) -> bool:
+        parent, child = transform.header.frame_id, transform.child_frame_id
+        if parent not in self._map_frames and (parent, child) not in self.own_edges:
+            return False
+        if _mark(transform) not in self._own_marks:
+            self._rivals[child] = parent, at_s
+        return True
+
+
+def _mark(transform: TransformStamped) -> Mark:
+    stamp, place = transform.header.stamp, transform.transform.translation
+    edge = transform.header.frame_id, transform.child_frame_id
+    return *edge, stamp.sec, stamp.nanosec, place.x, place.y, place.z
 
 
 class TfTree:
@@ -135,6 +172,11 @@ class TfTree:
     def _child(self, optical_frame: str) -> str:
         frames = {"map_to_odom": self.settings.odom_frame, "auto": self._root(optical_frame)}
         child = frames.get(self.settings.mode, self.settings.base_frame)
+        if rival := self._buffer.rival_parent(child):
+            raise TransformException(
+                f"another node sends {rival} to {child}, as this one would: stop it, or set "
+                "another tf.mode"
+            )
         parent = self._parents.get(child, "") or self._parent_of_ours(child)
         if parent and not self.settings.invert:
             raise TransformException(
@@ -169,7 +211,8 @@ class TfTree:
     def _send_again(self) -> None:
         now_ns = self._clock.now().nanoseconds
         map_from_odom = self._map_from_odom  # once: another thread may forget it
-        if map_from_odom is None or now_ns == 0 or self.is_resting:
+        is_silent = self.is_resting or self._buffer.rival_parent(self.settings.odom_frame)
+        if map_from_odom is None or now_ns == 0 or is_silent:
             return
         ahead = Time(nanoseconds=now_ns) + Duration(seconds=self.settings.tolerance)
         header = Header(stamp=ahead.to_msg())
@@ -179,13 +222,13 @@ class TfTree:
     def _send(self, parent: str, child: str, matrix: NDArray[np.float64], stamp_of: Header) -> None:
         if self.settings.invert:
             parent, child, matrix = child, parent, np.asarray(np.linalg.inv(matrix))
-        self._buffer.own_edges.add((parent, child))
         if self._sent.get((parent, child)) == stamp_of.stamp:
             return  # another camera of the rig at the same time: tf2 takes one and warns of more
         self._sent[parent, child] = stamp_of.stamp
         message = TransformStamped(child_frame_id=child, transform=transform_from_matrix(matrix))
         message.header.stamp = stamp_of.stamp
         message.header.frame_id = parent
+        self._buffer.remember_own(message)
         self._broadcaster.sendTransform(message)
 
     def pose_of(self, child: str, header: Header) -> NDArray[np.float64]:
