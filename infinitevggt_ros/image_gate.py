@@ -50,7 +50,7 @@ class ImageGate:
         name.
         """
         if stamp_ns <= 0:
-            raise BadInputError("zero stamp", "its stamp is zero")
+            raise BadInputError("zero stamp", "its stamp is zero, or below")
         ahead_s = (stamp_ns - now_ns) / 1e9
         if now_ns > 0 and ahead_s > self.time.max_ahead:
             raise BadInputError(
@@ -105,8 +105,9 @@ class ImageGate:
 
 def _problem(known: _Camera, stamp_ns: int, size: tuple[int, int]) -> BadInputError | None:
     if stamp_ns <= known.stamp_ns:
-        late_ms = (known.stamp_ns - stamp_ns) / 1e6
-        return BadInputError("stamp back", f"its stamp is {late_ms:.1f} ms before the last image's")
+        late_ns = known.stamp_ns - stamp_ns
+        where = f"{late_ns / 1e6:.1f} ms before the last image's" if late_ns else "the last image's"
+        return BadInputError("stamp back", f"its stamp is {where}")
     if known.size is not None and size != known.size:
         (height, width), (h, w) = size, known.size
         return BadInputError(

@@ -21,11 +21,18 @@ def test_a_later_image_of_the_same_size_enters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp_ns", "size", "kind"),
-    [(0, SIZE, "zero stamp"), (100, SIZE, "stamp back"), (101, OTHER, "size change")],
+    ("stamp_ns", "size", "kind", "words"),
+    [
+        (0, SIZE, "zero stamp", "zero, or below"),
+        (100, SIZE, "stamp back", "its stamp is the last image's$"),
+        (99, SIZE, "stamp back", "0.0 ms before the last image's"),
+        (101, OTHER, "size change", "where the stream has"),
+    ],
 )
-def test_a_refusal_says_what_is_wrong(stamp_ns: int, size: tuple[int, int], kind: str) -> None:
-    with pytest.raises(BadInputError) as error:
+def test_a_refusal_says_what_is_wrong(
+    stamp_ns: int, size: tuple[int, int], kind: str, words: str
+) -> None:
+    with pytest.raises(BadInputError, match=words) as error:
         opened().check(stamp_ns, size, NOW_NS)
     assert error.value.kind == kind
 
