@@ -17,14 +17,17 @@ def write_pcd(
     points: NDArray[np.float32],
     colors: NDArray[np.float32],
     confidences: NDArray[np.float32],
+    note: str = "",
 ) -> None:
-    """Write points (N, 3), RGB in [0, 1] (N, 3) and confidences (N,): whole or not at all."""
+    """Write points (N, 3), RGB in [0, 1] (N, 3) and confidences (N,): whole or not at all. note: of
+    the axes and units, for the header."""
     rows = np.empty(len(points), dtype=POINT)
     rows["x"], rows["y"], rows["z"] = points.T
     red, green, blue = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint32).T
     rows["rgb"] = red << 16 | green << 8 | blue  # the bits that PCL reads as a float
     rows["confidence"] = confidences
     header = [
+        *([f"# {note}"] if note else []),
         "VERSION 0.7",
         f"FIELDS {' '.join(POINT.names or ())}",
         "SIZE 4 4 4 4 4",

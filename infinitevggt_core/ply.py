@@ -31,8 +31,10 @@ def write_ply(
     points: NDArray[np.float32],
     colors: NDArray[np.float32],
     confidences: NDArray[np.float32],
+    note: str = "",
 ) -> None:
-    """Write points (N, 3), RGB in [0, 1] (N, 3) and confidences (N,): whole or not at all."""
+    """Write points (N, 3), RGB in [0, 1] (N, 3) and confidences (N,): whole or not at all. note: of
+    the axes and units, for the header."""
     vertices = np.empty(len(points), dtype=VERTEX)
     for i, name in enumerate(("x", "y", "z")):
         vertices[name] = points[:, i]
@@ -40,7 +42,8 @@ def write_ply(
         vertices[name] = np.clip(colors[:, i], 0, 1) * 255 + 0.5
     vertices["confidence"] = confidences
     properties = [f"property {PLY_TYPES[VERTEX[name].str]} {name}" for name in VERTEX.names or ()]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}"]
+    comments = [f"comment {note}"] if note else []
+    header = ["ply", "format binary_little_endian 1.0", *comments, f"element vertex {len(points)}"]
     text = "\n".join([*header, *properties, "end_header"]) + "\n"
     with whole_file(path) as partial:
         partial.write_bytes(text.encode("ascii") + vertices.tobytes())

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 
 from infinitevggt_core.ply import write_ply
-from infinitevggt_core.tum import write_tum
+from infinitevggt_core.tum import IN_THE_MAP, write_tum
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.comparison import compare
@@ -49,7 +49,7 @@ def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str
     """trajectory.tum, map.ply and overview.png in `out`; returns a summary in a few lines."""
     result = read_recording(recording)
     write_tum(out / "trajectory.tum", result.stamps_ns, result.positions, result.quats_xyzw)
-    write_ply(out / "map.ply", result.points, result.colors, result.confidences)
+    write_ply(out / "map.ply", result.points, result.colors, result.confidences, IN_THE_MAP)
     image = read_image(bag, image_topic, result.depth_stamp_ns)
     last = result.statuses[-1]
     note = "RANDOM WEIGHTS: this geometry means nothing" if last.random_weights else ""

@@ -28,21 +28,24 @@ def _write_cloud(stream: Stream, path: Path) -> str:
     path, write = stream.own(path), write_ply if path.suffix.lower() == ".ply" else write_pcd
     positions = points_in_map(cloud.positions.numpy(), stream.map_from_world)
     positions *= np.float32(stream.scale)
-    write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy())
+    write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy(), _note(stream))
     return f"{len(positions)} points in {path}"
 
 
 def _write_trajectories(stream: Stream, path: Path) -> str:
     """Of several cameras, a file for each."""
-    unit = "metres" if stream.measured.is_metric else "unit of the stream"
-    note = f"map frame, x forward, z up; {unit}"
     written = []
     for camera, trajectory in stream.trajectories.items():
         poses = trajectory.poses
         file = path.with_stem(f"{path.stem}_{camera}") if camera else path
-        write_tum(file, *trajectory_arrays(poses), note)
+        write_tum(file, *trajectory_arrays(poses), _note(stream))
         written.append(f"{len(poses)} poses in {file}")
     return ", ".join(written)
+
+
+def _note(stream: Stream) -> str:
+    unit = "metres" if stream.measured.is_metric else "unit of the stream"
+    return f"map frame, x forward, z up; {unit}"
 
 
 WRITERS: dict[str, Callable[[Stream, Path], str]] = {

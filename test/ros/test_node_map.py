@@ -93,7 +93,9 @@ def test_the_map_and_the_trajectory_are_saved_as_they_are_published(
     for name, rest in (("map.ply", "u1,u1,u1,<f4"), ("map.pcd", "<u4,<f4")):
         data = (tmp_path / name).read_bytes()
         end = b"DATA binary\n" if name.endswith("pcd") else b"end_header\n"
-        rows = np.frombuffer(data.partition(end)[2], np.dtype(f"<f4,<f4,<f4,{rest}"))
+        header, _, body = data.partition(end)
+        assert b"map frame, x forward, z up; unit of the stream\n" in header
+        rows = np.frombuffer(body, np.dtype(f"<f4,<f4,<f4,{rest}"))
         assert sorted((x, y, z) for x, y, z, *_ in rows.tolist()) == expected, name
     lines = (tmp_path / "way.tum").read_text().splitlines()[1:]
     assert [line.split()[0] for line in lines] == [
