@@ -67,18 +67,11 @@ def rgb_from_image(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
     """(H, W, 3) RGB. Raises BadInputError naming what is wrong with the message."""
     if message.encoding in NV:
         return _rgb_from_nv(message)
-    _check_layout(message)
+    pixel_bytes = _checked_pixel_bytes(message)
     encoding = SAME_AS.get(message.encoding, message.encoding)
-    if encoding != message.encoding:
-        message = Image(
-            header=message.header,
-            height=message.height,
-            width=message.width,
-            encoding=encoding,
-            is_bigendian=message.is_bigendian,
-            step=message.step,
-            data=message.data,
-        )
+    is_foreign = bool(message.is_bigendian) and encoding.endswith("16")
+    if encoding != message.encoding or is_foreign or message.step != message.width * pixel_bytes:
+        message = _plain(message, encoding, pixel_bytes)
     return _converted(message, bridge)
 
 
@@ -163,8 +156,22 @@ def _as_rgb8(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array)
 
 
-def _check_layout(message: Image) -> None:
-    """What cv_bridge reads wrong without a word, or reports without naming it."""
+def _plain(message: Image, encoding: str, pixel_bytes: int) -> Image:
+    """Without padding, and with the low byte first: cv_bridge 3.4 reads rows wrong whose step is no
+    multiple of the pixel, without a word, and breaks on the high byte first under numpy 2."""
+    used = message.width * pixel_bytes
+    data = np.frombuffer(message.data, np.uint8, message.height * message.step)
+    rows = data.reshape(message.height, message.step)[:, :used]
+    if message.is_bigendian and encoding.endswith("16"):
+        rows = rows.reshape(message.height, -1, 2)[..., ::-1]
+    plain = Image(header=message.header, encoding=encoding, step=used)
+    plain.height, plain.width = message.height, message.width
+    plain.data.frombytes(np.ascontiguousarray(rows).reshape(-1))
+    return plain
+
+
+def _checked_pixel_bytes(message: Image) -> int:
+    """Bytes per pixel. Raises BadInputError for what is no whole picture."""
     pixel_bytes = CHANNEL_BYTES.get(message.encoding)
     if message.encoding.startswith("bayer_"):
         pixel_bytes = 2 if message.encoding.endswith("16") else 1
@@ -175,6 +182,7 @@ def _check_layout(message: Image) -> None:
             )
         raise BadInputError("encoding", f"its encoding {message.encoding!r} is not known")
     _check_rows(message, pixel_bytes or 1, message.height)
+    return pixel_bytes or 1
 
 
 def _check_rows(message: Image, pixel_bytes: int, rows: int) -> None:

@@ -1,6 +1,7 @@
 """Messages, axes and the path, with answers known by hand."""
 
 from array import array
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from camera import header, image_message, rgb_values
 from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseStamped
 from lens import LENSES
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from infinitevggt_ros import messages
 from infinitevggt_ros.axes import (
@@ -121,12 +122,28 @@ def test_colours_arrive_as_rgb(
     np.testing.assert_array_equal(converted, np.broadcast_to(rgb, (4, 6, 3)))
 
 
-def test_row_padding_is_not_seen() -> None:
-    padded = np.zeros((4, 10, 3), np.uint8)
-    padded[:, :6] = 200
-    message = image_message(padded, 1)
-    message.width = 6
-    np.testing.assert_array_equal(rgb_from_image(message, CvBridge()), padded[:, :6])
+class PlainBridge(CvBridge):
+    """Takes only what cv_bridge of every distribution reads right."""
+
+    def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> Any:
+        assert len(img_msg.data) == img_msg.height * img_msg.step
+        assert img_msg.step % img_msg.width == 0
+        assert not (img_msg.is_bigendian and img_msg.encoding.endswith("16"))
+        return super().imgmsg_to_cv2(img_msg, desired_encoding)
+
+
+@pytest.mark.parametrize("padding", [1, 2, 12])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("encoding", "bits"), [("rgb8", 8), ("rgb16", 16)])
+def test_row_padding_and_byte_order_are_not_seen(
+    encoding: str, bits: int, order: str, padding: int
+) -> None:
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    sent = pixels.astype(f"{order}u{bits // 8}") * (257 if bits == 16 else 1)
+    rows = sent.astype(f"{order}u{bits // 8}").view(np.uint8).reshape(4, -1)
+    message = image_message(np.pad(rows, ((0, 0), (0, padding))), 1, encoding)
+    message.width, message.is_bigendian = 6, int(order == ">")
+    np.testing.assert_array_equal(rgb_from_image(message, PlainBridge()), pixels)
 
 
 RED, BLUE = (81, 90, 240), (41, 240, 110)
