@@ -2,11 +2,9 @@
 
 import sys
 import urllib.request
-from pathlib import Path as Directory
 from types import ModuleType
 from typing import Any
 
-import browser
 import numpy as np
 import pytest
 from camera import Camera, Spawn, film, info_message
@@ -25,7 +23,7 @@ from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest
 from infinitevggt_ros.viewer.options import ViewerOptions
-from infinitevggt_ros.viewer.viewer import DEPTH_WIDTH, PARAMETERS, Viewer
+from infinitevggt_ros.viewer.viewer import PARAMETERS, Viewer
 
 BUDGET = "memory.total_budget"
 
@@ -151,35 +149,6 @@ def send_until_all_is_shown(camera: Camera, page: FakePage) -> None:
     wanted |= {"show_curves", "show_state"}
     camera.send_film(film(4, 240, 320))
     camera.listener.spin_until(lambda: wanted <= page.shown.keys())
-
-
-@pytest.mark.ros
-def test_a_browser_shows_the_node_and_its_slider_sets_it(
-    listener: Listener, spawn: Spawn, tmp_path: Directory
-) -> None:
-    pytest.importorskip("viser")
-    if browser.installed() is None:
-        pytest.skip("there is no Chromium")
-    from infinitevggt_ros.viewer.page import Page
-
-    page = Page("127.0.0.1", 8080)
-    viewer = Viewer(listener.node, page, ViewerOptions(node=NODE, map_period_s=0.1))
-    camera = started(listener, spawn, "stream_node", "--ros-args", "-p", "output.map_period:=0.05")
-    tab = browser.Browser(page.url, tmp_path)
-    try:
-        camera.send_film(film(4, 240, 320))
-        shown = "4 images used", "total_budget", "time (ms)"
-        listener.spin_until(lambda: all(word in tab.text for word in shown), 60)
-        depth = f"[...document.images].some(image => image.naturalWidth == {DEPTH_WIDTH})"
-        assert tab.evaluate("document.querySelectorAll('canvas').length") > 0, "the scene"
-        listener.spin_until(lambda: tab.evaluate(depth) is True, 60)
-        slider = "document.querySelector('[role=slider][aria-valuenow=\"600000\"]')"
-        tab.evaluate(f"{slider}.focus()")
-        tab.press("ArrowLeft", 37)
-        listener.spin_until(lambda: viewer.parameters._values[BUDGET] == 599_000, 60)
-    finally:
-        tab.close()
-        page.close()
 
 
 def test_without_viser_the_command_names_the_fix(
