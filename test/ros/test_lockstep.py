@@ -110,7 +110,7 @@ def test_lockstep_fails_with_advice_when_the_node_never_answers(
     tmp_path: Path, listener: Listener, replay: Callable[..., Any]
 ) -> None:
     SlowNode(listener, delay_s=0)
-    process = replay(write_image_bag(tmp_path / "a.mcap", 3), "--lockstep", "--timeout", 1)
+    process = replay(write_image_bag(tmp_path / "a.mcap", 3), "--lockstep", "--timeout", 6)
     status, output = finish(process)
     assert status == 1
     assert f"no answer on {STATUS_TOPIC}" in output
