@@ -18,6 +18,7 @@ from infinitevggt_core.geometry import unproject
 from infinitevggt_ros import messages
 from infinitevggt_ros.axes import pose_from_matrix
 from infinitevggt_ros.camera import topic_of
+from infinitevggt_ros.covariance import NOTHING_KNOWN, pose_covariance
 from infinitevggt_ros.frame_result import FrameResult
 from infinitevggt_ros.images import stamp_ns
 from infinitevggt_ros.mailbox import Received
@@ -85,6 +86,8 @@ class CameraOutputs:
         pose = pose_from_matrix(result.pose)
         odometry = Odometry(header=header, child_frame_id=result.header.frame_id)
         odometry.pose.pose = pose
+        odometry.pose.covariance = pose_covariance(result.pose[:3, 3], result.metres_doubt)
+        odometry.twist.covariance = NOTHING_KNOWN
         self._odometry.publish(odometry)
         self.trajectory.add(PoseStamped(header=header, pose=pose), settings.path_poses)
         self._path.publish(Path(header=header, poses=self.trajectory.poses))

@@ -1,5 +1,6 @@
 """One image and what the stream made of it, on the host, in ROS axes."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,8 @@ class FrameResult:
     """Lengths here per unit of the stream: metres once that is known."""
     map_from_world: NDArray[np.float64] = field(default_factory=MAP_FROM_WORLD.copy)
     """4 x 4, turns the stream's world into the map's axes."""
+    metres_doubt: float = math.nan
+    """Share by which lengths may be off, a standard deviation; NaN where they are no metres."""
 
     @property
     def header(self) -> Header:

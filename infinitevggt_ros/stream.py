@@ -304,7 +304,8 @@ class Stream:
         if not torch.isfinite(intrinsics).all():
             self._warn("intrinsics", "the network gave a field of view of zero: no points from it")
             intrinsics = torch.full_like(intrinsics, torch.nan)
-        return FrameResult(received, image, prediction, intrinsics, self.scale, self.map_from_world)
+        world = self.scale, self.map_from_world, self.measured.doubt
+        return FrameResult(received, image, prediction, intrinsics, *world)
 
     def _rescale(self, scale: float) -> None:
         """Everything known so far has another length from this frame on."""

@@ -55,6 +55,12 @@ class StreamScale:
         """Metres per unit and its standard deviation; NaN while not known."""
         return self._estimate.factor, self._estimate.sigma
 
+    @property
+    def doubt(self) -> float:
+        """Share by which lengths may be off, a standard deviation; NaN while not known."""
+        factor, sigma = self.estimate
+        return sigma / factor
+
     def observe(self, result: FrameResult, others: Iterable[FrameResult] = ()) -> None:
         """Measure with a frame, and see whether the estimate is another now.
 

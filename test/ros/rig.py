@@ -22,7 +22,8 @@ from infinitevggt_ros.worker import StreamWorker
 SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)
 IMAGES = film(6, 28, 28)
-TF, UPDATES, STATUS = "/tf", "/infinitevggt/map_updates", "/infinitevggt/status"
+TF, ODOMETRY = "/tf", "/infinitevggt/odometry"
+UPDATES, STATUS = "/infinitevggt/map_updates", "/infinitevggt/status"
 
 
 class Rig:
@@ -33,7 +34,8 @@ class Rig:
         self.sent: list[tuple[str, Any]] = []
         self.warnings: list[str] = []
         node = OfflineNode(
-            lambda topic, message: self.sent.append((topic, message)), {TF, UPDATES, STATUS}
+            lambda topic, message: self.sent.append((topic, message)),
+            {TF, ODOMETRY, UPDATES, STATUS},
         )
         self.streams = [
             Stream(StreamSession(MODEL, settings.memory), settings, outputs, self._warn)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rig import MODEL, SMALL, TF, Rig
+from rig import MODEL, ODOMETRY, SMALL, TF, Rig
 
 from infinitevggt_core.whole_file import whole_file
 from infinitevggt_ros.settings import ScaleSettings, Settings, StateSettings, TfSettings
@@ -132,6 +132,26 @@ def test_a_new_scale_does_not_make_the_robot_jump_in_odom_nor_stand_still() -> N
     changed = np.diff(places_in_odom((1.0, 1.0, 1000.0, 1000.0)), axis=0)
     np.testing.assert_allclose(changed, [before[0], after[1], after[2]], rtol=1e-6, atol=1e-9)
     assert np.linalg.norm(changed[1]) > 10 * np.linalg.norm(changed[0])
+
+
+def test_odometry_says_how_well_it_is_known() -> None:
+    """A scale of 50 m per unit that is off by a tenth, as is every length by it."""
+    rig = Rig(Settings(model=SMALL, scale=ScaleSettings("depth", track=False, samples=2)))
+    rig.push(2)
+    for _ in range(2):
+        rig.stream.measured._estimate.add(50.0, 1.0, doubt=0.1)
+    rig.stream.measured.factor = 50.0
+    rig.push(1)
+    unscaled, metric = [message for topic, message in rig.sent if topic == ODOMETRY][-2:]
+    unknown = np.diag([1e6] * 6)
+    at = metric.pose.pose.position
+    variance = 0.1**2 * (at.x**2 + at.y**2 + at.z**2)
+    assert 0 < variance < 1e3
+    np.testing.assert_allclose(unscaled.pose.covariance.reshape(6, 6), unknown)
+    expected = np.diag([variance] * 3 + [1e6] * 3)
+    np.testing.assert_allclose(metric.pose.covariance.reshape(6, 6), expected, rtol=1e-9)
+    for message in (unscaled, metric):
+        np.testing.assert_allclose(message.twist.covariance.reshape(6, 6), unknown)
 
 
 def test_a_frozen_scale_is_known_again_after_a_load(tmp_path: Path) -> None:
