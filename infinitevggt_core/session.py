@@ -268,6 +268,13 @@ class StreamSession:
         return [0] * self.model.config.depth if self._held is None else self._held.lengths
 
     @property
+    def budget(self) -> int:
+        """Tokens per stream that may be kept now, over all global layers: what the policy wants, as
+        far as `limit_mb` and the device have room and `target_ms` has time. Before the first frame
+        `total_budget`."""
+        return self.memory.total_budget if self._held is None else self._held.budget
+
+    @property
     def layer_scores(self) -> list[list[float]]:
         """Per stream, per global layer: mean cosine similarity with the mean key, at the last
         eviction; 0 before one."""

@@ -152,6 +152,12 @@ class StreamMemory:
         wanted = token_policy(self.config).wanted(layers, anchors, tokens)
         return smallest, max(smallest, min(wanted, self._room, self._ceiling(self.config)))
 
+    @property
+    def budget(self) -> int:
+        """Most tokens per stream that are kept now."""
+        smallest, largest = self.budget_range
+        return max(smallest, min(largest, self.streams[0].target))
+
     def aim(self, tokens: int) -> None:
         """Keep `tokens` at most for want of time, or the smallest number that works."""
         for stream in self.streams:

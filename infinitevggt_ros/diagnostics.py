@@ -160,6 +160,7 @@ def _stream_values(status: StreamStatus) -> dict[str, object]:
         "policy": status.policy,
         "memory [tokens]": sum(status.stored_tokens),
         "budget [tokens]": status.total_budget,
+        "budget now [tokens]": status.budget,
         "memory [MB]": round(status.memory_bytes / 1e6, 1),
         "map [points]": status.map_points,
         "checkpoint": status.checkpoint,

@@ -105,6 +105,7 @@ def _describe(status: StreamStatus, stream: "Stream", camera: Camera) -> None:
     status.first_camera_tilt = tilt(stream.map_from_world)
     status.policy = session.memory.policy
     status.total_budget = session.memory.total_budget
+    status.budget = session.budget
     status.stored_tokens = session.stored_tokens
     status.memory_bytes = session.memory_bytes
     status.map_points = len(stream.map)

@@ -45,6 +45,7 @@ def test_a_limit_in_megabytes_holds(model: VGGT, name: str, streams: int, dtype:
         assert session.memory_bytes <= MEGABYTE
     assert most > 0.8 * MEGABYTE, "what may be used is used"
     assert min(session.stored_tokens) >= 2 * TOKENS
+    assert session.budget < 10**6, "what the limit leaves of it"
 
 
 def test_a_limit_without_room_is_refused_and_the_one_it_names_works(model: VGGT) -> None:
@@ -204,11 +205,12 @@ def test_a_session_keeps_its_pace(model: VGGT, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("infinitevggt_core.session.time.perf_counter", clock)
     for frame in small_frames(120):
         session.push(frame)
-    assert 2500 <= sum(session.stored_tokens) <= 3000  # 2 ms at 3000
+    assert 2500 <= sum(session.stored_tokens) <= session.budget <= 3000  # 2 ms at 3000
     resumed = StreamSession(model)
     resumed.load_state_dict(session.state_dict())
     assert_same([resumed.push(frame)], [session.push(frame)])
-    assert resumed.stored_tokens == session.stored_tokens
+    assert (resumed.stored_tokens, resumed.budget) == (session.stored_tokens, session.budget)
     session.configure(replace(memory, target_ms=0.0))
+    assert session.budget == 40 * SMALLEST
     push_all(session, small_frames(60))
     assert sum(session.stored_tokens) > 3400

@@ -244,7 +244,7 @@ def test_diagnostics_say_what_is_wrong(listener: Listener, spawn: Spawn) -> None
 
     camera = started(
         listener, spawn, "stream_node", "--ros-args", "-p", "tf.mode:=map_to_odom",
-        "-p", "memory.limit_mb:=500",
+        "-p", "memory.limit_mb:=50",
     )  # fmt: skip
     listener.spin_until(lambda: bool(heard) and latest("images").message == "no image yet")
     image = film(1)[0]
@@ -257,8 +257,9 @@ def test_diagnostics_say_what_is_wrong(listener: Listener, spawn: Spawn) -> None
     assert latest("calibration").message.endswith("; nothing came on camera_info of /image")
     assert (values("stream")["budget [tokens]"], values("stream")["limit [MB]"]) == (
         "600000",
-        "500",
+        "50",
     )
+    assert 0 < int(values("stream")["budget now [tokens]"]) < 600_000, "what the limit leaves"
     assert int(values("stream")["memory [tokens]"]) > 0
     figures = [values("images")[key] for key in ("latency [ms]", "age [ms]")]
     camera.send(image_message(image, 2, "quux8"))
