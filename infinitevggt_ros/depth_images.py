@@ -6,25 +6,25 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from infinitevggt_ros.image_gate import BadInputError
+from infinitevggt_ros.images import plain_image
 
-UNITS_M = {"32FC1": 1.0, "16UC1": 0.001, "mono16": 0.001}
-"""Metres per unit, by encoding."""
+ENCODINGS = {"32FC1": (1.0, 4), "16UC1": (0.001, 2), "mono16": (0.001, 2)}
+"""Metres per unit, and bytes per pixel."""
 SAME_ASPECT = 0.02
 """Proportions may differ by this share."""
 
 
 def metres_from_image(message: Image, bridge: CvBridge) -> NDArray[np.float32]:
     """(H, W) along the optical axis. Raises BadInputError naming what is wrong with the message."""
-    unit_m = UNITS_M.get(message.encoding)
-    if unit_m is None:
-        reason = f"encoding {message.encoding!r} is not one of {[*UNITS_M]}"
+    if message.encoding not in ENCODINGS:
+        reason = f"encoding {message.encoding!r} is not one of {[*ENCODINGS]}"
         raise BadInputError("encoding", reason)
+    unit_m, pixel_bytes = ENCODINGS[message.encoding]
+    message = plain_image(message, message.encoding, pixel_bytes, pixel_bytes)
     try:
         values = np.asarray(bridge.imgmsg_to_cv2(message, "passthrough"))
     except Exception as error:  # cv_bridge raises whatever numpy or a dict lookup raises
         raise BadInputError("damaged", f"it cannot be read: {error}") from error
-    if values.ndim != 2 or not values.size:
-        raise BadInputError("empty", f"it has {message.width}x{message.height} px")
     return values.astype(np.float32) * np.float32(unit_m)
 
 

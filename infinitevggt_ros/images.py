@@ -67,12 +67,29 @@ def rgb_from_image(message: Image, bridge: CvBridge) -> NDArray[np.uint8]:
     """(H, W, 3) RGB. Raises BadInputError naming what is wrong with the message."""
     if message.encoding in NV:
         return _rgb_from_nv(message)
-    pixel_bytes = _checked_pixel_bytes(message)
+    pixel_bytes = _pixel_bytes(message)
     encoding = SAME_AS.get(message.encoding, message.encoding)
-    is_foreign = bool(message.is_bigendian) and encoding.endswith("16")
-    if encoding != message.encoding or is_foreign or message.step != message.width * pixel_bytes:
-        message = _plain(message, encoding, pixel_bytes)
-    return _converted(message, bridge)
+    sample_bytes = 2 if encoding.endswith("16") else 1
+    return _converted(plain_image(message, encoding, pixel_bytes, sample_bytes), bridge)
+
+
+def plain_image(message: Image, encoding: str, pixel_bytes: int, sample_bytes: int) -> Image:
+    """Without padding, and with the low byte first: cv_bridge 3.4 reads rows wrong whose step is no
+    multiple of the pixel, without a word, and breaks on the high byte first under numpy 2. Raises
+    BadInputError for what is no whole image."""
+    _check_rows(message, pixel_bytes, message.height)
+    used = message.width * pixel_bytes
+    is_foreign = bool(message.is_bigendian) and sample_bytes > 1
+    if encoding == message.encoding and message.step == used and not is_foreign:
+        return message
+    data = np.frombuffer(message.data, np.uint8, message.height * message.step)
+    rows = data.reshape(message.height, message.step)[:, :used]
+    if is_foreign:
+        rows = rows.reshape(message.height, -1, sample_bytes)[..., ::-1]
+    plain = Image(header=message.header, encoding=encoding, step=used)
+    plain.height, plain.width = message.height, message.width
+    plain.data.frombytes(np.ascontiguousarray(rows).reshape(-1))
+    return plain
 
 
 def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[np.uint8]:
@@ -156,22 +173,8 @@ def _as_rgb8(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array)
 
 
-def _plain(message: Image, encoding: str, pixel_bytes: int) -> Image:
-    """Without padding, and with the low byte first: cv_bridge 3.4 reads rows wrong whose step is no
-    multiple of the pixel, without a word, and breaks on the high byte first under numpy 2."""
-    used = message.width * pixel_bytes
-    data = np.frombuffer(message.data, np.uint8, message.height * message.step)
-    rows = data.reshape(message.height, message.step)[:, :used]
-    if message.is_bigendian and encoding.endswith("16"):
-        rows = rows.reshape(message.height, -1, 2)[..., ::-1]
-    plain = Image(header=message.header, encoding=encoding, step=used)
-    plain.height, plain.width = message.height, message.width
-    plain.data.frombytes(np.ascontiguousarray(rows).reshape(-1))
-    return plain
-
-
-def _checked_pixel_bytes(message: Image) -> int:
-    """Bytes per pixel. Raises BadInputError for what is no whole picture."""
+def _pixel_bytes(message: Image) -> int:
+    """Raises BadInputError for what is no picture."""
     pixel_bytes = CHANNEL_BYTES.get(message.encoding)
     if message.encoding.startswith("bayer_"):
         pixel_bytes = 2 if message.encoding.endswith("16") else 1
@@ -181,7 +184,6 @@ def _checked_pixel_bytes(message: Image) -> int:
                 "no picture", f"its encoding {message.encoding!r} is not a picture's"
             )
         raise BadInputError("encoding", f"its encoding {message.encoding!r} is not known")
-    _check_rows(message, pixel_bytes or 1, message.height)
     return pixel_bytes or 1
 
 

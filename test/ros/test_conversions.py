@@ -20,6 +20,7 @@ from infinitevggt_ros.axes import (
     transform_from_matrix,
 )
 from infinitevggt_ros.calibration import camera_matrix, read_calibration
+from infinitevggt_ros.depth_images import metres_from_image
 from infinitevggt_ros.image_gate import BadInputError
 from infinitevggt_ros.images import (
     rgb_from_compressed,
@@ -128,7 +129,7 @@ class PlainBridge(CvBridge):
     def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> Any:
         assert len(img_msg.data) == img_msg.height * img_msg.step
         assert img_msg.step % img_msg.width == 0
-        assert not (img_msg.is_bigendian and img_msg.encoding.endswith("16"))
+        assert img_msg.encoding.endswith("8") or not img_msg.is_bigendian
         return super().imgmsg_to_cv2(img_msg, desired_encoding)
 
 
@@ -144,6 +145,21 @@ def test_row_padding_and_byte_order_are_not_seen(
     message = image_message(np.pad(rows, ((0, 0), (0, padding))), 1, encoding)
     message.width, message.is_bigendian = 6, int(order == ">")
     np.testing.assert_array_equal(rgb_from_image(message, PlainBridge()), pixels)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 4, 20])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("encoding", "kind", "unit_m"),
+    [("32FC1", "f4", 1), ("16UC1", "u2", 1e-3), ("mono16", "u2", 1e-3)],
+)
+def test_nor_in_depth(encoding: str, kind: str, unit_m: float, order: str, padding: int) -> None:
+    depth = np.arange(1, 21).reshape(4, 5) * 300
+    rows = depth.astype(order + kind).view(np.uint8)
+    message = image_message(np.pad(rows, ((0, 0), (0, padding))), 1, encoding)
+    message.width, message.is_bigendian = 5, int(order == ">")
+    metres = metres_from_image(message, PlainBridge())
+    np.testing.assert_allclose(metres, depth * unit_m, rtol=1e-6)
 
 
 RED, BLUE = (81, 90, 240), (41, 240, 110)

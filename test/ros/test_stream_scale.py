@@ -196,19 +196,22 @@ def test_a_depth_that_cannot_be_used_is_said(
     assert words in warnings[0]
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (56, 0), (56, 56, 2)])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((0, 0), "empty: 0x0 px"), ((56, 0), "empty: 0x56 px"), ((3, 5), "rows of 19 bytes")],
+)
 def test_a_depth_of_no_shape_is_refused(
-    frames: Iterator[FrameResult], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    frames: Iterator[FrameResult], shape: tuple[int, int], words: str
 ) -> None:
     warnings: list[str] = []
-    settings = ScaleSettings(source="depth", samples=1)
-    scale = measured(settings, warnings)
-    values = np.ones(shape, np.float32)
-    monkeypatch.setattr(scale.source._bridge, "imgmsg_to_cv2", lambda *_: values)
+    scale = measured(ScaleSettings(source="depth", samples=1), warnings)
     frame = next(frames)
-    scale.keep_depth(depth_image(frame, values, "32FC1"))
+    message = depth_image(frame, np.ones(shape, np.float32), "32FC1")
+    message.step -= bool(words.startswith("rows"))
+    scale.keep_depth(message, "")
     scale.observe(frame)
     assert "`depth` is not used" in warnings[0]
+    assert words in warnings[0]
     assert not scale.is_metric
 
 
