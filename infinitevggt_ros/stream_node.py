@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,12 +26,11 @@ def main(args: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, start.interrupt)
     try:
         # here, because these take a second or two, in which Ctrl-C should end the program quietly
-        import rclpy
         from rclpy.exceptions import ParameterException
 
         from infinitevggt_ros.node import StreamNode
 
-        rclpy.init(args=list(sys.argv if args is None else args))
+        _init(list(sys.argv if args is None else args))
         node = StreamNode()
     except (ParameterException, ValueError) as error:
         print(f"stream_node: {error}", file=sys.stderr)
@@ -55,6 +55,18 @@ class _Start:
     def interrupt(self, *_: object) -> None:
         if not self.is_over:  # nothing has begun; an exception would surface in any callback
             os._exit(0)
+
+
+def _init(args: list[str]) -> None:
+    """Raises ValueError for arguments, and files of parameters, that ROS cannot read."""
+    import rclpy
+
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rcl's, with places in its sources and line breaks
+        text = " ".join(str(error).removeprefix("failed to initialize rcl: ").split())
+        text = re.sub(r" ?, at \S+:\d+", "", text)
+        raise ValueError(f"ROS cannot use its arguments: {text}") from error
 
 
 def _spin(node: "StreamNode") -> int:

@@ -88,3 +88,24 @@ def test_a_wrong_setting_ends_the_start_with_one_clear_line(
     code, output = finish(spawn("stream_node", "--ros-args", *options), timeout_s=60)
     assert code == 1
     assert words in output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "Error opening YAML file"),
+        ("/**: [1\n b", "at line 1"),
+        ("/**:\n  ros__parameters:\n    cameras: [1, left]\n", "at line_num 3"),
+    ],
+)
+def test_a_file_of_parameters_that_cannot_be_read_is_named(
+    spawn: Spawn, tmp_path: pathlib.Path, text: str | None, words: str
+) -> None:
+    path = tmp_path / "stream.yaml"
+    if text is not None:
+        path.write_text(text)
+    code, output = finish(spawn("stream_node", "--ros-args", "--params-file", str(path)), 60)
+    assert code == 1
+    (said,) = [line for line in output.splitlines() if line.startswith("stream_node: ")]
+    assert f"'--params-file {path}'" in said
+    assert said.endswith(words)
