@@ -1,10 +1,12 @@
 """Image messages to RGB arrays, with a reason for each that cannot be converted."""
 
 import re
+from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
@@ -53,6 +55,8 @@ NV = {
 }
 """A plane of brightness, below it colour, at half the resolution but in nv24, where only every
 second one is used; cv_bridge does not know them."""
+FILES = "JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000"
+"""Formats by Pillow's names that OpenCV decodes."""
 DECODED = {1: "mono", 3: "bgr", 4: "bgra"}
 """Colour order of a decoded file, by its channels."""
 
@@ -96,6 +100,7 @@ def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[n
     """(H, W, 3) RGB. Raises BadInputError naming what is wrong with the message."""
     if len(message.data) == 0:
         raise BadInputError("empty", "it has no data")
+    _check_declared_size(message)
     try:
         decoded = bridge.compressed_imgmsg_to_cv2(message)
     except Exception as error:
@@ -117,6 +122,17 @@ def sent_encoding(message: Image | CompressedImage) -> str:
         return str(message.encoding)
     encoding, separator, _ = message.format.partition(";")
     return str(encoding.strip()) if separator else ""
+
+
+def _check_declared_size(message: CompressedImage) -> None:
+    """A few bytes may say that they are gigabytes of pixels. Raises BadInputError, before anything
+    is decoded."""
+    try:
+        PIL.Image.open(BytesIO(message.data), formats=FILES).close()
+    except PIL.Image.DecompressionBombError as error:
+        raise BadInputError("too large", f"not decoded: {error}") from error
+    except Exception:
+        return  # the decoder says what is wrong with it
 
 
 def _decoded_encoding(message: CompressedImage, decoded: NDArray[Any]) -> str:

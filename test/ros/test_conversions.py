@@ -1,5 +1,7 @@
 """Messages, axes and the path, with answers known by hand."""
 
+import struct
+import zlib
 from array import array
 from typing import Any
 
@@ -222,6 +224,21 @@ def test_files_of_every_kind_arrive_as_rgb(
     np.testing.assert_array_equal(converted[4, 4], rgb)
     message.format = "png"
     assert rgb_from_compressed(message, CvBridge()).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_file_that_says_it_is_gigabytes_is_not_decoded(suffix: str) -> None:
+    data = cv2.imencode(suffix, np.zeros((8, 9, 3), np.uint8))[1].tobytes()
+    if suffix == ".png":  # length, name, width and height, the rest, checksum
+        head = b"IHDR" + struct.pack(">II", 30_000, 20_000) + data[24:29]
+        data = data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+    else:
+        assert data.count(b"\x00\x08\x00\x09") == 1
+        data = data.replace(b"\x00\x08\x00\x09", struct.pack(">HH", 20_000, 30_000))
+    message = CompressedImage(format=suffix, data=array("B", data))
+    with pytest.raises(BadInputError, match=r"not decoded: .*600000000 pixels") as refused:
+        rgb_from_compressed(message, CvBridge())
+    assert refused.value.kind == "too large"
 
 
 def test_unusual_encodings_have_their_kind() -> None:
