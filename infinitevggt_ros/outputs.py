@@ -83,10 +83,7 @@ class Outputs:
         self._tf.forget()
         for camera in self._cameras.values():
             camera.reset()
-        header = Header(frame_id=self._map_frame)
-        none = np.empty((0, 3), dtype=np.float32)
-        self._map.publish(messages.cloud(header, none, none, none[:, 0]))
-        self.clear_map_updates()
+        self.clear_map()
 
     def forget_robot(self) -> None:
         """Time begins again for all worlds: what the robot's tf said before is wrong."""
@@ -98,6 +95,14 @@ class Outputs:
 
     def wake(self) -> None:
         self._tf.is_resting = False
+
+    def clear_map(self) -> None:
+        """It is empty, for those who come later too. No image says so, and no stamp: that of the
+        last image has been sent."""
+        header = Header(frame_id=self._map_frame)
+        none = np.empty((0, 3), dtype=np.float32)
+        self._map.publish(messages.cloud(header, none, none, none[:, 0]))
+        self.clear_map_updates()
 
     def clear_map_updates(self) -> None:
         """Who follows the map forgets all of it."""

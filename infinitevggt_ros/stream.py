@@ -119,11 +119,11 @@ class Stream:
         """Use other settings from the next frame on. Raises ValueError or RuntimeError where they
         cannot work; configure with those before then."""
         self.session.configure(settings.memory)
-        self._map_changed |= settings.map != self.settings.map
         points = len(self.map)
         self.map.configure(settings.map)
         if len(self.map) < points:  # other voxels: it is empty
-            self._outputs.clear_map_updates()
+            self._outputs.clear_map()
+            self._map_changed = False
         self._outputs.settings = settings.output
         self._gate.time = settings.time
         self.settings = settings

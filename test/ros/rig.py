@@ -23,6 +23,7 @@ SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)
 IMAGES = film(6, 28, 28)
 TF, ODOMETRY = "/tf", "/infinitevggt/odometry"
+MAP = "/infinitevggt/map"
 UPDATES, STATUS = "/infinitevggt/map_updates", "/infinitevggt/status"
 
 
@@ -35,7 +36,7 @@ class Rig:
         self.warnings: list[str] = []
         node = OfflineNode(
             lambda topic, message: self.sent.append((topic, message)),
-            {TF, ODOMETRY, UPDATES, STATUS},
+            {TF, ODOMETRY, MAP, UPDATES, STATUS},
         )
         self.streams = [
             Stream(StreamSession(MODEL, settings.memory), settings, outputs, self._warn)

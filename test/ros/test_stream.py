@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rig import MODEL, ODOMETRY, SMALL, TF, Rig
+from rig import MAP, MODEL, ODOMETRY, SMALL, TF, Rig
 
 from infinitevggt_core.whole_file import whole_file
 from infinitevggt_ros.settings import ScaleSettings, Settings, StateSettings, TfSettings
@@ -94,6 +94,22 @@ def test_followers_of_the_map_forget_it_where_another_takes_its_place(tmp_path: 
     started = Rig()
     started.stream.load_world(tmp_path / "state.pt")
     assert started.stream.map_id == 0, "the world that it left"
+
+
+def test_no_stamp_comes_twice_on_the_map() -> None:
+    """Other settings are no other map, and an empty one is not that of the last image."""
+    rig = Rig()
+    rig.push(2)
+    for changes in ({"max_age": 7}, {"min_confidence": 2.0}, {"voxel_size": 0.5}):
+        settings = rig.stream.settings
+        rig.stream.configure(replace(settings, map=replace(settings.map, **changes)))
+        rig.stream._map_published_s = 0.0  # it is due
+        rig.stream.do_what_is_due()
+    clouds = [message for topic, message in rig.sent if topic == MAP]
+    assert [cloud.width > 0 for cloud in clouds] == [True, True, False]
+    stamps = [(cloud.header.stamp.sec, cloud.header.stamp.nanosec) for cloud in clouds]
+    assert len(stamps) == len(set(stamps))
+    assert stamps[-1] == (0, 0)
 
 
 def test_out_of_memory_loses_the_frame_and_not_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
