@@ -52,20 +52,23 @@ def executable(name: str) -> str:
     return found
 
 
+def plain_process(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 @pytest.fixture
-def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts our commands, spawn("stream_node", "--ros-args", ...), and ends them afterwards."""
+def spawn(pytestconfig: pytest.Config) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts our commands, spawn("stream_node", "--ros-args", ...), and ends them afterwards.
+
+    They are plain processes, or those of launch where test_launch_scenarios.py runs the test.
+    """
+    launched = pytestconfig.pluginmanager.get_plugin("launched")
+    start_process = launched.start if launched else plain_process
     processes: list[subprocess.Popen[str]] = []
 
     def start(name: str, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [executable(name), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        processes.append(process)
-        return process
+        processes.append(start_process([executable(name), *arguments]))
+        return processes[-1]
 
     yield start
     for process in processes:

@@ -20,7 +20,8 @@ from infinitevggt_ros import parameters
 from infinitevggt_ros.outputs import Outputs
 from infinitevggt_ros.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 LAUNCH_FILE = ROOT / "launch" / "stream.launch.py"
 TREE = ast.parse(LAUNCH_FILE.read_text())
 STRINGS = {n.value for n in ast.walk(TREE) if isinstance(n, ast.Constant) and type(n.value) is str}
@@ -65,12 +66,12 @@ sys.exit(service.run())
 """
 
 
-def assigned(name: str) -> ast.expr:
-    """What the launch file assigns to a constant."""
-    for statement in TREE.body:
+def assigned(name: str, tree: ast.Module = TREE) -> ast.expr:
+    """What a file, else the launch file, assigns to a constant."""
+    for statement in tree.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
             return statement.value
-    raise AssertionError(f"no {name} in {LAUNCH_FILE}")
+    raise AssertionError(f"no {name}")
 
 
 def function(name: str) -> Callable[..., Any]:
@@ -172,6 +173,14 @@ def test_each_camera_of_a_rig_has_its_topics() -> None:
     assert remappings(["a"], value)[1] == ("camera_info", "/a/i")
     with pytest.raises(ValueError, match="image: with `cameras`"):
         remappings(["a", "b"], {**value, "image": "/image"})
+
+
+def test_the_scenarios_of_launch_testing_are_tests() -> None:
+    """Where it is not installed, nothing else would notice that one has another name now."""
+    tree = ast.parse((HERE / "test_launch_scenarios.py").read_text())
+    scenarios = ast.literal_eval(assigned("SCENARIOS", tree))
+    for file, test in scenarios.values():
+        assert f"\ndef {test}(" in (HERE / file).read_text()
 
 
 @pytest.mark.ros
