@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from infinitevggt_core import MemoryConfig
 from infinitevggt_ros import cli
 from infinitevggt_ros.bags.message_definitions import typestore_with
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
 
+POLICY = MemoryConfig().policy
+"""Of a run that names none."""
 SEED, FRAMES, HEIGHT, WIDTH = 10_007, 12, 84, 112
 MEASURED = ("trajectory", "depth", "reconstruction")
 IMAGE, DEPTH, ODOMETRY = "/camera/image_raw", "/camera/depth/image_raw", "/odometry"

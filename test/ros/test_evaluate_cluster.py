@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bag_evaluation import evaluate, measured
+from bag_evaluation import POLICY, evaluate, measured
 
 from infinitevggt_ros.commands import CommandError
 from infinitevggt_ros.evaluation.bag_source import BagSpec
@@ -32,7 +32,7 @@ def test_a_job_is_the_same_run_in_another_process(
     """As Ray hands it over."""
     specs = [("world", BagSpec(world_bag.resolve()))]
     budgets, out = [1500], tmp_path / "r"
-    job = jobs_of(specs, Settings(), ["diversity"], budgets, out, result_bag=False, threads=0)[0]
+    job = jobs_of(specs, Settings(), [POLICY], budgets, out, result_bag=False, threads=0)[0]
     assert run_one(pickle.loads(pickle.dumps(job)))
     assert measured(out) == measured(whole_run)
 
@@ -44,7 +44,7 @@ def test_a_sweep_on_a_cluster_has_the_figures_of_one_here(
     options = ["--total-budget", "700,1500", "--threads", "1", "--no-result-bag"]
     assert evaluate(world_bag, "--out", tmp_path / "here", *options) == 0
     assert evaluate(world_bag, "--out", tmp_path / "there", *options, "--ray", address) == 0
-    for run in ("world-diversity-700", "world-diversity-1500"):
+    for run in (f"world-{POLICY}-700", f"world-{POLICY}-1500"):
         assert measured(tmp_path / "there" / run) == measured(tmp_path / "here" / run)
 
 

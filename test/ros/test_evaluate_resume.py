@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from bag_evaluation import (
     FRAMES,
+    POLICY,
     evaluate,
     measured,
     metrics,
@@ -42,9 +43,9 @@ def test_a_run_killed_half_way_resumes_to_the_same_figures(
     """Once with a snapshot after nearly every frame, once with none: then it starts again."""
     out = tmp_path / "report"
     spec = BagSpec(world_bag.resolve())
-    job = jobs_of(
-        [("world", spec)], Settings(), ["diversity"], [1500], out, result_bag=True, threads=0
-    )[0]
+    job = jobs_of([("world", spec)], Settings(), [POLICY], [1500], out, result_bag=True, threads=0)[
+        0
+    ]
     job.begin()
     run = StreamRun(spec.open(), job.settings, load_checkpoint("tiny"), out, result_bag=True)
     with pytest.raises(KilledError):
