@@ -8,7 +8,7 @@ full       full size, 392x518, 2 frames per layer, fp32: naive against ours
 user       the same: naive with all heads in fp32 against ours with depth and camera in bf16
 precision  the small network, and wider ones: fp32 against bf16
 compiled   the small network: blocks as they are against blocks by torch.compile
-kernels    a layer's products and attention at full size, fp32: PyTorch's own choice against ours
+kernels    a layer's products and attention at full size: PyTorch's own choice against ours
 gpu_25k    full size, 25,000 tokens per layer, depth and camera in bf16: frames per second, with
            blocks as they are and compiled
 gpu_50k    full size, 50,000 tokens per layer, bf16: naive against ours, time and peak memory

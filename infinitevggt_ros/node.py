@@ -6,10 +6,8 @@ from collections.abc import Callable
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -18,7 +16,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, Imu
-from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_ros import parameters
@@ -29,12 +26,10 @@ from infinitevggt_ros.managed_node import ManagedNode
 from infinitevggt_ros.model_loading import load_model
 from infinitevggt_ros.outputs import Outputs, outputs_of_worlds
 from infinitevggt_ros.qos import OVERRIDABLE, asked_reliability
-from infinitevggt_ros.srv import UseFile
-from infinitevggt_ros.state_file import remove_partials, write_state
+from infinitevggt_ros.services import Services
+from infinitevggt_ros.state_file import remove_partials
 from infinitevggt_ros.stream import Stream
-from infinitevggt_ros.stream_files import save_map
 from infinitevggt_ros.stream_report import StreamReport
-from infinitevggt_ros.threads import in_thread
 from infinitevggt_ros.worker import StreamWorker
 
 WARNING_PERIOD_S = 5.0
@@ -80,14 +75,7 @@ class StreamNode(ManagedNode):
                 copy(calibrations),
                 qos_overriding_options=OVERRIDABLE,
             )
-        # a group of their own, because they wait for the worker while the others go on
-        services = ReentrantCallbackGroup()
-        self.create_service(Trigger, "~/reset", self._on_reset, callback_group=services)
-        self.create_service(SetBool, "~/set_paused", self._on_set_paused, callback_group=services)
-        self.create_service(Trigger, "~/pin_anchor", self._on_pin, callback_group=services)
-        self.create_service(UseFile, "~/save_map", self._on_save_map, callback_group=services)
-        self.create_service(UseFile, "~/save_state", self._on_save_state, callback_group=services)
-        self.create_service(UseFile, "~/load_state", self._on_load_state, callback_group=services)
+        Services(self, self.worker)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._jumps = self.get_clock().create_jump_callback(
@@ -302,72 +290,6 @@ class StreamNode(ManagedNode):
         for outputs in self._outputs:
             outputs.forget_robot()
         self.worker.submit(reset)
-
-    async def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        def reset(stream: Stream) -> str:
-            stream.reset("asked to")
-            return "the next image starts a new map"
-
-        response.success, response.message = await self.worker.submit(reset)
-        return response
-
-    async def _on_pin(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        def pin(stream: Stream) -> str:
-            return f"frame {stream.session.pin()} is never forgotten"
-
-        response.success, response.message = await self.worker.submit(pin)
-        return response
-
-    async def _on_save_map(
-        self, request: UseFile.Request, response: UseFile.Response
-    ) -> UseFile.Response:
-        path = Path(request.path).absolute()
-        answer = self.worker.submit(lambda stream: save_map(stream, path))
-        response.success, response.message = await answer
-        return response
-
-    async def _on_save_state(
-        self, request: UseFile.Request, response: UseFile.Response
-    ) -> UseFile.Response:
-        path = Path(request.path).absolute()
-        snapshots: dict[Path, dict[str, Any]] = {}
-
-        def copy(stream: Stream) -> str:
-            file = stream.own(path)
-            snapshots[file] = stream.state_dict()
-            return f"frame {stream.session.frame_index} of map {stream.map_id} in {file}"
-
-        def write() -> None:
-            for file, snapshot in snapshots.items():
-                write_state(file, snapshot)
-
-        response.success, response.message = await self.worker.submit(copy)
-        if response.success:  # a disk is slower than a camera: the stream goes on meanwhile
-            try:
-                await in_thread(write)
-            except OSError as error:
-                response.success, response.message = False, str(error)
-        return response
-
-    async def _on_load_state(
-        self, request: UseFile.Request, response: UseFile.Response
-    ) -> UseFile.Response:
-        path = Path(request.path).absolute()
-
-        def load(stream: Stream) -> str:
-            stream.load_world(path)
-            return f"goes on from frame {stream.session.frame_index} of map {stream.map_id}"
-
-        response.success, response.message = await self.worker.submit(load)
-        return response
-
-    def _on_set_paused(
-        self, request: SetBool.Request, response: SetBool.Response
-    ) -> SetBool.Response:
-        self.worker.is_paused = bool(request.data)
-        response.success = True
-        response.message = "images are dropped" if request.data else "images are used"
-        return response
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Refuse what cannot work, with the reason; change nothing."""
