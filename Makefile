@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg srv pip cmake 2>/dev/null))
+SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg srv ros_shims cmake 2>/dev/null))
 
 .PHONY: demo test check format install extras clean
 .DEFAULT_GOAL := install

@@ -3,7 +3,7 @@
 pip has no CMake step of its own, so build_ext runs the CMakeLists.txt that colcon uses and puts
 what it installed where the ROS wheels of PyPI put theirs: shared libraries in <env>/lib, package
 share in <env>/share, generated Python next to ours. Python packages of a ROS installation that
-PyPI lacks come from the overlay in pip/, each only where no sourced ROS 2 has the real one.
+PyPI lacks come from the overlay in ros_shims/, each only where no sourced ROS 2 has the real one.
 """
 
 import os
@@ -27,7 +27,7 @@ CMAKE_SOURCES = [
     "launch",
     "config",
 ]
-CMAKE_SOURCES += [NAME, "infinitevggt_core", "pip"]
+CMAKE_SOURCES += [NAME, "infinitevggt_core", "ros_shims"]
 OVERLAY_INTERFACES = ["tf2_msgs"]
 OVERLAY_PYTHON = ["cv_bridge", "sensor_msgs_py", "tf2_ros"]
 
@@ -79,7 +79,7 @@ class BuildInterfaces(build_ext):
             copy(HERE / name, source / name)
         cmake_install(source, build / "main", stage, prefixes)
         for name in missing(OVERLAY_INTERFACES):
-            cmake_install(source / "pip" / name, build / name, stage, prefixes)
+            cmake_install(source / "ros_shims" / name, build / name, stage, prefixes)
 
         # Python: the generated packages (<package>/msg and the typesupport modules)
         for package in stage.glob("lib/python3*/*-packages/*/msg"):
@@ -137,7 +137,7 @@ setup(
         "infinitevggt_core": ["weights/*.safetensors"],
         "infinitevggt_ros": ["evaluation/page_files/*"],
     },
-    package_dir={name: f"pip/{name}" for name in overlay},
+    package_dir={name: f"ros_shims/{name}" for name in overlay},
     # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon build,
     # where rclpy is not a Python distribution
     setup_requires=[*requirements("build"), *(r for r in libraries if r.startswith("numpy"))],

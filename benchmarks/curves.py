@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.io.atomic_file import whole_file
 
 LOSSES = ("pose", "depth", "points", "tracks", "places", "matching")
 MEASURES = {

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-CLI = ("-m", "infinitevggt_ros.cli")
+CLI = ("-m", "infinitevggt_ros.commands.cli")
 
 
 def main() -> int:

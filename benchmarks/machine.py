@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from infinitevggt_core.machine import commit, processor
+from infinitevggt_core.io.machine import commit, processor
 
 
 def machine(device: torch.device) -> dict[str, object]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core import MapConfig, PointMap
-from infinitevggt_core.geometry import world_points
-from infinitevggt_core.view import View
+from infinitevggt_core.mapping.view import View
+from infinitevggt_core.model.geometry import world_points
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core import VGGT, Prediction, kernels
+from infinitevggt_core import VGGT, Prediction
 from infinitevggt_core.memory import split_budget
+from infinitevggt_core.model import kernels
 
 
 class NaiveSession:

@@ -27,10 +27,10 @@ from benchmarks.machine import machine
 from benchmarks.quality_report import table, write_picture
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession, load_checkpoint
 from infinitevggt_core.evaluation.synthetic_world import StreamRecord, finish, shots
+from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.memory import POLICIES
 from infinitevggt_core.memory.precision import PRECISIONS
 from infinitevggt_core.training.seeds import check_validation_seeds
-from infinitevggt_core.whole_file import whole_file
 from infinitevggt_core.worlds import LEVELS, World
 from infinitevggt_core.worlds.config import MOTIONS, WorldConfig
 

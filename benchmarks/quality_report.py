@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.stream_report import markdown
 from infinitevggt_core.evaluation.synthetic_world import mean_of
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.io.atomic_file import whole_file
 
 COLUMNS = {
     "ate_percent": ("ATE %", "{:.2f}"),

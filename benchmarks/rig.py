@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core import VGGT, StreamSession, load_checkpoint
-from infinitevggt_core.baseline import seen_baseline
-from infinitevggt_core.scale import ScaleEstimate
+from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.worlds import World
 
 HEIGHT, WIDTH = 84, 112

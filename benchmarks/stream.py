@@ -34,7 +34,7 @@ from benchmarks.clock import CLOCKS, Clock
 from benchmarks.machine import machine
 from benchmarks.stream_cases import CASES, Bench
 from benchmarks.stream_report import table, write_picture
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.io.atomic_file import whole_file
 
 MINUTES = "small,eviction,length,budgets,precision,kernels"
 """Cases that a CPU measures in minutes."""

@@ -14,9 +14,9 @@ from benchmarks.clock import Clock
 from benchmarks.contest import Contender, Measured, contest, noise, ratio, timed, timed_push
 from benchmarks.naive_session import NaiveSession
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
-from infinitevggt_core.checkpoint import random_model
-from infinitevggt_core.kernels import Linear, attention, plain
-from infinitevggt_core.rope import SPECIAL_TOKENS
+from infinitevggt_core.model.checkpoint import random_model
+from infinitevggt_core.model.kernels import Linear, attention, plain
+from infinitevggt_core.model.rope import SPECIAL_TOKENS
 
 SMALL = ModelConfig(
     img_size=154,

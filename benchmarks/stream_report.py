@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.io.atomic_file import whole_file
 
 STAGES = (
     "patch embedding",

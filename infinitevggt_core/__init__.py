@@ -5,14 +5,14 @@ session = StreamSession(model, MemoryConfig(policy="frames", total_budget=600_00
 prediction = session.push(image)  # [3, H, W] in [0, 1], one frame per call
 """
 
-from infinitevggt_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from infinitevggt_core.config import MapConfig, ModelConfig
+from infinitevggt_core.mapping.point_map import PointCloud, PointMap
 from infinitevggt_core.memory import MemoryConfig
-from infinitevggt_core.point_map import PointCloud, PointMap
-from infinitevggt_core.prediction import Prediction
-from infinitevggt_core.preprocess import PixelMap, preprocess
-from infinitevggt_core.session import StreamSession, push_together
-from infinitevggt_core.vggt import VGGT
+from infinitevggt_core.model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from infinitevggt_core.model.prediction import Prediction
+from infinitevggt_core.model.preprocess import PixelMap, preprocess
+from infinitevggt_core.model.vggt import VGGT
+from infinitevggt_core.streaming.session import StreamSession, push_together
 
 __all__ = [
     "VGGT",

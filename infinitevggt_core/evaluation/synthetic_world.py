@@ -9,13 +9,13 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from infinitevggt_core import geometry
 from infinitevggt_core.evaluation.cloud import align, cloud_errors
 from infinitevggt_core.evaluation.similarity import Array
 from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
-from infinitevggt_core.prediction import Prediction
-from infinitevggt_core.session import StreamSession
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.prediction import Prediction
+from infinitevggt_core.streaming.session import StreamSession
 from infinitevggt_core.worlds import World, WorldFrame
 
 SURFACE_POINTS = 150_000

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from infinitevggt_core import geometry
 from infinitevggt_core.evaluation.similarity import Array, Similarity
+from infinitevggt_core.model import geometry
 
 
 @dataclass(frozen=True, slots=True)

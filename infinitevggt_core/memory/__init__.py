@@ -2,9 +2,9 @@
 
 from infinitevggt_core.memory.budget import split_budget
 from infinitevggt_core.memory.config import MemoryConfig
-from infinitevggt_core.memory.policies import POLICIES, camera_policy, token_policy
-from infinitevggt_core.memory.policy import LayerView, RetentionPolicy, register
-from infinitevggt_core.memory.rolling import RollingMemory
+from infinitevggt_core.memory.kv_cache import RollingMemory
+from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy, register
+from infinitevggt_core.memory.policies.registry import POLICIES, camera_policy, token_policy
 from infinitevggt_core.memory.token_store import TokenStore
 
 __all__ = [

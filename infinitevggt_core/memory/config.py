@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from infinitevggt_core.config import UNLIMITED, check_options, option
-from infinitevggt_core.memory.policies import POLICIES, token_policy
+from infinitevggt_core.memory.policies.registry import POLICIES, token_policy
 from infinitevggt_core.memory.precision import PRECISIONS
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from infinitevggt_core.vggt import VGGT
+from infinitevggt_core.model.vggt import VGGT
 
 
 class Ema:

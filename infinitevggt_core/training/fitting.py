@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from infinitevggt_core.preprocess import PixelMap
+from infinitevggt_core.model.preprocess import PixelMap
 
 
 def fit_to(camera_size: tuple[int, int], height: int, width: int) -> PixelMap:

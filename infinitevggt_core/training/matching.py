@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from infinitevggt_core.rope import SPECIAL_TOKENS
+from infinitevggt_core.model.rope import SPECIAL_TOKENS
 from infinitevggt_core.training.patch_tracks import middles, patch_shifts
 from infinitevggt_core.training.targets import Targets
 

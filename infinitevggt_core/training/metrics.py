@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from infinitevggt_core import geometry
-from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.training.targets import Targets
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infinitevggt_core import geometry
 from infinitevggt_core.config import ModelConfig
-from infinitevggt_core.rope import SPECIAL_TOKENS
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.rope import SPECIAL_TOKENS
 from infinitevggt_core.training.targets import Targets
 
 SHIFT, PLACES = 2, 6

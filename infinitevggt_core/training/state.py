@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.config import ModelConfig
+from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.training.config import TrainConfig
-from infinitevggt_core.whole_file import whole_file
 
 STATE_NAME = "state.pt"
 

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from infinitevggt_core.attention import Attend, batch_attention
 from infinitevggt_core.config import ModelConfig
-from infinitevggt_core.layers import LayerScale
+from infinitevggt_core.model.attention import Attend, batch_attention
+from infinitevggt_core.model.layers import LayerScale
+from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.config import StudentConfig
 from infinitevggt_core.training.focus import Focus
 from infinitevggt_core.training.matching import match_scores
 from infinitevggt_core.training.outputs import Outputs
 from infinitevggt_core.training.patch_tracks import PatchTracks
-from infinitevggt_core.vggt import VGGT
 
 
 class Student(nn.Module):

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from infinitevggt_core import geometry
-from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.training.clip import Clip, known_depth
 
 LEAST_SCALE = 1e-3

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from infinitevggt_core.checkpoint import save_checkpoint
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.model.checkpoint import save_checkpoint
+from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.clip import Clip, ClipSource
 from infinitevggt_core.training.config import TrainConfig
 from infinitevggt_core.training.curriculum import full_shape, shape_at
@@ -33,8 +35,6 @@ from infinitevggt_core.training.stopping import Stopping
 from infinitevggt_core.training.student import Student
 from infinitevggt_core.training.targets import targets_of, targets_of_teacher
 from infinitevggt_core.training.validation import Validation
-from infinitevggt_core.vggt import VGGT
-from infinitevggt_core.whole_file import whole_file
 
 VALIDATION_SEED = 1
 

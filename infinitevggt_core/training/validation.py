@@ -2,11 +2,11 @@
 
 import torch
 
+from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.clip import ClipShape
 from infinitevggt_core.training.feed import ClipFeed
 from infinitevggt_core.training.metrics import Metrics, mean_of, measure
 from infinitevggt_core.training.targets import targets_of, targets_of_teacher
-from infinitevggt_core.vggt import VGGT
 
 
 class Validation:

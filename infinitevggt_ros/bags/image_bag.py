@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 from infinitevggt_ros.bags.camera_messages import header_at, pinhole_info, raw_image
 from infinitevggt_ros.bags.image_source import SourceImage
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 JPEG_QUALITY = 95
 

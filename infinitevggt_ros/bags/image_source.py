@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from infinitevggt_ros.bags.image_listener import listens_to_images
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.msg import StreamStatus
 
 

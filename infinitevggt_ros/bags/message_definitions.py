@@ -8,7 +8,7 @@ from pathlib import Path
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 
 def typestore_with(*type_names: str) -> Typestore:

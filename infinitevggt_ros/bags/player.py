@@ -19,7 +19,7 @@ from infinitevggt_ros.bags.play_report import PlayReport
 from infinitevggt_ros.bags.playback_clock import PlaybackClock
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.topic_publisher import TopicPublisher
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 IMAGE_DEPTH = 10
 OTHER_DEPTH = 100

@@ -9,7 +9,7 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag1, QosDurability
 from rosbags.rosbag2 import Reader
 
 from infinitevggt_ros.bags.ros1 import Ros1Bag
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 

@@ -15,7 +15,7 @@ from tf2_msgs.msg import TFMessage
 from infinitevggt_ros.bags.cdr import header_stamp_ns
 from infinitevggt_ros.bags.message_types import message_class, starts_with_header
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 # Messages that may wait for the executor: with large ones, a bound on memory.
 QUEUE_DEPTH = 1000

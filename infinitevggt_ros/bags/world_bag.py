@@ -13,15 +13,12 @@ import torch
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 
-from infinitevggt_core.geometry import quaternion_from_rotation
+from infinitevggt_core.model.geometry import quaternion_from_rotation
 from infinitevggt_core.worlds import World, WorldFrame
 from infinitevggt_ros.bags.camera_messages import header_at, pinhole_info, raw_image
 from infinitevggt_ros.bags.writer import BagWriter
+from infinitevggt_ros.topics import DEPTH_TOPIC, IMAGE_TOPIC, INFO_TOPIC, ODOMETRY_TOPIC
 
-IMAGE_TOPIC = "/camera/image_raw"
-INFO_TOPIC = "/camera/camera_info"
-DEPTH_TOPIC = "/camera/depth/image_raw"
-ODOMETRY_TOPIC = "/odometry"
 OPTICAL_FRAME = "camera_optical_frame"
 LINK_FROM_OPTICAL = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], dtype=float)
 """Rotation: the optical z is the link's x, its x the link's -y, its y the link's -z."""

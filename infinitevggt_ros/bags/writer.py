@@ -21,7 +21,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from infinitevggt_ros.bags.message_definitions import typestore_with
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 FILE_STORAGES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
 

@@ -9,7 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from infinitevggt_ros.commands import CommandError, synthetic_bag
+from infinitevggt_ros.commands import synthetic_bag
+from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
 SEED = 10_000
@@ -43,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     bag = options.bag or film_room(options.out / "room.mcap", options.frames)
     isolate()
-    from infinitevggt_ros.demo import DemoRun
-    from infinitevggt_ros.demo_report import write_report
+    from infinitevggt_ros.demo.report import write_report
+    from infinitevggt_ros.demo.run import DemoRun
 
     parameters = [f"model.checkpoint:={options.checkpoint}"] * bool(options.checkpoint)
     recording = options.out / "result.mcap"

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infinitevggt_core import MapConfig, MemoryConfig
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import (
+from infinitevggt_ros.commands.option_arguments import (
     add_options,
     add_threads,
     apply_options,
     option_fields,
 )
-from infinitevggt_ros.settings import InputSettings, ModelSettings, Settings
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.params.settings import InputSettings, ModelSettings, Settings
 
 if TYPE_CHECKING:
     from infinitevggt_ros.evaluation.sweep import Job, SourceSpec

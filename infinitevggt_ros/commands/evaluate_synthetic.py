@@ -9,9 +9,14 @@ from typing import Any
 
 from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.worlds.config import LEVELS
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import add_options, add_threads, apply_options, image_size
-from infinitevggt_ros.settings import ModelSettings
+from infinitevggt_ros.commands.option_arguments import (
+    add_options,
+    add_threads,
+    apply_options,
+    image_size,
+)
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.params.settings import ModelSettings
 
 SYNTHETIC_EXAMPLE = (
     "infinitevggt evaluate synthetic --seeds 10000-10004 --level easy --json easy.json"
@@ -74,7 +79,7 @@ def run_synthetic(options: argparse.Namespace) -> int:
     report = evaluate_synthetic(options, apply_options(ModelSettings(), options), memory)
     print(table(report))
     if options.json:
-        from infinitevggt_core.whole_file import whole_file
+        from infinitevggt_core.io.atomic_file import whole_file
 
         options.json.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(options.json) as partial:
@@ -91,9 +96,9 @@ def evaluate_synthetic(
 
     from infinitevggt_core import StreamSession
     from infinitevggt_core.evaluation.synthetic_world import evaluate_world, mean_of
-    from infinitevggt_core.machine import device_name
+    from infinitevggt_core.io.machine import device_name
     from infinitevggt_core.worlds import World
-    from infinitevggt_ros.model_loading import load_model
+    from infinitevggt_ros.params.model_loading import load_model
 
     try:
         model = load_model(settings)

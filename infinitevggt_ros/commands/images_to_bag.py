@@ -20,8 +20,8 @@ from tqdm import tqdm
 from infinitevggt_ros.bags.image_bag import ImageBag, frame_stamp_ns
 from infinitevggt_ros.bags.image_source import ImageDirectory, SourceImage, VideoFile, open_source
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import rate_hz
+from infinitevggt_ros.commands.option_arguments import rate_hz
+from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt images-to-bag photos/ room.mcap --rate 5 --fov 70"
 

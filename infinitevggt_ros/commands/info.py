@@ -6,9 +6,9 @@ import platform
 from dataclasses import asdict
 from importlib import metadata
 
-from infinitevggt_core.checkpoint import CheckpointError, load_checkpoint
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.settings import DEFAULT_CHECKPOINT
+from infinitevggt_core.model.checkpoint import CheckpointError, load_checkpoint
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.params.settings import DEFAULT_CHECKPOINT
 
 EXAMPLE = "infinitevggt info --checkpoint lch01/StreamVGGT"
 PACKAGES = ("infinitevggt_ros", "torch", "numpy", "opencv-python-headless", "rosbags", "ros-rclpy")
@@ -44,7 +44,7 @@ def hardware() -> list[tuple[str, str]]:
     """The device that model.device "auto" takes."""
     import torch
 
-    from infinitevggt_core.machine import device_name
+    from infinitevggt_core.io.machine import device_name
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return [("device", f"{device.type}: {device_name(device)}")]

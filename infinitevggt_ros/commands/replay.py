@@ -24,7 +24,7 @@ from infinitevggt_ros.bags.lockstep import LockstepOptions
 from infinitevggt_ros.bags.play_options import PlayOptions
 from infinitevggt_ros.bags.play_report import PlayReport
 from infinitevggt_ros.bags.player import BagPlayer
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt replay room.mcap --rate 0.5 --remap /camera/image_raw:=/image"
 

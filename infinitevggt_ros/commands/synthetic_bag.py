@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 from infinitevggt_core.worlds.config import LEVELS, MOTIONS
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import image_size, rate_hz
+from infinitevggt_ros.commands.option_arguments import image_size, rate_hz
+from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt synthetic-bag --seed 7 --frames 200 --level easy --size 240x320 world.mcap"
 

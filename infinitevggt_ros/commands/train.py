@@ -1,6 +1,6 @@
 """Train a network on synthetic worlds or on bags, from scratch or from a checkpoint.
 
-Several GPUs or machines: torchrun --nproc-per-node 8 -m infinitevggt_ros.cli train ...
+Several GPUs or machines: torchrun --nproc-per-node 8 -m infinitevggt_ros.commands.cli train ...
 A teacher (--teacher) adds its full-attention outputs to the labels; with bags of plain images it
 is the only label: this adapts a checkpoint to a camera. Ctrl-C leaves a checkpoint and --resume
 goes on from it. Curves: tensorboard --logdir OUT.
@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 
 from infinitevggt_core import VGGT, ModelConfig
-from infinitevggt_core.checkpoint import CheckpointError, load_checkpoint
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.model.checkpoint import CheckpointError, load_checkpoint
 from infinitevggt_core.training import (
     ClipSource,
     DivergedError,
@@ -25,11 +26,10 @@ from infinitevggt_core.training import (
 from infinitevggt_core.training.feed import NoClipsError
 from infinitevggt_core.training.mixture import Mixture
 from infinitevggt_core.training.state import STATE_NAME
-from infinitevggt_core.whole_file import whole_file
 from infinitevggt_core.worlds import LEVELS
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import add_options, apply_options
-from infinitevggt_ros.training_sources import build_sources
+from infinitevggt_ros.commands.option_arguments import add_options, apply_options
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.training.sources import build_sources
 
 EXAMPLE = "infinitevggt train --out runs/tiny --source worlds --level easy --minutes 30"
 OPTIONS_NAME = "options.json"

@@ -6,7 +6,7 @@ machine.
 import argparse
 from typing import TYPE_CHECKING
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.viewer.options import ViewerOptions
 
 if TYPE_CHECKING:

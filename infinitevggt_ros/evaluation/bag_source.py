@@ -10,11 +10,11 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from infinitevggt_ros.bag_poses import POSE_TYPES
-from infinitevggt_ros.bag_truth import BagTruth, NoTruthError
 from infinitevggt_ros.bags.cdr import header_stamp_ns
+from infinitevggt_ros.bags.poses import POSE_TYPES
 from infinitevggt_ros.bags.reader import BagReader
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.bags.truth import BagTruth, NoTruthError
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
 
 

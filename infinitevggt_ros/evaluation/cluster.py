@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.sweep import Interrupt, Job
 
 CONNECT_S, ANSWER_S = 5.0, 30.0

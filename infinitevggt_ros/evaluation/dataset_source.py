@@ -12,11 +12,11 @@ from std_msgs.msg import Header
 
 from infinitevggt_core.evaluation.datasets import READERS, DatasetError, DatasetFrame, Sequence
 from infinitevggt_core.evaluation.datasets.files import read_image
-from infinitevggt_core.ply import read_ply_points
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_core.io.ply import read_ply_points
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
-from infinitevggt_ros.messages import camera_info
-from infinitevggt_ros.stream import DEFAULT_FRAME
+from infinitevggt_ros.output.messages import camera_info
+from infinitevggt_ros.stream.stream import DEFAULT_FRAME
 
 
 @dataclass(frozen=True, slots=True)

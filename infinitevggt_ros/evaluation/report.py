@@ -16,19 +16,19 @@ from std_msgs.msg import Header
 
 from infinitevggt_core.evaluation.tally import known_poses, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
-from infinitevggt_core.machine import commit, device_name
-from infinitevggt_core.pcd import write_pcd
-from infinitevggt_core.ply import write_ply
-from infinitevggt_core.tum import write_tum
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.io.machine import commit, device_name
+from infinitevggt_core.io.pcd import write_pcd
+from infinitevggt_core.io.ply import write_ply
+from infinitevggt_core.io.tum import write_tum
 from infinitevggt_ros.axes import MAP_FROM_WORLD, points_in_map
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.demo import MAP, TOPICS
+from infinitevggt_ros.demo.run import MAP, TOPICS
 from infinitevggt_ros.evaluation.frames import Source
 from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.evaluation.stream_run import BAG_TOPICS, RunResult
-from infinitevggt_ros.messages import cloud
-from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.output.messages import cloud
+from infinitevggt_ros.params.settings import Settings
 
 METRICS = "metrics.json"
 SERIES = "series.npz"

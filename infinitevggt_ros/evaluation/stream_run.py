@@ -15,28 +15,29 @@ import torch
 from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 
-from infinitevggt_core import StreamSession, geometry
+from infinitevggt_core import StreamSession
 from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.fitting import fit_depth
-from infinitevggt_core.vggt import VGGT
-from infinitevggt_core.whole_file import whole_file
-from infinitevggt_ros.camera import Camera
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.demo import MAP, STATUS, TOPICS
-from infinitevggt_ros.depth_images import same_view
+from infinitevggt_ros.demo.run import MAP, STATUS, TOPICS
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
 from infinitevggt_ros.evaluation.journal import Journal
 from infinitevggt_ros.evaluation.offline_node import OfflineNode
 from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
-from infinitevggt_ros.frame_result import FrameResult
-from infinitevggt_ros.images import stamp_ns
+from infinitevggt_ros.input.camera import Camera
+from infinitevggt_ros.input.depth_images import same_view
+from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.outputs import Outputs
-from infinitevggt_ros.settings import Settings
-from infinitevggt_ros.stream import Stream
-from infinitevggt_ros.stream_report import StreamReport
-from infinitevggt_ros.worker import StreamWorker
+from infinitevggt_ros.node.status import StreamReport
+from infinitevggt_ros.node.worker import StreamWorker
+from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.map_publisher import Outputs
+from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.stream.stream import Stream
 
 SNAPSHOT_S = 60.0
 SNAPSHOT_SHARE = 0.05

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infinitevggt_ros.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FrameResult
 
 SHOWN_FRAMES = 6
 

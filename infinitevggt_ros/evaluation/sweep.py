@@ -10,13 +10,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from infinitevggt_core.vggt import VGGT
-from infinitevggt_core.whole_file import whole_file
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.model.vggt import VGGT
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Source
 from infinitevggt_ros.evaluation.report import METRICS, write_files
 from infinitevggt_ros.evaluation.stream_run import StreamRun
-from infinitevggt_ros.settings import ModelSettings, Settings
+from infinitevggt_ros.params.settings import ModelSettings, Settings
 
 JOB = "job.json"
 WITHOUT_BUDGET = ("window", "full")
@@ -140,7 +140,7 @@ class Interrupt:
 @lru_cache(maxsize=1)
 def loaded(settings: ModelSettings) -> VGGT:
     """One network for all runs that use it."""
-    from infinitevggt_ros.model_loading import load_model
+    from infinitevggt_ros.params.model_loading import load_model
 
     try:
         return load_model(settings)

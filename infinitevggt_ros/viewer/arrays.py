@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 
 from infinitevggt_ros.evaluation.picture import depth_colors
-from infinitevggt_ros.messages import BRIDGE, unpacked_rgb
+from infinitevggt_ros.output.messages import BRIDGE, unpacked_rgb
 
 UNKNOWN_VIEW = math.radians(60.0), 4 / 3
 NEAR_FAR = (2, 98)

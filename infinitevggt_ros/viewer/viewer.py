@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from infinitevggt_ros.camera import topic_of
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.topics import topic_of
 from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest

@@ -14,7 +14,7 @@ from weights import fill_with_stand_in_weights, stand_in_frames
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, Prediction, StreamSession
 from infinitevggt_core.memory import RollingMemory, token_policy
 from infinitevggt_core.memory.anchors import Anchors
-from infinitevggt_core.memory.policy import LayerView
+from infinitevggt_core.memory.policies.base import LayerView
 from infinitevggt_core.memory.precision import Plain, Precision
 
 REFERENCE = Path(__file__).parents[1] / "reference"

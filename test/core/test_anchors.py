@@ -24,8 +24,8 @@ from core_samples import (
 from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, Prediction, StreamSession
-from infinitevggt_core.alignment import Alignment
-from infinitevggt_core.geometry import encode_pose
+from infinitevggt_core.model.geometry import encode_pose
+from infinitevggt_core.streaming.reanchoring import Alignment
 
 ROOMY = replace(EVICTING, total_budget=3 * SMALLEST)
 

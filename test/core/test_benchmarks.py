@@ -15,8 +15,8 @@ from benchmarks.naive_session import NaiveSession
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.evaluation import synthetic_world
-from infinitevggt_core.geometry import invert
 from infinitevggt_core.memory import POLICIES, token_policy
+from infinitevggt_core.model.geometry import invert
 from infinitevggt_core.worlds import World
 
 TOLERANCE = 1e-5

@@ -26,8 +26,8 @@ from infinitevggt_core import (
     load_checkpoint,
     save_checkpoint,
 )
-from infinitevggt_core import checkpoint as checkpoint_module
-from infinitevggt_core.checkpoint import KNOWN_NAMES, RANDOM, config_from_state
+from infinitevggt_core.model import checkpoint as checkpoint_module
+from infinitevggt_core.model.checkpoint import KNOWN_NAMES, RANDOM, config_from_state
 
 PUBLISHED_KIND = ModelConfig(
     img_size=28,

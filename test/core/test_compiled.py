@@ -10,7 +10,8 @@ from core_samples import EVICTING, MEMORIES, SMALL, push_all, small_frames
 from core_samples import assert_predictions_close as assert_close
 from torch._dynamo.utils import counters
 
-from infinitevggt_core import VGGT, StreamSession, layers
+from infinitevggt_core import VGGT, StreamSession
+from infinitevggt_core.model import layers
 
 UNTIL_FULL = 6
 """Frames after which every bounded memory forgets some with each frame."""

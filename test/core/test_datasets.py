@@ -15,7 +15,7 @@ from PIL import Image
 from infinitevggt_core.evaluation.datasets import READERS, DatasetError, Sequence
 from infinitevggt_core.evaluation.datasets.files import read_image
 from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, measures
-from infinitevggt_core.ply import read_ply_points, write_ply
+from infinitevggt_core.io.ply import read_ply_points, write_ply
 
 FRAMES, HEIGHT, WIDTH = 4, 6, 8
 TURN = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])

@@ -23,10 +23,10 @@ from infinitevggt_core.evaluation.similarity import Array
 from infinitevggt_core.evaluation.synthetic_world import StreamRecord, evaluate_world
 from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
-from infinitevggt_core.geometry import encode_pose
-from infinitevggt_core.prediction import Prediction
+from infinitevggt_core.io.tum import write_tum
+from infinitevggt_core.model.geometry import encode_pose
+from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.training.targets import relative_to_first
-from infinitevggt_core.tum import write_tum
 from infinitevggt_core.worlds import World, WorldFrame
 
 RNG = np.random.default_rng(7)

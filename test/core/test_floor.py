@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from infinitevggt_core import geometry
-from infinitevggt_core.floor import floor_distance
-from infinitevggt_core.scale import ScaleEstimate
+from infinitevggt_core.metric.floor import floor_distance
+from infinitevggt_core.metric.scale_estimate import ScaleEstimate
+from infinitevggt_core.model import geometry
 from infinitevggt_core.worlds import World, WorldFrame
 
 DOWN = np.array((0.0, 0.0, -1.0))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from infinitevggt_core import Prediction
-from infinitevggt_core.geometry import (
+from infinitevggt_core.model.geometry import (
     camera_from_world,
     encode_pose,
     intrinsics_from_encoding,

@@ -15,11 +15,11 @@ from torch._subclasses.fake_tensor import (
 )
 
 from infinitevggt_core import VGGT, StreamSession
-from infinitevggt_core.aggregator import _image_statistics
-from infinitevggt_core.dense_head import _position_parts
-from infinitevggt_core.memory import rolling
-from infinitevggt_core.rope import frame_rotation
-from infinitevggt_core.stream_memory import StreamMemory
+from infinitevggt_core.memory import kv_cache as rolling
+from infinitevggt_core.memory.stream_memory import StreamMemory
+from infinitevggt_core.model.aggregator import _image_statistics
+from infinitevggt_core.model.heads.dense_head import _position_parts
+from infinitevggt_core.model.rope import frame_rotation
 
 SIZE = (1, 3, HEIGHT, WIDTH)
 ONE_LAYER = replace(SMALL, depth=1, dpt_layers=(0, 0, 0, 0))

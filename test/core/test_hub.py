@@ -13,7 +13,7 @@ from infinitevggt_core import (
     load_checkpoint,
     save_checkpoint,
 )
-from infinitevggt_core.checkpoint import INDEX_NAME
+from infinitevggt_core.model.checkpoint import INDEX_NAME
 
 
 @pytest.mark.parametrize(

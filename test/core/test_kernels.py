@@ -9,7 +9,8 @@ from core_samples import assert_predictions_close as assert_close
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core import VGGT, StreamSession, kernels
+from infinitevggt_core import VGGT, StreamSession
+from infinitevggt_core.model import kernels
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN"

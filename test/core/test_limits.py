@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession
-from infinitevggt_core.memory.controller import SETTLE, LatencyController
+from infinitevggt_core.streaming.latency import SETTLE, LatencyController
 
 MEGABYTE = 10**6
 
@@ -202,7 +202,7 @@ def test_a_session_keeps_its_pace(model: VGGT, monkeypatch: pytest.MonkeyPatch) 
         readings.append(readings[-1] + 0.5e-3 + 0.5e-6 * sum(session.stored_tokens))
         return readings[-1]
 
-    monkeypatch.setattr("infinitevggt_core.session.time.perf_counter", clock)
+    monkeypatch.setattr("infinitevggt_core.streaming.session.time.perf_counter", clock)
     for frame in small_frames(120):
         session.push(frame)
     assert 2500 <= sum(session.stored_tokens) <= session.budget <= 3000  # 2 ms at 3000

@@ -7,8 +7,8 @@ import torch
 from map_samples import ALL, FRONT, NAN, K, insert, row
 
 from infinitevggt_core import PointMap
-from infinitevggt_core.geometry import world_points
-from infinitevggt_core.view import View
+from infinitevggt_core.mapping.view import View
+from infinitevggt_core.model.geometry import world_points
 
 SWEEP = 16
 """Frames until every voxel was looked at."""

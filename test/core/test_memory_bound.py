@@ -22,7 +22,6 @@ from core_samples import (
 )
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
-from infinitevggt_core.camera_head import ITERATIONS
 from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory import (
     POLICIES,
@@ -34,7 +33,8 @@ from infinitevggt_core.memory import (
 )
 from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.precision import precision_of
-from infinitevggt_core.stream_memory import CAMERA_PRECISION
+from infinitevggt_core.memory.stream_memory import CAMERA_PRECISION
+from infinitevggt_core.model.heads.camera_head import ITERATIONS
 
 SMALLER = replace(SMALL, depth=2, dpt_layers=(0, 0, 1, 1))
 

@@ -10,7 +10,7 @@ from map_samples import ALL, FRONT, INF, NAN, K, insert, row
 from torch import Tensor
 
 from infinitevggt_core import PointCloud, PointMap
-from infinitevggt_core.view import View
+from infinitevggt_core.mapping.view import View
 
 
 def sorted_by_x(cloud: PointCloud) -> PointCloud:

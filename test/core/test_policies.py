@@ -26,8 +26,8 @@ from torch import Tensor
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession
 from infinitevggt_core.config import option
 from infinitevggt_core.memory import POLICIES, RetentionPolicy, split_budget, token_policy
-from infinitevggt_core.memory.policies import Importance
-from infinitevggt_core.memory.policy import LayerView, register
+from infinitevggt_core.memory.policies.base import LayerView, register
+from infinitevggt_core.memory.policies.registry import Importance
 from infinitevggt_core.memory.precision import EightBit, Plain, Precision
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from core_samples import SMALL
 from torch import nn
 
 from infinitevggt_core import VGGT, ModelConfig
-from infinitevggt_core.encoder import DinoV2
+from infinitevggt_core.model.encoder import DinoV2
 
 
 def on_meta(config: ModelConfig) -> VGGT:

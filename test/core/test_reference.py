@@ -4,7 +4,8 @@ import pytest
 import torch
 from core_samples import REFERENCE, ReferenceCase, assert_close, clip_of, reference_case
 
-from infinitevggt_core import MemoryConfig, Prediction, StreamSession, kernels
+from infinitevggt_core import MemoryConfig, Prediction, StreamSession
+from infinitevggt_core.model import kernels
 
 TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infinitevggt_core.scale import LATEST, ScaleEstimate
+from infinitevggt_core.metric.scale_estimate import LATEST, ScaleEstimate
 
 lengths = st.floats(1e-3, 1e3)
 

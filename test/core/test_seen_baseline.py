@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core import Prediction
-from infinitevggt_core.baseline import seen_baseline
-from infinitevggt_core.geometry import encode_pose
+from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.model.geometry import encode_pose
 
 numbers = st.tuples(*[st.floats(-2, 2)] * 3)
 

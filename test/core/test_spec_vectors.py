@@ -16,15 +16,15 @@ from core_samples import (
 from torch import Tensor, nn
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
-from infinitevggt_core.aggregator import IMAGE_MEAN, IMAGE_STD, Aggregator
-from infinitevggt_core.attention import batch_attention
-from infinitevggt_core.camera_head import ITERATIONS, CameraHead
-from infinitevggt_core.dense_head import DenseHead, position_features
-from infinitevggt_core.encoder import DinoV2
-from infinitevggt_core.geometry import rotation_from_quaternion
 from infinitevggt_core.memory import split_budget, token_policy
-from infinitevggt_core.rope import rotation_at
-from infinitevggt_core.track_head import RADIUS, TrackHead, correlate
+from infinitevggt_core.model.aggregator import IMAGE_MEAN, IMAGE_STD, Aggregator
+from infinitevggt_core.model.attention import batch_attention
+from infinitevggt_core.model.encoder import DinoV2
+from infinitevggt_core.model.geometry import rotation_from_quaternion
+from infinitevggt_core.model.heads.camera_head import ITERATIONS, CameraHead
+from infinitevggt_core.model.heads.dense_head import DenseHead, position_features
+from infinitevggt_core.model.heads.track_head import RADIUS, TrackHead, correlate
+from infinitevggt_core.model.rope import rotation_at
 
 PRINTED = 1e-5
 """Section 12 prints six digits."""

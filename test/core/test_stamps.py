@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infinitevggt_core.stamps import Recent, nearest
+from infinitevggt_core.io.stamps import Recent, nearest
 
 stamps = st.lists(st.integers(0, 100), max_size=12)
 near = st.integers(0, 20)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession, load_checkpoint
-from infinitevggt_core.checkpoint import SHIPPED
 from infinitevggt_core.evaluation import DepthSample, trajectory_errors
-from infinitevggt_core.geometry import invert
+from infinitevggt_core.model.checkpoint import SHIPPED
+from infinitevggt_core.model.geometry import invert
 from infinitevggt_core.worlds import World
 
 SEEDS = (10_000, 10_002)

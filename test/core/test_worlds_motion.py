@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infinitevggt_core import geometry
+from infinitevggt_core.model import geometry
 from infinitevggt_core.worlds import LEVELS, MOTIONS, World, WorldConfig
 
 CLEARANCE_M = 0.25

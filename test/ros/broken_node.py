@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from infinitevggt_core import StreamSession
-from infinitevggt_ros import node
-from infinitevggt_ros.outputs import Outputs
-from infinitevggt_ros.stream import Stream
-from infinitevggt_ros.stream_node import main
+from infinitevggt_ros.node.node import node
+from infinitevggt_ros.node.stream_node import main
+from infinitevggt_ros.output.map_publisher import Outputs
+from infinitevggt_ros.stream.stream import Stream
 
 FOREVER_S = 10_000
 

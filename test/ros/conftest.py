@@ -12,7 +12,7 @@ from bag_evaluation import FRAMES, HEIGHT, SEED, WIDTH, evaluate
 from camera import Camera, Spawn
 from listening import Listener
 
-from infinitevggt_ros import cli
+from infinitevggt_ros.commands import cli
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def camera(listener: Listener, spawn: Spawn) -> Camera:
 @pytest.fixture
 def replay(spawn: Callable[..., Any]) -> Callable[..., subprocess.Popen[str]]:
     def start(*arguments: object) -> subprocess.Popen[str]:
-        command = ["-m", "infinitevggt_ros.cli", "replay", *map(str, arguments)]
+        command = ["-m", "infinitevggt_ros.commands.cli", "replay", *map(str, arguments)]
         return spawn(sys.executable, *command)
 
     return start

@@ -8,16 +8,17 @@ from camera import OPTICAL_FRAME, film, image_message
 from numpy.typing import NDArray
 
 from infinitevggt_core import StreamSession
-from infinitevggt_ros.camera import Camera, topic_of
 from infinitevggt_ros.evaluation.offline_node import OfflineNode
-from infinitevggt_ros.mailbox import Received
-from infinitevggt_ros.model_loading import load_model
+from infinitevggt_ros.input.camera import Camera
+from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.outputs import outputs_of_worlds
-from infinitevggt_ros.settings import ModelSettings, Settings
-from infinitevggt_ros.stream import Stream
-from infinitevggt_ros.stream_report import StreamReport
-from infinitevggt_ros.worker import StreamWorker
+from infinitevggt_ros.node.status import StreamReport
+from infinitevggt_ros.node.worker import StreamWorker
+from infinitevggt_ros.output.map_publisher import outputs_of_worlds
+from infinitevggt_ros.params.model_loading import load_model
+from infinitevggt_ros.params.settings import ModelSettings, Settings
+from infinitevggt_ros.stream.stream import Stream
+from infinitevggt_ros.topics import topic_of
 
 SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)

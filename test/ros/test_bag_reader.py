@@ -7,7 +7,7 @@ from bag_making import IMAGE_TOPIC, START_NS, converted, write_image_bag, write_
 
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 
 def read_all(path: Path) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bag_making import read_bag, stamp_ns
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 
 pytestmark = pytest.mark.ros
 

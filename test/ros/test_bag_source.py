@@ -19,10 +19,10 @@ from bag_evaluation import (
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.worlds import World
-from infinitevggt_ros.bag_truth import BagTruth
 from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.truth import BagTruth
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
 
 

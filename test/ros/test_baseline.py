@@ -12,18 +12,19 @@ from listening import finish
 from rig import SMALL, Rig
 from scipy.spatial.transform import Rotation
 
-from infinitevggt_core import Prediction, geometry, preprocess
-from infinitevggt_core.baseline import seen_baseline
+from infinitevggt_core import Prediction, preprocess
+from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.model import geometry
 from infinitevggt_core.worlds import World
-from infinitevggt_ros.camera import Camera
-from infinitevggt_ros.diagnostics import OK, WARN, _scale
-from infinitevggt_ros.frame_result import FrameResult
-from infinitevggt_ros.intake import NetworkImage
-from infinitevggt_ros.mailbox import Received
+from infinitevggt_ros.input.camera import Camera
+from infinitevggt_ros.input.intake import NetworkImage
+from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.scale.source import Robot
-from infinitevggt_ros.scale.stream_scale import StreamScale
-from infinitevggt_ros.settings import InputSettings, RigSettings, ScaleSettings, Settings
+from infinitevggt_ros.node.diagnostics import OK, WARN, _scale
+from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.params.settings import InputSettings, RigSettings, ScaleSettings, Settings
+from infinitevggt_ros.stream.scale.source import Robot
+from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 
 BASELINE_M, UNIT_M = 0.12, 0.4
 """The right camera stands beside the left one; what the network calls 1."""

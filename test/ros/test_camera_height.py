@@ -7,8 +7,8 @@ import torch
 from rig import Rig
 
 from infinitevggt_core.worlds import World, WorldFrame
-from infinitevggt_ros import parameters
-from infinitevggt_ros.settings import (
+from infinitevggt_ros.params import parameters
+from infinitevggt_ros.params.settings import (
     InputSettings,
     ModelSettings,
     ScaleSettings,
@@ -60,7 +60,9 @@ def test_a_wall_measures_nothing_and_that_is_said() -> None:
 def test_a_camera_of_a_rig_has_its_own_height(
     heights: float | tuple[float, ...], expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infinitevggt_ros.scale.camera_height.floor_distance", lambda *_: 1.0)
+    monkeypatch.setattr(
+        "infinitevggt_ros.stream.scale.camera_height.floor_distance", lambda *_: 1.0
+    )
     settings = ScaleSettings("camera_height", samples=1, camera_height=heights)
     rig = Rig(Settings(PAIR, model=ModelSettings(image_size=28), scale=settings))
     rig.take(np.full((28, 28, 3), 128, np.uint8), 10**9, "right")

@@ -14,7 +14,7 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(arguments: list[str]) -
     reader, writer = os.pipe()
     os.close(reader)
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    command = [sys.executable, "-m", "infinitevggt_ros.cli", *arguments]
+    command = [sys.executable, "-m", "infinitevggt_ros.commands.cli", *arguments]
     try:
         done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=env)
     finally:

@@ -14,25 +14,25 @@ from geometry_msgs.msg import PoseStamped
 from lens import LENSES
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from infinitevggt_ros import messages
 from infinitevggt_ros.axes import (
     map_from_optical,
     matrix_from_transform,
     points_in_map,
     transform_from_matrix,
 )
-from infinitevggt_ros.calibration import camera_matrix, read_calibration
-from infinitevggt_ros.depth_images import metres_from_image
-from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.images import (
+from infinitevggt_ros.input.calibration import camera_matrix, read_calibration
+from infinitevggt_ros.input.depth_images import metres_from_image
+from infinitevggt_ros.input.image_conversion import (
     rgb_from_compressed,
     rgb_from_image,
     stamp_ns,
     unusual_kind,
 )
-from infinitevggt_ros.intake import Intake
-from infinitevggt_ros.settings import InputSettings
-from infinitevggt_ros.trajectory import Trajectory
+from infinitevggt_ros.input.image_gate import BadInputError
+from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.output import messages
+from infinitevggt_ros.output.trajectory import Trajectory
+from infinitevggt_ros.params.settings import InputSettings
 
 IDENTITY = np.eye(4)[:3]
 

@@ -13,7 +13,7 @@ from bag_making import read_bag, stamp_ns
 from real_photos import REAL, SEQUENCES, needs_photos
 
 pytestmark = pytest.mark.ros
-CLI = [sys.executable, "-m", "infinitevggt_ros.cli"]
+CLI = [sys.executable, "-m", "infinitevggt_ros.commands.cli"]
 
 
 def infinitevggt(*arguments: object, timeout_s: float = 120) -> str:

@@ -12,10 +12,10 @@ from lens import HEIGHT, LENSES, NEAREST, WIDTH, lens_info, seen_depth, true_dep
 
 from infinitevggt_core import load_checkpoint, preprocess
 from infinitevggt_core.training.fitting import fit_depth
-from infinitevggt_ros.calibration import read_calibration
 from infinitevggt_ros.evaluation.frames import Frame, Truth
 from infinitevggt_ros.evaluation.stream_run import StreamRun
-from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.input.calibration import read_calibration
+from infinitevggt_ros.params.settings import Settings
 
 
 @pytest.mark.parametrize("model", LENSES)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infinitevggt_ros import cli
+from infinitevggt_ros.commands import cli
 
 SMALL = ["--frames", "6", "--size", "28x42", "--checkpoint", "random:tiny", "--level", "easy"]
 TOP = ("ate_percent", "rotation_deg_median", "depth_absrel", "depth_delta125")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from bag_evaluation import POLICY, evaluate, measured
 
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.bag_source import BagSpec
 from infinitevggt_ros.evaluation.cluster import check_answer, run_one
 from infinitevggt_ros.evaluation.sweep import jobs_of
-from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.params.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.evaluation.datasets import READERS
 from infinitevggt_core.worlds import World
-from infinitevggt_ros import cli
+from infinitevggt_ros.commands import cli
 from infinitevggt_ros.commands.evaluate_bag import DATASETS
 
 SEED, FRAMES, HEIGHT, WIDTH = 10_007, 10, 84, 112

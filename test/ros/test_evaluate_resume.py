@@ -21,7 +21,7 @@ from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
 from infinitevggt_ros.evaluation.journal import Journal
 from infinitevggt_ros.evaluation.stream_run import StreamRun
 from infinitevggt_ros.evaluation.sweep import jobs_of
-from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.params.settings import Settings
 
 
 class KilledError(Exception):

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.images import CHANNEL_BYTES, NV
-from infinitevggt_ros.intake import ImageMessage, Intake
-from infinitevggt_ros.settings import InputSettings
+from infinitevggt_ros.input.image_conversion import CHANNEL_BYTES, NV
+from infinitevggt_ros.input.image_gate import BadInputError
+from infinitevggt_ros.input.intake import ImageMessage, Intake
+from infinitevggt_ros.params.settings import InputSettings
 
 WIDTH, PATCH = 56, 14
 ENCODINGS = [*CHANNEL_BYTES, *NV, "bayer_rggb8", "bayer_gbrg16", "32FC1", "16UC1", "64FC4", "", "x"]

@@ -16,9 +16,9 @@ from test_tf_modes import OPTICAL, transform
 from tf2_ros import LookupException, StaticTransformBroadcaster
 
 from infinitevggt_ros.axes import MAP_FROM_WORLD, levelled, tilt
-from infinitevggt_ros.gravity import Gravity
-from infinitevggt_ros.image_gate import BadInputError
-from infinitevggt_ros.settings import GravitySettings
+from infinitevggt_ros.input.image_gate import BadInputError
+from infinitevggt_ros.params.settings import GravitySettings
+from infinitevggt_ros.stream.gravity import Gravity
 
 UP = np.array((0.0, 0.0, 1.0))
 angles = st.floats(-1.4, 1.4)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from infinitevggt_ros.image_gate import BadInputError, ImageGate
-from infinitevggt_ros.settings import TimeSettings
+from infinitevggt_ros.input.image_gate import BadInputError, ImageGate
+from infinitevggt_ros.params.settings import TimeSettings
 
 SIZE, OTHER = (48, 64), (64, 48)
 NOW_NS = 10**9

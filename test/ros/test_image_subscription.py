@@ -7,8 +7,8 @@ from listening import Listener
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from infinitevggt_ros import image_subscription
-from infinitevggt_ros.image_subscription import ImageSubscription
+from infinitevggt_ros.input import image_subscription
+from infinitevggt_ros.input.image_subscription import ImageSubscription
 
 pytestmark = pytest.mark.ros
 

@@ -13,8 +13,8 @@ from bag_making import IMAGE_TOPIC, noise, read_bag, stamp_ns
 
 from infinitevggt_ros.bags.image_bag import frame_stamp_ns
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.cli import main
-from infinitevggt_ros.commands import CommandError
+from infinitevggt_ros.commands.cli import main
+from infinitevggt_ros.errors import CommandError
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_mistakes_are_named_without_a_traceback(
 
 def test_it_runs_as_a_command_that_never_loads_ros(photos: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from infinitevggt_ros.cli import main; "
+        "import sys; from infinitevggt_ros.commands.cli import main; "
         f"status = main(['images-to-bag', {str(photos)!r}, {str(tmp_path / 'a.mcap')!r}]); "
         "sys.exit(status or 'rclpy' in sys.modules)"
     )

@@ -17,9 +17,9 @@ from tf2_msgs.msg import TFMessage
 
 from infinitevggt_core import Prediction, StreamSession, preprocess
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.settings import InputSettings, RigSettings, Settings, TfSettings
+from infinitevggt_ros.params.settings import InputSettings, RigSettings, Settings, TfSettings
 from infinitevggt_ros.srv import UseFile
-from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream.stream import Stream
 
 PAIR = Settings(
     model=SMALL,
@@ -105,7 +105,7 @@ def test_what_breaks_for_one_camera_is_lost_to_it_alone(monkeypatch: pytest.Monk
         patch.setattr(rig.streams[0], "publish", broken)
         rig.take_together({"left": IMAGES[1], "right": IMAGES[2]}, 2)
     with monkeypatch.context() as patch:  # together it fails, one by one it works
-        patch.setattr("infinitevggt_ros.worker.push_streams", broken)
+        patch.setattr("infinitevggt_ros.node.worker.push_streams", broken)
         rig.take_together({"left": IMAGES[2], "right": IMAGES[3]}, 3)
     outcomes = [(status.camera, status.outcome) for status in rig.statuses[2:]]
     assert outcomes == [

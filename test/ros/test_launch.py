@@ -16,9 +16,9 @@ import yaml
 from bag_making import write_image_bag
 from listening import finish
 
-from infinitevggt_ros import parameters
-from infinitevggt_ros.outputs import Outputs
-from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.output.map_publisher import Outputs
+from infinitevggt_ros.params import parameters
+from infinitevggt_ros.params.settings import Settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

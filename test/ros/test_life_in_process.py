@@ -15,19 +15,19 @@ from rclpy.parameter import Parameter
 from rig import IMAGES, SMALL
 from test_independent import PAIR
 
-from infinitevggt_ros import parameters
-from infinitevggt_ros.camera import Camera
-from infinitevggt_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from infinitevggt_ros.managed_node import ManagedNode
-from infinitevggt_ros.node import StreamNode
-from infinitevggt_ros.settings import (
+from infinitevggt_ros.input.camera import Camera
+from infinitevggt_ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
+from infinitevggt_ros.node.managed_node import ManagedNode
+from infinitevggt_ros.node.node import StreamNode
+from infinitevggt_ros.params import parameters
+from infinitevggt_ros.params.settings import (
     InputSettings,
     LifecycleSettings,
     ScaleSettings,
     Settings,
     StateSettings,
 )
-from infinitevggt_ros.stream import Stream
+from infinitevggt_ros.stream.stream import Stream
 
 SETTINGS = replace(
     PAIR, scale=ScaleSettings(source="depth"), lifecycle=LifecycleSettings(autostart=False)

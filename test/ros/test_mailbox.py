@@ -3,10 +3,10 @@
 import numpy as np
 from camera import image_message
 
-from infinitevggt_ros.camera import Camera
-from infinitevggt_ros.images import stamp_ns
-from infinitevggt_ros.mailbox import Mailbox, Received
-from infinitevggt_ros.settings import InputSettings
+from infinitevggt_ros.input.camera import Camera
+from infinitevggt_ros.input.image_conversion import stamp_ns
+from infinitevggt_ros.input.mailbox import Mailbox, Received
+from infinitevggt_ros.params.settings import InputSettings
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from infinitevggt_core import kernels
-from infinitevggt_ros import model_loading
-from infinitevggt_ros.model_loading import BF16_WIDTH, load_model
-from infinitevggt_ros.settings import ModelSettings
+from infinitevggt_core.model import kernels
+from infinitevggt_ros.params import model_loading
+from infinitevggt_ros.params.model_loading import BF16_WIDTH, load_model
+from infinitevggt_ros.params.settings import ModelSettings
 
 TINY_WIDTH = 144
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from infinitevggt_ros.demo_report import Recording
+from infinitevggt_ros.demo.overview import draw_overview
+from infinitevggt_ros.demo.report import Recording
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.overview import draw_overview
 
 RNG = np.random.default_rng(3)
 

@@ -9,8 +9,8 @@ import yaml
 from rclpy.parameter import Parameter
 
 from infinitevggt_core import MapConfig, MemoryConfig
-from infinitevggt_ros import parameters
-from infinitevggt_ros.settings import Settings
+from infinitevggt_ros.params import parameters
+from infinitevggt_ros.params.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config" / "stream.yaml"

@@ -28,7 +28,7 @@ from infinitevggt_ros.bags.message_definitions import typestore_with
 from infinitevggt_ros.bags.play_options import PlayOptions
 from infinitevggt_ros.bags.player import BagPlayer
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.cli import main
+from infinitevggt_ros.commands.cli import main
 
 pytestmark = pytest.mark.ros
 

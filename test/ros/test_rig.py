@@ -19,11 +19,11 @@ from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
 
 from infinitevggt_core import StreamSession, preprocess
-from infinitevggt_ros.image_gate import BadInputError
+from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.settings import InputSettings, Settings
-from infinitevggt_ros.state_file import write_state
-from infinitevggt_ros.stream_files import save_map
+from infinitevggt_ros.params.settings import InputSettings, Settings
+from infinitevggt_ros.stream.export import save_map
+from infinitevggt_ros.stream.state_file import write_state
 
 NODE = "/infinitevggt"
 PAIR = Settings(model=SMALL, input=InputSettings(cameras=("left", "right"), restart_after=3))

@@ -12,11 +12,11 @@ import pytest
 import torch
 from rig import MAP, MODEL, ODOMETRY, SMALL, TF, Rig
 
-from infinitevggt_core.whole_file import whole_file
-from infinitevggt_ros.settings import ScaleSettings, Settings, StateSettings, TfSettings
-from infinitevggt_ros.state_file import read_state, remove_partials, write_state
-from infinitevggt_ros.stream import Stream
-from infinitevggt_ros.stream_files import save_map
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_ros.params.settings import ScaleSettings, Settings, StateSettings, TfSettings
+from infinitevggt_ros.stream.export import save_map
+from infinitevggt_ros.stream.state_file import read_state, remove_partials, write_state
+from infinitevggt_ros.stream.stream import Stream
 
 
 def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:

@@ -16,14 +16,14 @@ from tf2_ros import TransformBroadcaster
 
 from infinitevggt_core import Prediction, preprocess
 from infinitevggt_core.training.fitting import fit_depth
-from infinitevggt_ros.camera import Camera as NodeCamera
-from infinitevggt_ros.frame_result import FrameResult
-from infinitevggt_ros.intake import NetworkImage
-from infinitevggt_ros.mailbox import Received
-from infinitevggt_ros.scale.source import Robot
-from infinitevggt_ros.scale.sources import SOURCES
-from infinitevggt_ros.scale.stream_scale import StreamScale
-from infinitevggt_ros.settings import InputSettings, ScaleSettings, Settings
+from infinitevggt_ros.input.camera import Camera as NodeCamera
+from infinitevggt_ros.input.intake import NetworkImage
+from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.params.settings import InputSettings, ScaleSettings, Settings
+from infinitevggt_ros.stream.scale.source import Robot
+from infinitevggt_ros.stream.scale.sources import SOURCES
+from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 
 NODE = "/infinitevggt"
 

@@ -10,7 +10,7 @@ import torch
 from bag_making import read_bag, stamp_ns
 
 from infinitevggt_core.worlds import World, WorldClips, WorldConfig
-from infinitevggt_ros.cli import main
+from infinitevggt_ros.commands.cli import main
 
 FRAMES, HEIGHT, WIDTH, SEED = 4, 32, 48, 17
 TYPES = {

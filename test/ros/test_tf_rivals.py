@@ -11,8 +11,8 @@ from rig import SMALL, TF, Rig
 from scipy.spatial.transform import Rotation
 from test_tf_modes import OPTICAL, transform
 
-from infinitevggt_ros import tf_tree
-from infinitevggt_ros.settings import Settings, TfSettings
+from infinitevggt_ros.output import tf_tree
+from infinitevggt_ros.params.settings import Settings, TfSettings
 
 ROBOT = [
     transform("odom", "base_link", 3.0, Rotation.identity()),

@@ -13,8 +13,8 @@ from test_independent import PAIR
 from test_tf_modes import transform
 from tf2_ros import TransformException
 
-from infinitevggt_ros.settings import Settings, TfSettings
-from infinitevggt_ros.tf_tree import TfTree
+from infinitevggt_ros.output.tf_tree import TfTree
+from infinitevggt_ros.params.settings import Settings, TfSettings
 
 
 def tree_of(rig: Rig, number: int = 0) -> TfTree:

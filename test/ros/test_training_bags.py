@@ -12,11 +12,10 @@ from infinitevggt_core.training.clip import Clip, faults
 from infinitevggt_core.training.feed import ClipFeed
 from infinitevggt_core.training.targets import targets_of
 from infinitevggt_core.worlds import World
-from infinitevggt_ros import cli
-from infinitevggt_ros.commands import CommandError
-from infinitevggt_ros.option_arguments import option_fields, option_name
-from infinitevggt_ros.training_bags import BagClips
-from infinitevggt_ros.training_sources import build_sources
+from infinitevggt_ros.commands.option_arguments import option_fields, option_name
+from infinitevggt_ros.errors import CommandError, cli
+from infinitevggt_ros.training.bag_clips import BagClips
+from infinitevggt_ros.training.sources import build_sources
 
 SEED, FRAMES, HEIGHT, WIDTH = 7, 24, 56, 84
 SMALL_RUN = [

@@ -17,8 +17,9 @@ from std_srvs.srv import Trigger
 from test_node_robustness import NODE, call, started
 
 from infinitevggt_core import MemoryConfig
-from infinitevggt_ros import cli, messages
+from infinitevggt_ros.commands import cli
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.output import messages
 from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest

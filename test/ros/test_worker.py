@@ -10,8 +10,8 @@ from listening import wait_until
 from rig import IMAGES, Rig
 from test_independent import PAIR
 
-from infinitevggt_ros import state_file
-from infinitevggt_ros import worker as module
+from infinitevggt_ros.node.node import worker as module
+from infinitevggt_ros.stream.stream import state_file
 
 
 def test_a_thread_that_is_just_starting_is_not_taken_for_dead(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from room_clips import RoomSource, room_clip
 
-from infinitevggt_core import geometry
+from infinitevggt_core.model import geometry
 from infinitevggt_core.training import BadClipError, Clip, ClipShape
 from infinitevggt_core.training.clip import faults
 from infinitevggt_core.training.config import ClipConfig

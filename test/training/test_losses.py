@@ -10,7 +10,7 @@ from runs import small_student
 from torch import Tensor
 
 from infinitevggt_core import Prediction
-from infinitevggt_core.geometry import camera_from_world, world_points
+from infinitevggt_core.model.geometry import camera_from_world, world_points
 from infinitevggt_core.training.clip import Clip
 from infinitevggt_core.training.focus import Focus
 from infinitevggt_core.training.losses import (

@@ -10,8 +10,9 @@ from room_clips import RoomSource, room_clip
 from runs import changed, small_student, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from infinitevggt_core import StreamSession, geometry, load_checkpoint
-from infinitevggt_core.attention import batch_attention
+from infinitevggt_core import StreamSession, load_checkpoint
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.attention import batch_attention
 from infinitevggt_core.training import Clip, ClipShape, DivergedError, RunState
 from infinitevggt_core.training.config import OptimizerConfig, StudentConfig
 from infinitevggt_core.training.focus import Focus, focus_at

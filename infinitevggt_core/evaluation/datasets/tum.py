@@ -22,7 +22,7 @@ from infinitevggt_core.evaluation.datasets.files import (
     stamp_ns,
 )
 from infinitevggt_core.evaluation.datasets.sequence import DatasetFrame, Sequence, unknown_pose
-from infinitevggt_core.stamps import nearest
+from infinitevggt_core.io.stamps import nearest
 
 PER_METRE = 5000
 TOLERANCE_NS = 20_000_000

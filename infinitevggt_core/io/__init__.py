@@ -1,0 +1,1 @@
+"""Files and facts of the machine: point clouds, trajectories, time stamps, atomic writes."""

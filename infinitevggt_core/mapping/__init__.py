@@ -1,0 +1,1 @@
+"""Bounded fused point map."""

@@ -1,0 +1,1 @@
+"""Retention policies of the key-value cache."""

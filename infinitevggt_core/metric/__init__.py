@@ -1,0 +1,1 @@
+"""Estimates of the metric scale of a stream."""

@@ -1,0 +1,1 @@
+"""The network: weights only, no state of any stream."""

@@ -1,0 +1,255 @@
+"""Checkpoints: the published ones as they are, and our own (model_spec.md section 10)."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from infinitevggt_core.config import DINOV2_WIDTHS, ModelConfig
+from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.model.vggt import VGGT
+
+SUFFIXES = (".safetensors", ".pt", ".pth")
+KNOWN_NAMES = ("model.safetensors", "model.pt", "model.pth", "checkpoints.pth")
+INDEX_NAME = "model.safetensors.index.json"
+CONFIG_KEY = "infinitevggt_config"
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+SHIPPED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}
+"""Checkpoints that come with the package, by name; docs/tiny.md is the model card."""
+RANDOM = {"random:tiny": ModelConfig.tiny(), "random:full": ModelConfig()}
+"""Names of networks with random weights, for tests and for measuring speed."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
+
+
+def load_checkpoint(
+    source: str | os.PathLike[str],
+    *,
+    config: ModelConfig | None = None,
+    device: torch.device | str = "cpu",
+) -> VGGT:
+    """The network with the weights of `source`, fp32, ready to infer.
+
+    source: "tiny", which comes with the package; a .pt, .pth or .safetensors file, a directory that
+    holds one, a hub id ("owner/name" or "owner/name@revision"), or "random:tiny" / "random:full".
+    config: the sizes, where the
+    checkpoint does not tell them; published checkpoints and our own need none. Every key of the
+    network must be there and no other. Raises CheckpointError.
+    """
+    if str(source) in RANDOM:
+        return random_model(config or RANDOM[str(source)]).to(device).eval()
+    path = _locate(source)
+    state, saved_config = _read(path)
+    try:
+        config = config or saved_config or config_from_state(state)
+        with torch.device("meta"):
+            model = VGGT(config)
+    except (ValueError, KeyError, IndexError) as error:
+        report = _key_report(_published_keys(), state)
+        raise CheckpointError(f"{path}: {report}; its sizes cannot be told: {error}") from error
+    _check_keys(path, model, state)
+    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    return model.to(device).eval()
+
+
+def random_model(config: ModelConfig, seed: int = 0) -> VGGT:
+    """A network with reproducible random weights: it runs as any other and knows nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VGGT(config)
+
+
+def save_checkpoint(
+    model: VGGT, path: str | os.PathLike[str], dtype: torch.dtype | None = None
+) -> None:
+    """Write weights and config to one .safetensors file, whole or not at all."""
+    if Path(path).suffix != ".safetensors":  # load_checkpoint goes by the name
+        raise ValueError(f"checkpoints are saved as .safetensors: {path}")
+    state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
+    metadata = {CONFIG_KEY: json.dumps(asdict(model.config)), "format": "pt"}
+    with whole_file(path) as partial:
+        save_file(state, partial, metadata)
+
+
+def config_from_state(state: Mapping[str, Tensor]) -> ModelConfig:
+    """The sizes that shapes and names of a state_dict tell; what they do not is as published."""
+    published = ModelConfig()
+    embed_dim = state["aggregator.camera_token"].shape[-1]
+    head_dim = state["aggregator.global_blocks.0.attn.q_norm.weight"].shape[0]
+    depth = _count(state, "aggregator.global_blocks.")
+    projects = [state[f"depth_head.projects.{i}.weight"].shape[0] for i in range(4)]
+    patch_embed, img_size = "conv", published.img_size
+    proj = "aggregator.patch_embed.proj.weight"
+    if proj not in state:
+        proj = "aggregator.patch_embed.patch_embed.proj.weight"
+        patch_embed = {width: name for name, width in DINOV2_WIDTHS.items()}[embed_dim]
+        grid = round((state["aggregator.patch_embed.pos_embed"].shape[1] - 1) ** 0.5)
+        img_size = grid * state[proj].shape[-1]
+    layers = published.dpt_layers if depth == published.depth else tuple(range(depth - 4, depth))
+    track = "track_head.tracker.query_ref_token" in state
+    corr = state["track_head.tracker.corr_mlp.fc2.weight"].shape if track else (128, 384)
+    return ModelConfig(
+        img_size=img_size,
+        patch_size=state[proj].shape[-1],
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=embed_dim // head_dim,
+        patch_embed=patch_embed,
+        camera_trunk_depth=_count(state, "camera_head.trunk."),
+        dpt_features=state["depth_head.scratch.layer1_rn.weight"].shape[0],
+        dpt_out_channels=tuple(projects),
+        dpt_layers=layers,
+        track=track,
+        track_features=corr[0],
+        track_hidden=corr[1],
+    )
+
+
+def _published_keys() -> list[str]:
+    with torch.device("meta"):
+        return list(VGGT(ModelConfig()).state_dict())
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    return 1 + max(int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix))
+
+
+def _locate(source: str | os.PathLike[str]) -> Path:
+    path = SHIPPED.get(str(source), Path(source))
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _in_directory(path)
+    name = str(source)
+    if path.suffix in SUFFIXES or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"{name}: no such file or directory, and neither a hub id of the form owner/name nor "
+            f"one of {', '.join((*SHIPPED, *RANDOM))}"
+        )
+    return _in_directory(_download(name))
+
+
+def _in_directory(path: Path) -> Path:
+    for name in (INDEX_NAME, *KNOWN_NAMES):
+        if (path / name).is_file():
+            return path / name
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise CheckpointError(f"{path}: expected one checkpoint in the directory, found {names}")
+    return found[0]
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    repository, _, at = name.partition("@")
+    revision = at or None
+    try:
+        wanted = _wanted_files(repository, revision)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{name}: no such file, and not to be had from the hub: {reason}. With no network, "
+            "download the checkpoint elsewhere and give its path"
+        ) from error
+
+
+def _wanted_files(repository: str, revision: str | None) -> list[str]:
+    """One form of the weights: many repositories hold them as .pt and as .safetensors."""
+    from huggingface_hub import list_repo_files
+
+    anything = [INDEX_NAME, *KNOWN_NAMES, "*.safetensors"]
+    try:
+        offered = set(list_repo_files(repository, revision=revision))
+    except Exception:  # no network, whatever its library raises: the cache may have the files
+        return anything
+    if INDEX_NAME in offered:
+        return [INDEX_NAME, "*.safetensors"]
+    return next(([known] for known in KNOWN_NAMES if known in offered), anything)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
+    """state_dict and, for our own files, the config."""
+    try:
+        if path.name == INDEX_NAME:
+            shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+            parts = [load_file(path.parent / shard) for shard in shards]
+            return {k: v for part in parts for k, v in part.items()}, None
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+                text = (file.metadata() or {}).get(CONFIG_KEY)
+            return load_file(path), _config_from_json(path, text) if text else None
+        mapped = zipfile.is_zipfile(path)  # the format of torch before 1.6 is not
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a foreign file makes the readers raise whatever they please
+        raise CheckpointError(_unreadable(path, error)) from error
+    return _unwrap(path, content), None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f"{path}: not a readable checkpoint ({path.stat().st_size} bytes; truncated, or not made "
+        f"of weights alone): {reason}"
+    )
+
+
+def _config_from_json(path: Path, text: str) -> ModelConfig:
+    values = json.loads(text)
+    unknown = set(values) - {field.name for field in fields(ModelConfig)}
+    if unknown:
+        raise CheckpointError(
+            f"{path}: unknown settings {sorted(unknown)}: made by a newer version?"
+        )
+    return ModelConfig(**values)
+
+
+def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
+    """The state_dict inside what training scripts save around it."""
+    while isinstance(content, Mapping):
+        inner = [content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        if not inner:
+            break
+        content = inner[0]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(
+            f"{path}: holds {type(content).__name__}, not a state_dict of tensors"
+        )
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _check_keys(path: Path, model: VGGT, state: Mapping[str, Tensor]) -> None:
+    expected = model.state_dict()
+    wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
+    if expected.keys() == state.keys() and not wrong:
+        return
+    report = _key_report(expected, state)
+    if wrong:
+        have, want = tuple(state[wrong[0]].shape), tuple(expected[wrong[0]].shape)
+        report += f"; first of {len(wrong)} of another shape: {wrong[0]} is {have}, not {want}"
+    raise CheckpointError(f"{path}: {report}")
+
+
+def _key_report(expected: Iterable[str], state: Mapping[str, Tensor]) -> str:
+    wanted = list(expected)
+    missing = [key for key in wanted if key not in state]
+    unexpected = sorted(set(state) - set(wanted))
+    parts = ["not a checkpoint of this network"]
+    for kind, keys in (("missing", missing), ("unexpected", unexpected)):
+        if keys:
+            parts.append(f"first of {len(keys)} {kind} keys: {keys[0]}")
+    return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""Heads of the network: camera, depth and points, tracks."""

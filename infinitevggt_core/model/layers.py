@@ -1,0 +1,131 @@
+"""The transformer block that all parts of the network share (model_spec.md sections 2, 3, 5)."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infinitevggt_core.model.attention import Attend, attend_all
+from infinitevggt_core.model.kernels import Linear
+from infinitevggt_core.model.rope import Rotation
+
+
+class Attention(nn.Module):
+    """Multi-head attention with a fused projection, but for what the queries see."""
+
+    def __init__(self, dim: int, heads: int, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.proj = Linear(dim, dim)
+
+    def split(self, x: Tensor, rotate: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, tokens, dim) -> queries, keys, values (batch, heads, tokens, head_dim)."""
+        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        return q, k, v
+
+    def join(self, attended: Tensor) -> Tensor:
+        """(batch, heads, tokens, head_dim) -> (batch, tokens, dim)."""
+        out: Tensor = self.proj(rearrange(attended, "b h n d -> b n (h d)"))
+        return out
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (erf form), Linear."""
+
+    def __init__(self, dim: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, out or dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class LayerScale(nn.Module):
+    def __init__(self, dim: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on (batch, tokens, dim). `attend` decides what the queries see."""
+
+    is_compiled = False
+    """Whether torch.compile's form of the parts is used; what they attend to, whose size moves with
+    every frame of a stream, stays as it is."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        eps: float = 1e-5,
+        qk_norm: bool = False,
+        layer_scale: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, heads, qk_norm)
+        self.ls1 = LayerScale(dim, layer_scale)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.ls2 = LayerScale(dim, layer_scale)
+
+    def forward(
+        self,
+        x: Tensor,
+        attend: Attend = attend_all,
+        rotate: Rotation | None = None,
+        observe: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        """observe: is shown what the feed-forward part adds."""
+        before, after = _compiled_parts() if self.is_compiled else (Block.before, Block.after)
+        x, update = after(self, x, attend(*before(self, x, rotate)))
+        if observe is not None:
+            observe(update)
+        return x
+
+    def before(self, x: Tensor, rotate: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (batch, heads, tokens, head_dim)."""
+        return self.attn.split(self.norm1(x), rotate)
+
+    def after(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens, and what the feed-forward part has added to them."""
+        x = x + self.ls1(self.attn.join(attended))
+        update: Tensor = self.ls2(self.mlp(self.norm2(x)))
+        return x + update, update
+
+
+@lru_cache(maxsize=1)
+def _compiled_parts() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Of all blocks alike: nothing is compiled twice for the same shapes."""
+    before, after = (torch.compile(x, dynamic=False) for x in (Block.before, Block.after))
+    return before, after
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise RuntimeError, with the reason in a line, where torch.compile does not work."""
+    try:
+        torch.compile(torch.neg)(torch.ones(1, device=device))
+    except Exception as error:  # of a dozen libraries: what fails depends on what is missing
+        reason = str(error).strip().splitlines()[0]
+        raise RuntimeError(f"torch.compile does not work here: {reason}") from error
+
+
+def parameter_dtype(module: nn.Module) -> torch.dtype:
+    """The precision a module computes in: that of its weights."""
+    return next(module.parameters()).dtype

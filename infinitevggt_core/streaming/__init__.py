@@ -1,0 +1,1 @@
+"""Streaming sessions over the network and its memory."""

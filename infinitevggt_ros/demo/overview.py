@@ -1,0 +1,137 @@
+"""One picture of a run: the map with the camera's way, an image and its depth, the truth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from infinitevggt_core.io.atomic_file import whole_file
+
+if TYPE_CHECKING:
+    from infinitevggt_ros.demo.comparison import Comparison
+    from infinitevggt_ros.demo.report import Recording
+
+MOST_POINTS, FEWEST_POINTS = 200_000, 100
+STEP_BACK, STEP_UP = 0.7, 0.6
+"""Of the map's viewer from the start, relative to the distance between start and map."""
+NEAREST = 0.3
+"""Depth below which points would hide the view, relative to the same distance."""
+MAP_POINTS = 430.0
+"""Width of the map's axes, in printer's points."""
+SPLAT = 1.3
+
+
+def draw_overview(
+    path: Path,
+    image: NDArray[np.uint8],
+    result: "Recording",
+    comparison: "Comparison | None",
+    note: str,
+) -> None:
+    """Write the picture. comparison: with the truth, where it is known. note: a warning that must
+    not be missed, or empty."""
+    figure = Figure(figsize=(15, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 3, width_ratios=(1.5, 1, 1))
+    _draw_map(figure.add_subplot(grid[:, 0]), result)
+    shown = figure.add_subplot(grid[0, 1])
+    shown.imshow(image)
+    shown.set_title(f"image at {result.depth_stamp_ns / 1e9:.3f} s")
+    depth_axes = figure.add_subplot(grid[1, 1])
+    low, high = np.nanpercentile(result.depth, (2, 98))
+    drawn = depth_axes.imshow(result.depth, cmap="turbo_r", vmin=low, vmax=high)
+    depth_axes.set_title("its depth (stream unit)")
+    figure.colorbar(drawn, ax=depth_axes, location="bottom", shrink=0.8)
+    for axes in (shown, depth_axes):
+        axes.set_axis_off()
+    truth = comparison.true_positions if comparison else None
+    _draw_path(figure.add_subplot(grid[0, 2]), result.positions, truth, (1, 0))
+    _draw_path(figure.add_subplot(grid[1, 2]), result.positions, truth, (0, 2))
+    last = result.statuses[-1]
+    title = (
+        f"{last.frames_processed} frames, {len(result.points)} points, "
+        f"{sum(last.stored_tokens)} tokens kept ({last.policy})"
+    )
+    if comparison:
+        title += f"\n{comparison}"
+    color = "crimson" if note else "black"
+    figure.suptitle(f"{note}\n{title}" if note else title, fontsize=13, color=color)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def _draw_map(axes: Axes, result: "Recording") -> None:
+    """As seen over the camera's shoulder at the start: from behind it and above."""
+    axes.set_title("fused map, from behind the start and above")
+    axes.set_facecolor("0.12")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    points, colors = result.points, result.colors
+    if len(points) < FEWEST_POINTS:
+        return
+    if len(points) > MOST_POINTS:
+        drawn = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)
+        points, colors = points[drawn], colors[drawn]
+    middle = np.median(points, axis=0)
+    path = result.positions
+    away = middle - path[0]
+    away[2] = 0
+    distance = max(float(np.linalg.norm(away)), 1e-6)
+    eye = path[0] - STEP_BACK * away + (0, 0, STEP_UP * distance)
+    shown, depth = _seen_from(eye, middle, points)
+    ahead = depth > NEAREST * distance
+    shown, depth, colors = shown[ahead], depth[ahead], colors[ahead]
+    order = np.argsort(-depth)  # what is near hides what is far
+    spacing = float(np.median(cKDTree(points).query(points[::50], k=2)[0][:, 1]))
+    low, high = np.percentile(shown, (1, 99), axis=0)
+    path_shown, _ = _seen_from(eye, middle, path)
+    low, high = np.minimum(low, path_shown.min(0)), np.maximum(high, path_shown.max(0))
+    center, half = (low + high) / 2, 0.53 * max(*(high - low), 1e-6)
+    # splats as wide as the points are apart, in printer's points squared
+    sizes = np.square(SPLAT * MAP_POINTS * spacing / depth / (2 * half))
+    across, up = shown[order].T
+    axes.scatter(across, up, c=colors[order], s=sizes[order], marker="s", linewidths=0)
+    axes.plot(*path_shown.T, color="crimson", linewidth=2, label="the camera's way")
+    axes.plot(*path_shown[0], "o", color="crimson", markersize=8, label="its start")
+    axes.set_xlim(center[0] - half, center[0] + half)
+    axes.set_ylim(center[1] - half, center[1] + half)
+    axes.set_aspect("equal", adjustable="box")
+    axes.legend(loc="upper right")
+
+
+def _seen_from(
+    eye: NDArray[np.float64], target: NDArray[np.float64], points: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pictures (N, 2), x right and y up, and depths (N,), of an upright pinhole camera."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, (0.0, 0.0, 1.0))
+    right = right / np.linalg.norm(right)
+    axes = np.stack((right, np.cross(right, forward), forward))
+    x, y, depth = axes @ (points - eye).T
+    return np.stack((x, y), axis=1) / depth[:, None], depth
+
+
+def _draw_path(
+    axes: Axes,
+    path: NDArray[np.float64],
+    truth: NDArray[np.float64] | None,
+    shown: tuple[int, int],
+) -> None:
+    """The way from above (axes y and x) or from the side (x and z), on top of the truth."""
+    across, up = shown
+    if truth is not None:
+        axes.plot(truth[:, across], truth[:, up], color="0.6", linewidth=5, label="truth, aligned")
+    axes.plot(path[:, across], path[:, up], color="crimson", linewidth=2, label="camera")
+    axes.plot(path[0, across], path[0, up], "o", color="crimson", markersize=7)
+    axes.set_aspect("equal", adjustable="datalim")
+    if across == 1:
+        axes.invert_xaxis()  # y is to the left
+    axes.set_xlabel(f"{'xyz'[across]} (stream unit)")
+    axes.set_ylabel(f"{'xyz'[up]} (stream unit)")
+    axes.set_title(f"the camera's way from {'above' if across == 1 else 'the side'}")
+    axes.legend(loc="best", fontsize=8)

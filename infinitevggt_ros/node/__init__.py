@@ -1,0 +1,1 @@
+"""The ROS node, its worker thread, services and status."""

@@ -1,0 +1,203 @@
+"""/diagnostics: once a second, whether all is well, and the figures that say so."""
+
+import math
+import time
+from collections.abc import Callable, Collection
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+
+from infinitevggt_ros.input.camera import Camera
+from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.node.managed_node import ManagedNode
+from infinitevggt_ros.node.status import StreamReport, no_status
+from infinitevggt_ros.node.worker import StreamWorker
+
+PERIOD_S = 1.0
+SILENCE_S = 5.0
+"""Without a used image for so long, something is wrong."""
+UNSURE = 0.2
+"""A scale whose deviation is a larger share of it is not to be relied on."""
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+Finding = tuple[bytes, str]
+"""A level, and what it is about."""
+
+
+class Diagnostics:
+    """Publishes what the last StreamStatus of each camera, and the one a second before it, say."""
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        worker: StreamWorker,
+        report: StreamReport,
+        cameras: Collection[Camera],
+        last_warning: Callable[[], tuple[float, str]],
+    ) -> None:
+        """last_warning: the node's, and when it came, in seconds of time.monotonic."""
+        self._node, self._worker, self._report = node, worker, report
+        self._cameras, self._last_warning = cameras, last_warning
+        self._before = {camera.name: no_status() for camera in cameras}
+        now_s = self._before_s = time.monotonic()
+        self._used_s = dict.fromkeys(self._before, now_s)
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(PERIOD_S, self._publish, clock=steady)
+
+    def _publish(self) -> None:
+        now_s = time.monotonic()
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        for camera in self._cameras:
+            message.status += self._of(camera, now_s)
+        self._before_s = now_s
+        self._publisher.publish(message)
+
+    def _of(self, camera: Camera, now_s: float) -> list[DiagnosticStatus]:
+        status = self._report.latest.get(camera.name, no_status())
+        used = self._report.latest_used.get(camera.name, no_status())
+        before, state = self._before[camera.name], self._node.lifecycle_state
+        rates = _rates(before, status, now_s - self._before_s)
+        is_silent_by_order = state != "active" or self._worker.is_paused
+        if status.frames_processed > before.frames_processed or is_silent_by_order:
+            self._used_s[camera.name] = now_s
+        images = self._images(before, status, state, now_s - self._used_s[camera.name])
+        self._before[camera.name] = status
+        last_error = status.last_error or self._last_warning()[1]
+        values = {
+            "lifecycle": state,
+            **_stream_values(status),
+            "limit [MB]": self._limit_mb or "none",
+            "inference [ms]": round(used.inference_ms, 1),
+            "device": self._device,
+            "last error": last_error,
+        }
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        name = f"{name}: {camera.name} " if camera.name else f"{name}: "
+        return [
+            _status(f"{name}images", images, {**rates, **_images(status, used)}),
+            _status(f"{name}stream", self._stream(camera, status, state), values),
+            _status(f"{name}calibration", _calibration(status, camera.intake), {}),
+            _status(f"{name}scale", _scale(status), _scale_values(status)),
+        ]
+
+    def _images(
+        self, before: StreamStatus, status: StreamStatus, state: str, silent_s: float
+    ) -> Finding:
+        if state == "configuring":
+            return WARN, "the weights load"
+        if state != "active":
+            return OK, f"{state}: images are not used"
+        if self._worker.is_paused:
+            return OK, "paused"
+        if silent_s > SILENCE_S:
+            return ERROR, f"no image was used for {silent_s:.0f} s"
+        if status.frames_rejected > before.frames_rejected:
+            return WARN, status.last_rejection
+        if not status.frames_processed:
+            return OK, "no image yet"
+        return OK, "images are used"
+
+    def _stream(self, camera: Camera, status: StreamStatus, state: str) -> Finding:
+        stream = self._worker.stream_of(camera.name)
+        if stream is None:
+            return OK, f"{state}: there is no stream"
+        if stream.error:  # now: while no images come, the status is old
+            return ERROR, stream.error
+        warned_s, warning = self._last_warning()
+        rejections = {other.last_rejection for other in self._cameras}  # said of the images
+        if warned_s > self._before_s and warning not in rejections:
+            return WARN, warning
+        if status.random_weights:
+            return WARN, "the weights are random: poses and depth mean nothing"
+        return OK, f"frame {status.frame_index} of map {status.map_id}"
+
+    @property
+    def _limit_mb(self) -> int:
+        """Of the memory, besides its budget; 0: none."""
+        stream = self._worker.stream
+        return 0 if stream is None else stream.session.memory.limit_mb
+
+    @property
+    def _device(self) -> str:
+        """Where the weights are now."""
+        stream = self._worker.stream
+        return "" if stream is None else str(stream.session.model.device)
+
+
+def _rates(before: StreamStatus, after: StreamStatus, elapsed_s: float) -> dict[str, object]:
+    """Images a second."""
+    names = "received", "processed", "dropped", "rejected"
+    counts = {name: (f"frames_{name}", f"{name} [1/s]") for name in names}
+    return {
+        label: round((getattr(after, field) - getattr(before, field)) / max(elapsed_s, 1e-3), 2)
+        for field, label in counts.values()
+    }
+
+
+def _images(status: StreamStatus, used: StreamStatus) -> dict[str, object]:
+    return {
+        "received": status.frames_received,
+        "processed": status.frames_processed,
+        "dropped": status.frames_dropped,
+        "rejected": status.frames_rejected,
+        "last rejection": status.last_rejection,
+        "scaled to 8 bit": status.frames_16bit,
+        "demosaiced": status.frames_bayer,
+        "yuv": status.frames_yuv,
+        "latency [ms]": round(used.latency_ms, 1),
+        "age [ms]": round(used.age_ms, 1),
+    }
+
+
+def _stream_values(status: StreamStatus) -> dict[str, object]:
+    return {
+        "frame": status.frame_index,
+        "map": status.map_id,
+        "last reset": status.last_reset,
+        "thread restarts": status.worker_restarts,
+        "policy": status.policy,
+        "memory [tokens]": sum(status.stored_tokens),
+        "budget [tokens]": status.total_budget,
+        "budget now [tokens]": status.budget,
+        "memory [MB]": round(status.memory_bytes / 1e6, 1),
+        "map [points]": status.map_points,
+        "checkpoint": status.checkpoint,
+    }
+
+
+def _calibration(status: StreamStatus, intake: Intake) -> Finding:
+    if not status.frame_index:
+        return OK, "no image yet"
+    if status.calibrated:
+        return OK, "calibrated, rectified here" if status.rectified else "calibrated"
+    predicted = "depth is unprojected by the predicted field of view"
+    if intake.ignores_calibration:
+        return OK, f"{predicted}, as intrinsics asks for"
+    return WARN, f"uncalibrated: {predicted}; {intake.why_uncalibrated}"
+
+
+def _scale(status: StreamStatus) -> Finding:
+    if status.scale_source in ("", "none"):
+        return OK, "lengths are in an arbitrary unit"
+    if math.isnan(status.metres_per_unit):
+        return WARN, f"not known yet from {status.scale_source}: lengths are in an arbitrary unit"
+    doubt = status.metres_per_unit_sigma / status.metres_per_unit
+    if doubt > UNSURE:
+        return WARN, f"metric but unsure, from {status.scale_source}: it may be off by {doubt:.0%}"
+    return OK, f"metric, from {status.scale_source}"
+
+
+def _scale_values(status: StreamStatus) -> dict[str, object]:
+    return {
+        "scale in use": round(status.scale, 4),
+        "measured [m per unit]": round(status.metres_per_unit, 4),
+        "standard deviation [m per unit]": round(status.metres_per_unit_sigma, 4),
+    }
+
+
+def _status(name: str, finding: Finding, values: dict[str, object]) -> DiagnosticStatus:
+    level, text = finding
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id="none", values=pairs)

@@ -1,0 +1,1 @@
+"""From a frame's result to messages and transforms."""

@@ -1,0 +1,38 @@
+"""The network of the settings, on its device, in its precision."""
+
+import torch
+
+from infinitevggt_core import VGGT, load_checkpoint
+from infinitevggt_core.model.kernels import has_fast_bf16
+from infinitevggt_ros.params.settings import ModelSettings
+
+BF16_WIDTH = 512
+"""Narrower networks gain less than a quarter by bf16 on a CPU, and stay exact (docs/memory.md)."""
+
+
+def load_model(settings: ModelSettings) -> VGGT:
+    """Raises ValueError naming the setting that cannot work."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"model.device {device!r} is not to be had: {error}") from error
+    model = load_checkpoint(settings.source, device=device)
+    patch_size = model.config.patch_size
+    if settings.image_size % patch_size:
+        raise ValueError(f"model.image_size must be a multiple of {patch_size}")
+    if settings.compile:
+        try:
+            model.compile_blocks()
+        except RuntimeError as error:
+            raise ValueError(f"model.compile cannot be true: {error}") from error
+    return model.cast(_precision(settings.precision, model))
+
+
+def _precision(name: str, model: VGGT) -> torch.dtype:
+    if name == "auto":
+        is_worth_it = model.device.type == "cuda" or model.config.embed_dim >= BF16_WIDTH
+        return torch.bfloat16 if is_worth_it and has_fast_bf16(model.device) else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32

@@ -1,0 +1,1 @@
+"""A stream: images in, results out, with scale, gravity and state."""

@@ -1,0 +1,107 @@
+"""Clips of bags to learn from: images, and where they are recorded depth, poses and calibration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from cv_bridge import CvBridge
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from infinitevggt_core.training import BadClipError, Clip, ClipShape
+from infinitevggt_core.training.fitting import fit_depth, fit_image, fit_to
+from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.truth import BagTruth, NoTruthError, message_at, stamps
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.input.calibration import camera_matrix
+from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image
+from infinitevggt_ros.input.image_gate import BadInputError
+
+HELD_OUT = 0.1
+"""Last part of a bag, for validation."""
+
+
+class BagClips:
+    """The first nine tenths of a bag's images, or the held-out rest, in clips."""
+
+    def __init__(self, path: Path, *, held_out: bool = False) -> None:
+        """Raises CommandError for a bag that cannot be read or has hardly any images."""
+        self.path = path
+        self._bridge = CvBridge()
+        with BagReader(path) as reader:
+            images = [t for t in reader.require_image_topics() if "depth" not in t]
+            self._image_topic = (images or reader.require_image_topics())[0]
+            self._compressed = reader.topics[self._image_topic].endswith("CompressedImage")
+            images_at = stamps(reader, self._image_topic)
+            self._truth = BagTruth(reader, self._image_topic)
+        split = len(images_at) - max(2, int(HELD_OUT * len(images_at)))
+        self._images_at = images_at[split:] if held_out else images_at[:split]
+        if len(self._images_at) < 2:
+            raise CommandError(f"{path} has too few images to learn from: {len(images_at)}")
+
+    @property
+    def missing(self) -> str:
+        """What the bag lacks of labels."""
+        return self._truth.missing
+
+    @property
+    def has_labels(self) -> bool:
+        return not self.missing
+
+    def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
+        """Clips from random places of the bag, batch times; a short bag has shorter strides."""
+        available = len(self._images_at)
+        stride = min(shape.stride, (available - 1) // (shape.frames - 1))
+        if stride < 1:
+            raise BadClipError("fewer images than a clip has")
+        starts = rng.integers(0, available - stride * (shape.frames - 1), shape.batch)
+        try:
+            with BagReader(self.path) as reader:
+                clips = [
+                    self._clip(reader, range(start, start + stride * shape.frames, stride), shape)
+                    for start in starts.tolist()
+                ]
+        except NoTruthError as error:
+            raise BadClipError(error.reason) from error
+        except CommandError as error:
+            raise BadClipError("bag cannot be read") from error
+        return Clip(**{name: torch.stack([c[name] for c in clips]) for name in clips[0]})
+
+    def _clip(
+        self, reader: BagReader, places: Sequence[int], shape: ClipShape
+    ) -> dict[str, torch.Tensor]:
+        frames = [self._frame(reader, *self._images_at[place], shape) for place in places]
+        return {
+            name: torch.from_numpy(np.stack([frame[name] for frame in frames]))
+            for name in frames[0]
+        }
+
+    def _frame(
+        self, reader: BagReader, stamp_ns: int, at_ns: int, shape: ClipShape
+    ) -> dict[str, NDArray[np.float32]]:
+        """One frame's part of each of a clip's tensors."""
+        message = message_at(
+            reader, self._image_topic, at_ns, CompressedImage if self._compressed else Image
+        )
+        try:
+            convert = rgb_from_compressed if self._compressed else rgb_from_image
+            rgb = convert(message, self._bridge)
+        except BadInputError as error:
+            raise BadClipError(f"image: {error.kind}") from error
+        size = rgb.shape[0], rgb.shape[1]
+        place = fit_to(size, shape.height, shape.width)
+        parts = {"images": fit_image(rgb, place)}
+        if not self.has_labels:
+            return parts
+        try:
+            matrix = camera_matrix(self._truth.info, size)
+        except BadInputError as error:
+            raise BadClipError("calibration of other images") from error
+        if matrix is None:
+            raise BadClipError("no intrinsics")
+        pose = self._truth.camera_from_world(message.header.frame_id, stamp_ns)
+        parts["camera_from_world"] = pose.astype(np.float32)
+        parts["intrinsics"] = place.model_intrinsics(matrix).astype(np.float32)
+        parts["depth"] = fit_depth(self._truth.depth(reader, stamp_ns), place)
+        return parts

@@ -1,0 +1,53 @@
+"""What `infinitevggt train --source` names."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from infinitevggt_core.training import ClipSource
+from infinitevggt_core.training.world_source import ValidationWorlds, WorldSource
+from infinitevggt_ros.errors import CommandError
+
+
+def build_sources(
+    names: list[str],
+    level: str,
+    device: torch.device,
+    *,
+    labels_needed: bool,
+    batch_frames: int,
+) -> tuple[list[ClipSource], list[ClipSource]]:
+    """Sources to learn from and to validate on; a bag that cannot be read is left out and named.
+
+    Raises CommandError where nothing is left, or labels are needed and a bag has none.
+    """
+    training: list[ClipSource] = []
+    validation: list[ClipSource] = []
+    skipped: list[str] = []
+    for name in names:
+        kind, _, path = name.partition(":")
+        if name == "worlds":
+            training.append(WorldSource(level, device, batch_frames=batch_frames))
+            validation.append(ValidationWorlds(level, device))
+        elif kind == "bag" and path:
+            from infinitevggt_ros.training.bag_clips import BagClips  # worlds need no ROS
+
+            try:
+                bags = [BagClips(Path(path), held_out=held_out) for held_out in (False, True)]
+            except CommandError as error:
+                skipped.append(str(error))
+                continue
+            if labels_needed and not bags[0].has_labels:
+                raise CommandError(
+                    f"{path} has no {bags[0].missing}: name a checkpoint to learn from, --teacher"
+                )
+            training.append(bags[0])
+            validation.append(bags[1])
+        else:
+            raise CommandError(f"--source {name} is neither worlds nor bag:PATH")
+    if not training:
+        raise CommandError("; ".join(skipped))
+    for reason in skipped:
+        print(f"skipped a bag: {reason}", file=sys.stderr)
+    return training, validation
