@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything lives in .venv/; nothing outside the checkout is touched. Needs Python 3.10 to 3.12
 # with its headers and a C++ compiler.
 PYTHON ?= python3

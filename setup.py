@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entry point of `pip install .`; colcon never runs it (the build type is ament_cmake).
 
 pip has no CMake step of its own, so build_ext runs the CMakeLists.txt that colcon uses and puts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sessions measured side by side, a frame each in turn: what disturbs one disturbs all."""
 
 from collections.abc import Callable, Iterator, Mapping

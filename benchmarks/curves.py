@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A picture of training curves, for a model card.
 
 Example: python -m benchmarks.curves runs/tiny/curves --out docs/tiny_curves.png

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that waits for a GPU, stage by stage: each is a process of its own with a time limit,
 its output goes to OUT/<stage>.log, and what is worth keeping is copied to OUT.
 

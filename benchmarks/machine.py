@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a measurement was made, and by which commit."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long fusing a frame takes while the map is full, and what it holds in memory.
 
 A camera walks through a room as large as the map; every frame has as many points as the network's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The opponent of benchmarks.stream: InfiniteVGGT as its paper tells it, with what is at hand.
 
 Each layer's keys and values are concatenated with the new ones; all candidates are normalised,

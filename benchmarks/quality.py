@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each policy makes of its memory: errors on long synthetic worlds over the budget.
 
 Every frame of a world is filmed once and shown to all memories in turn. `full`, which holds

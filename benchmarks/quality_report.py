@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Table and picture of what benchmarks.quality measured."""
 
 from pathlib import Path

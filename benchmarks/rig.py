@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a checkpoint knows how far apart the cameras of a rig stand: `python -m benchmarks.rig`.
 
 Two cameras, side by side, walk through synthetic worlds; their images are one stream, in turn. The

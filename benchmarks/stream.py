@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stream costs: time per frame and part, and memory, beside a naive session in the same run.
 
 small      21 M parameters, 112x154, 20 frames per layer, fp32: naive against ours

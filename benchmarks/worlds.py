@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast synthetic worlds are rendered, and a picture of some to look at.
 
 Examples: python -m benchmarks.worlds --level standard; python -m benchmarks.worlds --sheet out.png

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """InfiniteVGGT in plain PyTorch: streaming visual geometry with a bounded, evicting memory.
 
 model = load_checkpoint("checkpoint or hub id")

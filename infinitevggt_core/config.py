@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of the core: frozen, checked when they are made, each default written once, here.
 
 A field's `metadata` carries what a user interface shows: `text`, `unit`, `low`, `high`, `choices`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS 2 node and tools around `infinitevggt_core`.
 
 The generated half of this package (infinitevggt_ros.msg) is made at build time and installed next

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stream's world (OpenCV axes: z forward, y down) in a ROS map (x forward, z up; REP-103)."""
 
 import numpy as np

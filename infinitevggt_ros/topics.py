@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of topics."""
 
 IMAGE_TOPIC = "/camera/image_raw"

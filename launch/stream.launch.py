@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stream node on a camera or on a bag, with RViz if wanted: `ros2 launch infinitevggt_ros
 stream.launch.py -s` lists the arguments. What the node computes is set in `params_file` only."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests share: a ROS domain of their own, and ROS in this process or in others."""
 
 import os
@@ -30,6 +31,10 @@ def free_domain() -> tuple[int, socket.socket]:
 DOMAIN, LOCK = free_domain()
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+# helper scripts in processes of their own import `support` too
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+)
 os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir(), f"ros_log_{os.getuid()}")))
 
 

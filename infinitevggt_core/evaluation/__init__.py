@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good poses, depth and maps are, computed as the field computes them. NumPy, float64.
 
 trajectory.py: ATE, RPE, rotation. depth.py: AbsRel, delta. cloud.py: accuracy, completion, normal

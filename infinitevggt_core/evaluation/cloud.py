@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of a point cloud against a surface: accuracy, completion, normal consistency.
 
 As the reconstruction tables of the field have them (NRGBD, 7-Scenes): Umeyama over pixels that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of depth maps with one alignment for a whole sequence, as video depth is compared.
 
 Alignments in use: "scale" and "scale_shift" by least absolute deviations, "metric" without any.

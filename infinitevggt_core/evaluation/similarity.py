@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sim(3): what a camera without a scale cannot tell, and is therefore aligned away."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream through a synthetic world, measured against all that is true about it."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stream said beside what is true, frame by frame, in bounded memory."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of a trajectory against the truth (Sturm et al. 2012; Zhang and Scaramuzza 2018)."""
 
 from dataclasses import dataclass

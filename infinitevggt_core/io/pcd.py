@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Point clouds as binary PCD files, as PCL and Open3D read them."""
 
 import os

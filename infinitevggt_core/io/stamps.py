@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stamps in whole nanoseconds, and what is nearest to one."""
 
 from bisect import bisect_left

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trajectories as TUM files: stamp (s, 9 digits) x y z qx qy qz qw."""
 
 import os

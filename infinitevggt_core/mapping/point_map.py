@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fused point cloud of a stream, bounded: a hash table of voxels of fixed size."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one image saw: how far it is to the next surface, pixel by pixel."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bounded, evicting key-value memory of a stream."""
 
 from infinitevggt_core.memory.budget import split_budget

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frames that are never forgotten."""
 
 from dataclasses import dataclass

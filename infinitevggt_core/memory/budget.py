@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many tokens each global layer may keep (paper section 3.3, model_spec.md section 4)."""
 
 import torch

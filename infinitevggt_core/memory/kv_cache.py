@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A memory that rolls with its stream: remember a frame, forget the redundant, recall the rest."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers on their way from the device: nobody waits for them before they are read."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mean direction of a layer's keys, kept up to date by what comes and goes."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In what form keys and values are stored: plain numbers, or eight bits with a scale per token."""
 
 from abc import ABC, abstractmethod

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All that a session remembers of its streams: the global layers' tokens and the camera head's."""
 
 from typing import Any

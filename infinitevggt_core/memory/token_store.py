@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys and values of past tokens, for every layer of one memory, in one preallocated arena.
 
 The layers lie one after another in the arena, each with free slots behind it:

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Estimates of the metric scale of a stream."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far apart two cameras stand, as a network sees it whose guess of their turn is not needed."""
 
 import numpy as np

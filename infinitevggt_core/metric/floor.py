@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floor before a camera, found in its depth: the lowest level surface of some size."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres per unit of a stream, from many doubtful measurements."""
 
 import math

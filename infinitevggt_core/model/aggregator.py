@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Alternating attention inside each frame and over all frames (model_spec.md section 3)."""
 
 from collections.abc import Callable, Collection

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who attends to whom. An `Attend` takes (batch, heads, tokens, head_dim) queries, keys, values."""
 
 from collections.abc import Callable

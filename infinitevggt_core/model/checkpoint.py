@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: the published ones as they are, and our own (model_spec.md section 10)."""
 
 import json

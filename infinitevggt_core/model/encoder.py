@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Patch embedding: DINOv2 with registers, or one convolution (model_spec.md section 2)."""
 
 import torch

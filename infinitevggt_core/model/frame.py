@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One frame of each stream through the network."""
 
 from torch import Tensor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pose encodings, intrinsics and unprojection (model_spec.md section 8). OpenCV camera axes."""
 
 import torch

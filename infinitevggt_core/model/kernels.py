@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Products and attention by the library that is fast where they run.
 
 PyTorch's fp32 products on the CPU are MKL's, which leaves half of the vector units of AMD's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The transformer block that all parts of the network share (model_spec.md sections 2, 3, 5)."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the network says about a frame or a clip."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a camera's image to the network's, and back (model_spec.md section 1)."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """2-D rotary position embedding (model_spec.md section 3)."""
 
 from functools import lru_cache

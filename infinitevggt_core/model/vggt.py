@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network: weights only, nothing about any stream (model_spec.md)."""
 
 import torch

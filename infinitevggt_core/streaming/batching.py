@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several memories in one forward of the network."""
 
 from collections.abc import Callable, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Holds a time per frame by moving the budget."""
 
 from statistics import median

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same camera in two worlds tells how one world lies in the other."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream: one frame in, one prediction out, and a memory that never grows past its budget.
 
 This is InfiniteVGGT (arXiv 2601.02281): the tokens of the first frames are anchors and stay; a

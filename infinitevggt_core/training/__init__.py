@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training: losses, data, distillation, and a loop that can be killed and resumed.
 
 trainer = Trainer(initialise(ModelConfig.tiny(), 0, 1.0), WorldSource(), TrainConfig(), out)

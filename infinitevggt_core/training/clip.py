@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training learns from: batches of short videos, with labels where there are any."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How clips grow in the course of a run."""
 
 import numpy as np

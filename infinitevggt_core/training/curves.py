@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Curves for TensorBoard."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches for a run: which clip comes when, and what is done about bad ones."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera images and depth of any size, made to fit a clip."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which frames of a clip a training step looks at closely: dense maps and matches cost the most."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The multi-task loss of VGGT (arXiv 2503.11651, section 3.4) and distillation from a teacher
 (StreamVGGT, arXiv 2507.11539). All in fp32."""
 

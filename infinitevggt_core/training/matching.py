@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dense signal for the global attention: look at where you were in an earlier image.
 
 Matching patches between frames is what relative pose is made of, and what a network trained from

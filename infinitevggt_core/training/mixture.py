@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several sources as one."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AdamW or Muon, warm-up and cosine."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a network in training says about a batch of clips."""
 
 from dataclasses import dataclass

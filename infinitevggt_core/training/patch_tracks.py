@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dense signal for pose: where each patch was in the clip's first image, and where it is in the
 first camera's world and before its own camera.
 

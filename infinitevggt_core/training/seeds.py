@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which worlds are for what: nothing is ever validated on a world it learned from."""
 
 from collections.abc import Iterable

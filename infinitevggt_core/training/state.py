@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run needs to go on after a kill, in one file that is whole or not there."""
 
 from dataclasses import asdict, dataclass, field

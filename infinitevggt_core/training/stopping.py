@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a run ends before its last step: a signal, or its time is over."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network in training: batch causal forward, frozen parts, precision."""
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A world filmed once, to be cut into many clips: filming takes as long as learning."""
 
 from dataclasses import dataclass

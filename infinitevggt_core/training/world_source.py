@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips of synthetic worlds, rendered as they are needed."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthetic worlds: furnished rooms to film, with exact depth, poses and surfaces, from a seed."""
 
 from infinitevggt_core.worlds.clips import sample_clips

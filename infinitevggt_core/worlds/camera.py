@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a camera makes of light: projection, exposure, a lens that is not quite sharp, noise."""
 
 import torch

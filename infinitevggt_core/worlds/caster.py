@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ray casting: for each pixel the nearest solid and how far it is.
 
 A frame is cut into tiles. Each tile goes through the solids that its frustum may touch, from near

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short clips of many worlds at once, for training."""
 
 from collections.abc import Sequence

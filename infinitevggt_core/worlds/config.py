@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of a synthetic world; what a level means is written here, once."""
 
 from dataclasses import dataclass

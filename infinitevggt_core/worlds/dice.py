@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Randomness that is the same on every machine: integers hashed with 32-bit multiplications."""
 
 from collections.abc import Sequence

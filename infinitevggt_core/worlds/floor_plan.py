@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the rooms, corridors and doors of a world are."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Furniture and pictures into rooms, so that one can still walk through."""
 
 from dataclasses import dataclass, replace

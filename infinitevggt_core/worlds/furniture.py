@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pieces of furniture, each a few solids around its own origin.
 
 Local axes: x along the back, y from the back to the front, z up; the origin is the middle of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What surfaces look like: colours and the parameters of their patterns (see shading.py)."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects that wander through the rooms and step aside for the camera."""
 
 from dataclasses import replace

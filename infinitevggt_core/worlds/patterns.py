@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detail textures: eight periodic grey patterns with mipmaps, made once from hashed noise.
 
 All patterns live in one flat float32 tensor, so that a surface's texture is an index away.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of worlds: their cameras' shots, the rays' colours, and what the camera does to them."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a camera can go: places in free space and the straight ways between them.
 
 Distances are sums, products and square roots of float64, each rounded alone, so that every machine

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An endless walk through a roadmap, made leg by leg as far as somebody looks."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The colour of what a ray has hit: pattern, material and light, all from the point itself.
 
 Nothing depends on where the camera is but how fine a pattern may be, so that a point keeps its

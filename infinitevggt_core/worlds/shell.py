@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Floors, ceilings, walls with their doorways: what closes the rooms."""
 
 from collections.abc import Iterator

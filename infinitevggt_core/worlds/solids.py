@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The solids that a world is made of, and their rows of numbers for the renderer."""
 
 from dataclasses import dataclass

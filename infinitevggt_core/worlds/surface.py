@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The surface of a world as points: what a perfect map of it would contain."""
 
 from collections.abc import Iterator

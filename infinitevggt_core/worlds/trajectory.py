@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a camera moves along its route: poses at any time, each at the same cost."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A synthetic world: rooms, what is in them, and a camera's way through them, from one integer."""
 
 from collections.abc import Iterator, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A camera's messages for bags, without ROS."""
 
 from typing import Any

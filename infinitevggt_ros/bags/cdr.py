@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The little of serialized messages (CDR) that can be read without their type."""
 
 import struct

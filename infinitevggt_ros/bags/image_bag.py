@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images of one camera into a bag, with its camera_info when the field of view is known."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node that a replay waits for: RViz and recorders subscribe to the images before it does."""
 
 from rclpy.node import Node, NodeNameNonExistentError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images from a directory or a video file, in order, upright, as a camera would deliver them."""
 
 import re

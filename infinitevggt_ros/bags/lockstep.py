@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frame by frame: the next image only after the node has answered the one before."""
 
 import time

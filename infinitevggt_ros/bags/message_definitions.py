@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Message definitions for bags: those of ROS 2 Kilted, and those of packages installed here."""
 
 import os

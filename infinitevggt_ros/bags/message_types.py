@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installed message types by their ROS name."""
 
 from importlib import import_module

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stream_node itself left in a bag: an answer, never the truth to hold answers against."""
 
 from nav_msgs.msg import Odometry

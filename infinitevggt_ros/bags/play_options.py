@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to play of a bag, and how."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What came of playing a bag."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The time of a bag that is being played, on /clock."""
 
 import math

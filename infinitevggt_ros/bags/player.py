@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Playing a bag onto live topics."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the camera was, from the transforms, the odometry and the poses of a bag."""
 
 from typing import Any

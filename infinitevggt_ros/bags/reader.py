@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading bags: serialized messages in the order of their stamps, errors a user can mend."""
 
 from collections.abc import Collection, Iterator

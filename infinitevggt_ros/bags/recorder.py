@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recording live topics into a bag."""
 
 from collections.abc import Callable, Collection, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS 1 bags, read as if ROS 2 had recorded them."""
 
 from collections.abc import Callable, Collection, Iterator

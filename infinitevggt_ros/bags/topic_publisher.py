@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serialized messages onto one live topic, reliably."""
 
 import time

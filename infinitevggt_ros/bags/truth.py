@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a bag knows about its images besides them: poses, depth and calibration."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A synthetic world in a bag, as the driver of a robot with a depth camera would leave it.
 
 Frames (REP-103, REP-105): odom, which is the world; base_link, x forward and z up; camera_link, the

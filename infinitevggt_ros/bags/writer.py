@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing ROS 2 bags: whole or not at all."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt`: the one command line. Each subcommand is a module of `infinitevggt_ros.commands`.
 
 A command module has a docstring (its description), `EXAMPLE` (one command line that works),

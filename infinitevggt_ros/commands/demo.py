@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replay a bag of camera images through stream_node, over real DDS, each in a process of its own,
 and record what the node publishes.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure pose, depth and map of a stream against the truth.
 
 bag: a recording; dataset: a published one on disk; synthetic: worlds that no shipped checkpoint was

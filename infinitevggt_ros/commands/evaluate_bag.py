@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt evaluate bag` and `evaluate dataset`: arguments, and the run that both share."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt evaluate synthetic`: worlds that no shipped checkpoint was trained on."""
 
 import argparse

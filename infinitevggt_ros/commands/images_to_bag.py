@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turn a directory of images, or a video file, into a ROS 2 bag: as if a camera had been there.
 
 Files are taken in natural order (frame2 before frame10). OUT ending in .mcap or .db3 becomes a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Show what a checkpoint holds, what it would run on, and the versions in use."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command line options of a settings dataclass: one for each field, its default never repeated."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Play a ROS 2 bag (directory, .mcap or .db3) onto live topics, with /clock.
 
 Everything is sent reliably, /tf_static to late comers too. With --loop, /clock jumps back at every

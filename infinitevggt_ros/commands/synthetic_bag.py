@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Film a synthetic world into a ROS 2 bag, with the truth beside each image.
 
 The same seed and level give the same world on every machine. Topics, as a robot's drivers would

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a network on synthetic worlds or on bags, from scratch or from a checkpoint.
 
 Several GPUs or machines: torchrun --nproc-per-node 8 -m infinitevggt_ros.commands.cli train ...

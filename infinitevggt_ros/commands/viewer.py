@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serve a web page that shows a running node: camera, path, map, depth, memory and time, with
 sliders for its memory. Whoever reaches the port may move them; --host 127.0.0.1 keeps it to this
 machine.

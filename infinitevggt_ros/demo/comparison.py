@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the node said about a bag against what the bag knows to be true."""
 
 from collections.abc import Callable

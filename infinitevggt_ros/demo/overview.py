@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One picture of a run: the map with the camera's way, an image and its depth, the truth."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files to look at, from a bag of images and the recording of what the node made of it."""
 
 from dataclasses import dataclass

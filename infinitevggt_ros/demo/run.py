@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's run: stream_node and replay as processes of their own, and a recorder."""
 
 import subprocess

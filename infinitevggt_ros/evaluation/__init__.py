@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Offline evaluation: recordings through the node's own code, every frame, to figures and a page.
 
 frames.py: what a source of frames is. bag_source.py, dataset_source.py: the two there are.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images of a bag, and the truth beside them."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole runs on a Ray cluster that exists; its machines have this package, and the disk with the
 bags and the folder of the report, under the same paths."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sequence of a data set, as the camera that filmed it would publish it."""
 
 from collections.abc import Iterator

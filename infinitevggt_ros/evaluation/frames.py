@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What evaluation streams: images as messages, and what is true about them."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages on disk in the order they came, until a bag is made of them: a run that is resumed cuts
 off what came after its snapshot, which no bag format allows."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node without ROS's network: what the node's publishers send is handed to a function.
 
 `Outputs` makes its messages here as it does on a robot; nothing is initialised, nothing is sent.

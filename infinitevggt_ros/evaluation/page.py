@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """index.html: one page without network that shows a run, or the runs of a sweep side by side."""
 
 import base64

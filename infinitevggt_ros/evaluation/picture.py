@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures for the page: the map from above, depth in colours."""
 
 import base64

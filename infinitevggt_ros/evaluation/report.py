@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of one finished run, and reading back what the page shows of it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run did, frame by frame, and the figures of it."""
 
 import resource

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One source through the node's own worker, in this process: every frame in its turn, none dropped.
 
 The work folder holds a snapshot of everything, written whole every now and then; a run that was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A few frames of a run to look at: image, depth found, depth that is true."""
 
 from typing import Any

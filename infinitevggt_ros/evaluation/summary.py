@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of runs side by side, and which setting to choose."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several sources under several settings: whole runs, one after the other."""
 
 import json

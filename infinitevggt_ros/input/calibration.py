@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What CameraInfo says about images: their intrinsics, and how to take the lens out of them."""
 
 from dataclasses import dataclass

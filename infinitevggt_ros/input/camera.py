@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One camera: where its images come from, its lens, and what became of them."""
 
 from collections.abc import Callable

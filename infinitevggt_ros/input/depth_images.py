@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth images as metres (REP-118)."""
 
 import numpy as np

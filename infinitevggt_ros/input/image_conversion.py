@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image messages to RGB arrays, with a reason for each that cannot be converted."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which images may enter the stream: time goes forward, the size stays."""
 
 from collections import defaultdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Subscribes to images with the reliability their publishers offer, and says when none come."""
 
 import time

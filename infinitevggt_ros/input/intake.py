@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the camera's message to the network's image."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A slot per camera between the executor and the worker: the newest image wins."""
 
 from dataclasses import dataclass

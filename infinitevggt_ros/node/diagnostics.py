@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """/diagnostics: once a second, whether all is well, and the figures that say so."""
 
 import math

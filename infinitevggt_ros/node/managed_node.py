@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A managed node (lifecycle_msgs) whose transitions may take their time."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ROS node: camera images in; tf, depth and a fused cloud out."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be asked of the streams while they run."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`stream_node`: the executable of the node."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inference thread: loads the stream, takes the newest images, serves requests between two."""
 
 import time

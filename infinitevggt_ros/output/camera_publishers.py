@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is published of one camera: its pose, its depth, its points."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Covariances of a message: 6 x 6 in rows; x, y, z, then the turns about x, y, z."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One image and what the stream made of it, on the host, in ROS axes."""
 
 import math

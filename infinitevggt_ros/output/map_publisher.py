@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's publishers: one call a frame."""
 
 from collections.abc import Callable, Collection

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results to messages. Stamps and frames come with the header and are copied as they are."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the map joins the robot's tf tree: one parent per frame, never a second one (REP-105)."""
 
 import math

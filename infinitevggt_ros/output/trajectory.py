@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The poses so far, bounded: a full path keeps every second one."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network of the settings, on its device, in its precision."""
 
 import torch

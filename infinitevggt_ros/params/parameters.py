@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS parameters from the settings' dataclasses, and back. No default is written here."""
 
 from array import array
@@ -108,6 +109,7 @@ def differences(wanted: Settings, present: Settings) -> list[Parameter]:
 def as_yaml() -> str:
     """config/stream.yaml: every parameter, its meaning, unit and default."""
     lines = [
+        "# SPDX-License-Identifier: Apache-2.0",
         "# Every parameter of stream_node with its default. Written by",
         "#   python -m infinitevggt_ros.params.parameters > config/stream.yaml",
         "/**:",

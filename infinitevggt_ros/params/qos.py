@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quality of service that a user may override topic by topic: `qos_overrides.TOPIC.publisher.depth`
 and its like, as in other ROS nodes."""
 

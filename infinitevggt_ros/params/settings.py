@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's own settings, frozen; what the memory and the map take is defined in the core."""
 
 import re

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream: images in, results out, with scale, gravity and state."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream's map and trajectory as files for other programs."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where up is when a map begins, from an IMU or from the camera's mount (`gravity.source`)."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stream on disk: saved now and then, whole or not at all, and gone on from at a start."""
 
 import os

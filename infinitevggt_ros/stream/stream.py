@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream: an image in, results published, a map that grows."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips of bags to learn from: images, and where they are recorded depth, poses and calibration."""
 
 from collections.abc import Sequence

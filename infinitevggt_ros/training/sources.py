@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `infinitevggt train --source` names."""
 
 import sys

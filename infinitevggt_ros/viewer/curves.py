@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the curves are drawn from."""
 
 from collections import deque

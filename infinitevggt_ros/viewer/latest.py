@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The newest message of a topic."""
 
 from typing import Any

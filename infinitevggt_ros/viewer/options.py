@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the viewer shows, and where."""
 
 from dataclasses import dataclass

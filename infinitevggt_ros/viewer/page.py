@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page, by viser: a scene on the left, figures and controls on the right."""
 
 from collections.abc import Callable

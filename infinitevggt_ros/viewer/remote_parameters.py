@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of another node: known as they change, set to the latest wish."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the node's topics and parameters to the page."""
 
 import time

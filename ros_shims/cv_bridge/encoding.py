@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for cv_bridge, only what infinitevggt_ros calls: the encodings of sensor_msgs."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for sensor_msgs_py.point_cloud2, only what infinitevggt_ros calls."""
 
 import sys

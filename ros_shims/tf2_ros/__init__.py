@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for the ROS package tf2_ros, which PyPI lacks; only what infinitevggt_ros calls."""
 
 from tf2_ros.buffer import Buffer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for tf2_ros, only what infinitevggt_ros calls: the sender of fixed transforms."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-in for tf2_ros, only what infinitevggt_ros calls: the frames and the ways between them."""
 
 from collections.abc import Iterator

@@ -1,20 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the core's tests; plain helpers are in core_samples.py."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))  # for weights.py
-sys.path.insert(0, str(Path(__file__).parents[2]))  # for the benchmarks
-
-from core_samples import State, small_frames, small_model
-
 from infinitevggt_core import VGGT
+from support.core_samples import State, small_frames, small_model
 
 settings.register_profile("core", deadline=None, derandomize=True)
 settings.load_profile("core")

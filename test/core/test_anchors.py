@@ -1,10 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anchors that come and go while a stream runs, and streams that start again in the old world."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from core_samples import (
+from torch import Tensor
+
+from infinitevggt_core import VGGT, MemoryConfig, Prediction, StreamSession
+from infinitevggt_core.model.geometry import encode_pose
+from infinitevggt_core.streaming.reanchoring import Alignment
+from support.core_samples import (
     EVICTING,
     FULL,
     HEIGHT,
@@ -21,11 +27,6 @@ from core_samples import (
     small_frames,
     small_model,
 )
-from torch import Tensor
-
-from infinitevggt_core import VGGT, MemoryConfig, Prediction, StreamSession
-from infinitevggt_core.model.geometry import encode_pose
-from infinitevggt_core.streaming.reanchoring import Alignment
 
 ROOMY = replace(EVICTING, total_budget=3 * SMALLEST)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The core knows no ROS, and stays small."""
 
 import ast
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from core_samples import CORE
+
+from support.core_samples import CORE
 
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmarks measure what they say: the naive opponent gives our results, stages add up."""
 
 import json
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from core_samples import EVICTING, SMALL, SMALLEST, TOKENS, small_frames
 
 from benchmarks import quality, rig, stream
 from benchmarks.clock import Clock, StageClock
@@ -18,6 +18,7 @@ from infinitevggt_core.evaluation import synthetic_world
 from infinitevggt_core.memory import POLICIES, token_policy
 from infinitevggt_core.model.geometry import invert
 from infinitevggt_core.worlds import World
+from support.core_samples import EVICTING, SMALL, SMALLEST, TOKENS, small_frames
 
 TOLERANCE = 1e-5
 

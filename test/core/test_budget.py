@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a budget is split over the layers."""
 
 import pytest

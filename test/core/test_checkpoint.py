@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published checkpoints load as they are, and what is saved loads as it was."""
 
 import json
@@ -9,14 +10,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from core_samples import (
-    SMALL,
-    State,
-    assert_predictions_close,
-    same_state,
-    small_frames,
-    small_model,
-)
 
 from infinitevggt_core import (
     VGGT,
@@ -28,6 +21,14 @@ from infinitevggt_core import (
 )
 from infinitevggt_core.model import checkpoint as checkpoint_module
 from infinitevggt_core.model.checkpoint import KNOWN_NAMES, RANDOM, config_from_state
+from support.core_samples import (
+    SMALL,
+    State,
+    assert_predictions_close,
+    same_state,
+    small_frames,
+    small_model,
+)
 
 PUBLISHED_KIND = ModelConfig(
     img_size=28,

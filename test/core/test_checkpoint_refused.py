@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are no checkpoint are refused, with a reason that helps."""
 
 import json
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from core_samples import SMALL, State
 
 from infinitevggt_core import (
     VGGT,
@@ -17,6 +17,7 @@ from infinitevggt_core import (
     load_checkpoint,
     save_checkpoint,
 )
+from support.core_samples import SMALL, State
 
 
 def one_missing(state: State) -> State:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled blocks: the same tokens are kept, and a stream in its steady state compiles nothing."""
 
 import copy
@@ -6,12 +7,12 @@ from functools import partial
 
 import pytest
 import torch
-from core_samples import EVICTING, MEMORIES, SMALL, push_all, small_frames
-from core_samples import assert_predictions_close as assert_close
 from torch._dynamo.utils import counters
 
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_core.model import layers
+from support.core_samples import EVICTING, MEMORIES, SMALL, push_all, small_frames
+from support.core_samples import assert_predictions_close as assert_close
 
 UNTIL_FULL = 6
 """Frames after which every bounded memory forgets some with each frame."""

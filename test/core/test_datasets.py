@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers of data sets, each on a tiny one that is written here as the real one lies on disk.
 
 The camera moves 0.1 m a frame to its right; depth is 1 m and rises by 0.5 m a row.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures against figures computed by hand."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floor in the depth of worlds whose camera height is known."""
 
 import numpy as np

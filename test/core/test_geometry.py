@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Poses are rotations and translations, encodings come back, and pixels go where they should."""
 
 import math
 
 import pytest
 import torch
-from core_samples import assert_close
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,6 +20,7 @@ from infinitevggt_core.model.geometry import (
     unproject,
     world_points,
 )
+from support.core_samples import assert_close
 
 ROUNDING = 1e-9
 """fp64, lengths of order ten."""

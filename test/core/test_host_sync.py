@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A frame on a GPU waits for no number from it, and takes no shape from one: as far as can be told
 without a GPU, by tensors that have shapes but no numbers."""
 
@@ -6,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core_samples import HEIGHT, MEMORIES, SMALL, TOKENS, WIDTH
 from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -20,6 +20,7 @@ from infinitevggt_core.memory.stream_memory import StreamMemory
 from infinitevggt_core.model.aggregator import _image_statistics
 from infinitevggt_core.model.heads.dense_head import _position_parts
 from infinitevggt_core.model.rope import frame_rotation
+from support.core_samples import HEIGHT, MEMORIES, SMALL, TOKENS, WIDTH
 
 SIZE = (1, 3, HEIGHT, WIDTH)
 ONE_LAYER = replace(SMALL, depth=1, dpt_layers=(0, 0, 0, 0))

@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints by the name they have on the hub."""
 
 from pathlib import Path
 
 import huggingface_hub
 import pytest
-from core_samples import same_state
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from infinitevggt_core import (
@@ -14,6 +14,7 @@ from infinitevggt_core import (
     save_checkpoint,
 )
 from infinitevggt_core.model.checkpoint import INDEX_NAME
+from support.core_samples import same_state
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """Products and attention by oneDNN are those of PyTorch, and a stream keeps the same tokens."""
 
 from unittest.mock import Mock
 
 import pytest
 import torch
-from core_samples import EVICTING, EXACT, SMALL, clip_of, push_all, small_frames
-from core_samples import assert_predictions_close as assert_close
 from torch import Tensor
 from torch.nn import functional as F
 
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_core.model import kernels
+from support.core_samples import EVICTING, EXACT, SMALL, clip_of, push_all, small_frames
+from support.core_samples import assert_predictions_close as assert_close
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream keeps to the memory and the time it is given, and survives a device without memory."""
 
 import random
@@ -7,7 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core_samples import (
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from infinitevggt_core import VGGT, MemoryConfig, StreamSession
+from infinitevggt_core.streaming.latency import SETTLE, LatencyController
+from support.core_samples import (
     EVICTING,
     HEIGHT,
     MEMORIES,
@@ -20,12 +27,6 @@ from core_samples import (
     small_frames,
     small_model,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
-
-from infinitevggt_core import VGGT, MemoryConfig, StreamSession
-from infinitevggt_core.streaming.latency import SETTLE, LatencyController
 
 MEGABYTE = 10**6
 

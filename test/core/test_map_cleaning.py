@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """The map forgets ghosts, sky, what is far and what is old."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from map_samples import ALL, FRONT, NAN, K, insert, row
 
 from infinitevggt_core import PointMap
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.model.geometry import world_points
+from support.map_samples import ALL, FRONT, NAN, K, insert, row
 
 SWEEP = 16
 """Frames until every voxel was looked at."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing a stream holds grows with its length."""
 
 import gc
@@ -7,19 +8,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from core_samples import (
-    EVICTING,
-    FRAMES,
-    FULL,
-    HEIGHT,
-    IMPORTANCE,
-    SMALL,
-    SMALLEST,
-    TOKENS,
-    WIDTH,
-    WINDOW,
-    small_model,
-)
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
 from infinitevggt_core.config import UNLIMITED
@@ -35,6 +23,19 @@ from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.precision import precision_of
 from infinitevggt_core.memory.stream_memory import CAMERA_PRECISION
 from infinitevggt_core.model.heads.camera_head import ITERATIONS
+from support.core_samples import (
+    EVICTING,
+    FRAMES,
+    FULL,
+    HEIGHT,
+    IMPORTANCE,
+    SMALL,
+    SMALLEST,
+    TOKENS,
+    WIDTH,
+    WINDOW,
+    small_model,
+)
 
 SMALLER = replace(SMALL, depth=2, dpt_layers=(0, 0, 1, 1))
 

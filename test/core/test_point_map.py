@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fused cloud averages, forgets what is longest unseen, and never grows past its bound."""
 
 from dataclasses import replace
@@ -5,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from core_samples import EXACT, assert_close
-from map_samples import ALL, FRONT, INF, NAN, K, insert, row
 from torch import Tensor
 
 from infinitevggt_core import PointCloud, PointMap
 from infinitevggt_core.mapping.view import View
+from support.core_samples import EXACT, assert_close
+from support.map_samples import ALL, FRONT, INF, NAN, K, insert, row
 
 
 def sorted_by_x(cloud: PointCloud) -> PointCloud:

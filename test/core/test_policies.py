@@ -1,10 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept: the formula of model_spec.md section 4, and the promises of every policy."""
 
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from core_samples import (
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from infinitevggt_core import VGGT, MemoryConfig, StreamSession
+from infinitevggt_core.config import option
+from infinitevggt_core.memory import POLICIES, RetentionPolicy, split_budget, token_policy
+from infinitevggt_core.memory.policies.base import LayerView, register
+from infinitevggt_core.memory.policies.registry import Importance
+from infinitevggt_core.memory.precision import EightBit, Plain, Precision
+from support.core_samples import (
     EVICTING,
     EXACT,
     IMPORTANCE,
@@ -19,16 +30,6 @@ from core_samples import (
     small_frames,
     view_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
-
-from infinitevggt_core import VGGT, MemoryConfig, StreamSession
-from infinitevggt_core.config import option
-from infinitevggt_core.memory import POLICIES, RetentionPolicy, split_budget, token_policy
-from infinitevggt_core.memory.policies.base import LayerView, register
-from infinitevggt_core.memory.policies.registry import Importance
-from infinitevggt_core.memory.precision import EightBit, Plain, Precision
 
 CPU = torch.device("cpu")
 PRECISIONS = [Plain(torch.float32), Plain(torch.bfloat16), EightBit(torch.float32)]

@@ -1,15 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the camera's image to the network's and back: the released sizes and pixels, exactly."""
 
 import numpy as np
 import pytest
 import torch
-from core_samples import assert_close
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from infinitevggt_core import PixelMap, preprocess
+from support.core_samples import assert_close
 
 DRAWN_PX = 0.05
 """Centre of mass of a drawn blob: 8-bit rounding."""

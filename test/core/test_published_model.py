@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network has the parameters that the published checkpoints hold."""
 
 from collections import Counter
 
 import pytest
 import torch
-from core_samples import SMALL
 from torch import nn
 
 from infinitevggt_core import VGGT, ModelConfig
 from infinitevggt_core.model.encoder import DinoV2
+from support.core_samples import SMALL
 
 
 def on_meta(config: ModelConfig) -> VGGT:

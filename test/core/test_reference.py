@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """The released implementations and ours give the same numbers (test/reference)."""
 
 import pytest
 import torch
-from core_samples import REFERENCE, ReferenceCase, assert_close, clip_of, reference_case
 
 from infinitevggt_core import MemoryConfig, Prediction, StreamSession
 from infinitevggt_core.model import kernels
+from support.core_samples import REFERENCE, ReferenceCase, assert_close, clip_of, reference_case
 
 TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5

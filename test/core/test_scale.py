@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres per unit, from measurements half of which may be anything."""
 
 import math

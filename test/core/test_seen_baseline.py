@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The distance of two cameras of which it is known how they are turned."""
 
 import math

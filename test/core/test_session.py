@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream equals what it is defined to be, keeps to itself, survives errors, and can resume."""
 
 from collections.abc import Callable
@@ -5,7 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from core_samples import (
+from torch import Tensor
+
+from infinitevggt_core import VGGT, MemoryConfig, Prediction, StreamSession
+from support.core_samples import (
     EVICTING,
     FULL,
     HEIGHT,
@@ -23,9 +27,6 @@ from core_samples import (
     small_frames,
     small_model,
 )
-from torch import Tensor
-
-from infinitevggt_core import VGGT, MemoryConfig, Prediction, StreamSession
 
 
 def test_streaming_everything_equals_the_causal_batch(model: VGGT, frames: Tensor) -> None:

@@ -1,10 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory changes between two frames."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from core_samples import (
+from torch import Tensor
+
+from infinitevggt_core import VGGT, MemoryConfig, StreamSession
+from support.core_samples import (
     EVICTING,
     FULL,
     MEMORIES,
@@ -17,9 +21,6 @@ from core_samples import (
     push_all,
     small_frames,
 )
-from torch import Tensor
-
-from infinitevggt_core import VGGT, MemoryConfig, StreamSession
 
 
 def test_a_lower_budget_holds_from_the_next_frame_on(model: VGGT, frames: Tensor) -> None:

@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream leaves its device, and goes on when it is back."""
 
 import pytest
 import torch
-from core_samples import EVICTING, assert_same, push_all, small_model
 from torch import Tensor
 
 from infinitevggt_core import VGGT, StreamSession
+from support.core_samples import EVICTING, assert_same, push_all, small_model
 
 
 def test_a_stream_goes_on_on_another_device(frames: Tensor) -> None:

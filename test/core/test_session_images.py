@@ -1,8 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may be pushed, and what a push that fails leaves."""
 
 import pytest
 import torch
-from core_samples import (
+from torch import Tensor
+
+from infinitevggt_core import VGGT, MemoryConfig, StreamSession
+from support.core_samples import (
     EVICTING,
     HEIGHT,
     SMALLEST,
@@ -12,9 +16,6 @@ from core_samples import (
     push_all,
     small_model,
 )
-from torch import Tensor
-
-from infinitevggt_core import VGGT, MemoryConfig, StreamSession
 
 
 def test_images_of_any_precision_and_layout_are_taken(model: VGGT, frames: Tensor) -> None:

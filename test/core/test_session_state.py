@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream is saved and gone on with: snapshots of sessions."""
 
 from collections.abc import Callable
@@ -6,7 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from core_samples import (
+from torch import Tensor
+
+from infinitevggt_core import VGGT, StreamSession
+from support.core_samples import (
     EVICTING,
     MEMORIES,
     SMALL,
@@ -18,9 +22,6 @@ from core_samples import (
     small_frames,
     small_model,
 )
-from torch import Tensor
-
-from infinitevggt_core import VGGT, StreamSession
 
 
 @pytest.mark.parametrize("streams", [1, 2])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers of model_spec.md sections 10 and 12, with the deterministic fill of section 12."""
 
 from collections.abc import Callable
@@ -5,14 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from core_samples import (
-    assert_close,
-    deterministic_frames,
-    deterministic_values,
-    fill_deterministically,
-    rolling_memory,
-    view_of,
-)
 from torch import Tensor, nn
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
@@ -25,6 +18,14 @@ from infinitevggt_core.model.heads.camera_head import ITERATIONS, CameraHead
 from infinitevggt_core.model.heads.dense_head import DenseHead, position_features
 from infinitevggt_core.model.heads.track_head import RADIUS, TrackHead, correlate
 from infinitevggt_core.model.rope import rotation_at
+from support.core_samples import (
+    assert_close,
+    deterministic_frames,
+    deterministic_values,
+    fill_deterministically,
+    rolling_memory,
+    view_of,
+)
 
 PRINTED = 1e-5
 """Section 12 prints six digits."""

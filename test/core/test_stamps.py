@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is nearest to a stamp, in order or as it came."""
 
 from hypothesis import given

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped checkpoint: geometry that means something, and that any broken convention spoils."""
 
 from dataclasses import dataclass

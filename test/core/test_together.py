@@ -1,8 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several sessions in one forward: each as if it were alone."""
 
 import pytest
 import torch
-from core_samples import (
+from torch import Tensor
+
+from infinitevggt_core import VGGT, StreamSession, push_together
+from support.core_samples import (
     EVICTING,
     FULL,
     MEMORIES,
@@ -12,9 +16,6 @@ from core_samples import (
     small_frames,
     small_model,
 )
-from torch import Tensor
-
-from infinitevggt_core import VGGT, StreamSession, push_together
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arena holds what it was given, against a plain oracle of one tensor per layer."""
 
 from dataclasses import dataclass, field
 
 import pytest
 import torch
-from core_samples import saved_and_read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from infinitevggt_core.memory import TokenStore
 from infinitevggt_core.memory.precision import EightBit, Plain, Precision
+from support.core_samples import saved_and_read
 
 HEAD_DIM = 3
 CPU = torch.device("cpu")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthetic worlds: what is rendered, and that it is the same everywhere."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How cameras move through synthetic worlds, and the surface of what they could see."""
 
 import tracemalloc

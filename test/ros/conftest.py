@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node that listens in this process, replays in others, and an evaluated bag."""
 
 import subprocess
@@ -8,11 +9,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bag_evaluation import FRAMES, HEIGHT, SEED, WIDTH, evaluate
-from camera import Camera, Spawn
-from listening import Listener
 
 from infinitevggt_ros.commands import cli
+from support.bag_evaluation import FRAMES, HEIGHT, SEED, WIDTH, evaluate
+from support.camera import Camera, Spawn
+from support.listening import Listener
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with a bag is said in words that help."""
 
 from pathlib import Path
 
 import pytest
-from bag_making import IMAGE_TOPIC, START_NS, converted, write_image_bag, write_string
 
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.errors import CommandError
+from support.bag_making import IMAGE_TOPIC, START_NS, converted, write_image_bag, write_string
 
 
 def read_all(path: Path) -> int:

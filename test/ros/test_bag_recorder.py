@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was heard is in the bag, byte for byte, and opens without our package."""
 
 import array
@@ -8,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bag_making import read_bag, stamp_ns
 
 from infinitevggt_ros.errors import CommandError
+from support.bag_making import read_bag, stamp_ns
 
 pytestmark = pytest.mark.ros
 

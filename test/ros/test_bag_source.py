@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a bag is found to hold: images, and the truth about them."""
 
 from pathlib import Path
@@ -5,7 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_evaluation import (
+from scipy.spatial.transform import Rotation
+
+from infinitevggt_core.worlds import World
+from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.truth import BagTruth
+from infinitevggt_ros.bags.writer import BagWriter
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
+from support.bag_evaluation import (
     DEPTH,
     FRAMES,
     HEIGHT,
@@ -16,14 +25,6 @@ from bag_evaluation import (
     only,
     rewritten,
 )
-from scipy.spatial.transform import Rotation
-
-from infinitevggt_core.worlds import World
-from infinitevggt_ros.bags.reader import BagReader
-from infinitevggt_ros.bags.truth import BagTruth
-from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
 
 
 def test_the_truth_is_that_of_the_world(world_bag: Path) -> None:

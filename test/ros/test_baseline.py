@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The known distance between a rig's cameras makes metres of the stream's unit."""
 
 from collections.abc import Callable, Iterator
@@ -6,10 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from camera import Spawn, image_message
 from geometry_msgs.msg import TransformStamped
-from listening import finish
-from rig import SMALL, Rig
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core import Prediction, preprocess
@@ -25,6 +23,9 @@ from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import InputSettings, RigSettings, ScaleSettings, Settings
 from infinitevggt_ros.stream.scale.source import Robot
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
+from support.camera import Spawn, image_message
+from support.listening import finish
+from support.rig import SMALL, Rig
 
 BASELINE_M, UNIT_M = 0.12, 0.4
 """The right camera stands beside the left one; what the network calls 1."""

@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres by the height of the camera above the floor."""
 
 import numpy as np
 import pytest
 import rclpy
 import torch
-from rig import Rig
 
 from infinitevggt_core.worlds import World, WorldFrame
 from infinitevggt_ros.params import parameters
@@ -15,6 +15,7 @@ from infinitevggt_ros.params.settings import (
     Settings,
     TfSettings,
 )
+from support.rig import Rig
 
 PAIR = InputSettings(cameras=("left", "right"))
 UP = torch.tensor((0.0, 0.0, 1.0), dtype=torch.float64)

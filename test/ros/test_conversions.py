@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages, axes and the path, with answers known by hand."""
 
 import struct
@@ -8,10 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from camera import header, image_message, rgb_values
 from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseStamped
-from lens import LENSES
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from infinitevggt_ros.axes import (
@@ -33,6 +32,8 @@ from infinitevggt_ros.input.intake import Intake
 from infinitevggt_ros.output import messages
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import InputSettings
+from support.camera import header, image_message, rgb_values
+from support.lens import LENSES
 
 IDENTITY = np.eye(4)[:3]
 

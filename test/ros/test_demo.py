@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole chain: images to bag, replay, node, recorder, files; each in a process of its own."""
 
 import re
@@ -9,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bag_making import read_bag, stamp_ns
-from real_photos import REAL, SEQUENCES, needs_photos
+
+from support.bag_making import read_bag, stamp_ns
+from support.real_photos import REAL, SEQUENCES, needs_photos
 
 pytestmark = pytest.mark.ros
 CLI = [sys.executable, "-m", "infinitevggt_ros.commands.cli"]

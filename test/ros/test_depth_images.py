@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth of a camera with a lens lies on its rectified images."""
 
 from collections.abc import Iterator
@@ -7,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from camera import image_message
-from lens import HEIGHT, LENSES, NEAREST, WIDTH, lens_info, seen_depth, true_depth
 
 from infinitevggt_core import load_checkpoint, preprocess
 from infinitevggt_core.training.fitting import fit_depth
@@ -16,6 +15,8 @@ from infinitevggt_ros.evaluation.frames import Frame, Truth
 from infinitevggt_ros.evaluation.stream_run import StreamRun
 from infinitevggt_ros.input.calibration import read_calibration
 from infinitevggt_ros.params.settings import Settings
+from support.camera import image_message
+from support.lens import HEIGHT, LENSES, NEAREST, WIDTH, lens_info, seen_depth, true_depth
 
 
 @pytest.mark.parametrize("model", LENSES)

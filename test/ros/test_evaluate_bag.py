@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt evaluate bag`: bags of a synthetic world, whose truth is known."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_evaluation import (
+
+from support.bag_evaluation import (
     DEPTH,
     FRAMES,
     IMAGE,
@@ -16,7 +18,7 @@ from bag_evaluation import (
     only,
     rewritten,
 )
-from bag_making import converted, read_bag
+from support.bag_making import converted, read_bag
 
 
 def test_a_bag_leaves_all_figures_and_files(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt evaluate --ray`: whole runs on a cluster."""
 
 import pickle
@@ -6,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bag_evaluation import POLICY, evaluate, measured
 
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.bag_source import BagSpec
 from infinitevggt_ros.evaluation.cluster import check_answer, run_one
 from infinitevggt_ros.evaluation.sweep import jobs_of
 from infinitevggt_ros.params.settings import Settings
+from support.bag_evaluation import POLICY, evaluate, measured
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt evaluate dataset`, on a world that is written as a data set."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run that was ended goes on to the same figures."""
 
 import shutil
@@ -5,13 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_evaluation import (
-    FRAMES,
-    POLICY,
-    evaluate,
-    measured,
-    metrics,
-)
 
 from infinitevggt_core import load_checkpoint
 from infinitevggt_ros.bags.message_definitions import typestore_with
@@ -22,6 +16,13 @@ from infinitevggt_ros.evaluation.journal import Journal
 from infinitevggt_ros.evaluation.stream_run import StreamRun
 from infinitevggt_ros.evaluation.sweep import jobs_of
 from infinitevggt_ros.params.settings import Settings
+from support.bag_evaluation import (
+    FRAMES,
+    POLICY,
+    evaluate,
+    measured,
+    metrics,
+)
 
 
 class KilledError(Exception):

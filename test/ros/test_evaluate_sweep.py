@@ -1,16 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several settings or bags at once, and which setting to choose."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_evaluation import (
+
+from infinitevggt_ros.evaluation.summary import advice, recommended
+from support.bag_evaluation import (
     evaluate,
     metrics,
     rewritten,
 )
-
-from infinitevggt_ros.evaluation.summary import advice, recommended
 
 
 def test_a_sweep_has_a_row_for_each_setting(

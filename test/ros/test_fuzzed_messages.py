@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a driver sends: a picture, or a reason why not, and never anything else."""
 
 import cv2

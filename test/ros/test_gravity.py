@@ -1,24 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where up is: what an IMU and a mount say, and that it reaches the map."""
 
 import numpy as np
 import pytest
-from camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
 from geometry_msgs.msg import Quaternion, Vector3
 from hypothesis import given
 from hypothesis import strategies as st
-from listening import Listener
 from nav_msgs.msg import Odometry
-from rig import Rig
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Imu
-from test_node_robustness import NODE, PROCESSED, REJECTED
-from test_tf_modes import OPTICAL, transform
 from tf2_ros import LookupException, StaticTransformBroadcaster
 
 from infinitevggt_ros.axes import MAP_FROM_WORLD, levelled, tilt
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.params.settings import GravitySettings
 from infinitevggt_ros.stream.gravity import Gravity
+from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
+from support.listening import Listener
+from support.node_process import NODE, PROCESSED, REJECTED
+from support.rig import Rig
+from support.transforms import OPTICAL, transform
 
 UP = np.array((0.0, 0.0, 1.0))
 angles = st.floats(-1.4, 1.4)

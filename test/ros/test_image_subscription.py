@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the node says about a topic that is silent: who is there, and what to do about it."""
 
 import time
 
 import pytest
-from listening import Listener
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_ros.input import image_subscription
 from infinitevggt_ros.input.image_subscription import ImageSubscription
+from support.listening import Listener
 
 pytestmark = pytest.mark.ros
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt images-to-bag`, and the bags it writes."""
 
 import subprocess
@@ -9,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bag_making import IMAGE_TOPIC, noise, read_bag, stamp_ns
 
 from infinitevggt_ros.bags.image_bag import frame_stamp_ns
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.errors import CommandError
+from support.bag_making import IMAGE_TOPIC, noise, read_bag, stamp_ns
 
 
 @pytest.fixture

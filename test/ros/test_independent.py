@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several cameras, each with a world of its own, computed together."""
 
 from dataclasses import replace
@@ -7,25 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
-from listening import Listener
 from nav_msgs.msg import Odometry
-from rig import IMAGES, MODEL, SMALL, TF, Rig
 from sensor_msgs.msg import PointCloud2
-from test_node_robustness import NODE, call
 from tf2_msgs.msg import TFMessage
 
 from infinitevggt_core import Prediction, StreamSession, preprocess
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.params.settings import InputSettings, RigSettings, Settings, TfSettings
+from infinitevggt_ros.params.settings import RigSettings, Settings, TfSettings
 from infinitevggt_ros.srv import UseFile
 from infinitevggt_ros.stream.stream import Stream
+from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
+from support.listening import Listener
+from support.node_process import NODE, call
+from support.rig import IMAGES, MODEL, PAIR, TF, Rig
 
-PAIR = Settings(
-    model=SMALL,
-    input=InputSettings(cameras=("left", "right"), restart_after=2),
-    rig=RigSettings(mode="independent"),
-)
 PROCESSED, REJECTED = StreamStatus.PROCESSED, StreamStatus.REJECTED
 BROKEN = np.zeros((2, 28, 3), np.uint8)
 """Too flat an image."""

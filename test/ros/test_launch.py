@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """stream.launch.py and stream.rviz: as text, and where launch is installed, for real."""
 
 import ast
@@ -13,12 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
-from bag_making import write_image_bag
-from listening import finish
 
 from infinitevggt_ros.output.map_publisher import Outputs
 from infinitevggt_ros.params import parameters
 from infinitevggt_ros.params.settings import Settings
+from support.bag_making import write_image_bag
+from support.listening import finish
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scenarios once more, with launch_testing: it starts the processes, and sees how they end.
 
 A scenario is the test named, as it runs with plain processes everywhere; here the fixture `spawn`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The managed node in this process, which nobody spins: what happens between two looks of it."""
 
 from collections.abc import Iterator
@@ -8,12 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from camera import image_message
-from listening import wait_until
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rig import IMAGES, SMALL
-from test_independent import PAIR
 
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -28,6 +25,9 @@ from infinitevggt_ros.params.settings import (
     StateSettings,
 )
 from infinitevggt_ros.stream.stream import Stream
+from support.camera import image_message
+from support.listening import wait_until
+from support.rig import IMAGES, PAIR, SMALL
 
 SETTINGS = replace(
     PAIR, scale=ScaleSettings(source="depth"), lifecycle=LifecycleSettings(autostart=False)

@@ -1,18 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node under a lifecycle manager: a process of its own, over real DDS."""
 
 import signal
 import sys
 
 import pytest
-from camera import Camera, Spawn, film, image_message
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
-from listening import Listener, finish
 from rcl_interfaces.msg import Log
 from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
-from test_node_robustness import BROKEN_NODE, NODE, PROCESSED, call
+
+from support.camera import Camera, Spawn, film, image_message
+from support.listening import Listener, finish
+from support.node_process import BROKEN_NODE, NODE, PROCESSED, call
 
 pytestmark = pytest.mark.ros
 PATIENCE_S = 60

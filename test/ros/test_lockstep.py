@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt replay --lockstep`: no image before the node has answered the last one."""
 
 import threading
@@ -7,8 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bag_making import IMAGE_TOPIC, START_NS, noise, stamp_ns, write_image_bag, write_string
-from listening import Listener, finish
 
 from infinitevggt_ros.bags.image_bag import ImageBag
 from infinitevggt_ros.bags.image_source import SourceImage
@@ -17,6 +16,8 @@ from infinitevggt_ros.bags.play_options import PlayOptions
 from infinitevggt_ros.bags.player import BagPlayer
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands.cli import main
+from support.bag_making import IMAGE_TOPIC, START_NS, noise, stamp_ns, write_image_bag, write_string
+from support.listening import Listener, finish
 
 pytestmark = pytest.mark.ros
 

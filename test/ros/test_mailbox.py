@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Between the executor and the worker: one slot per camera, the newest image wins."""
 
 import numpy as np
-from camera import image_message
 
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.input.mailbox import Mailbox, Received
 from infinitevggt_ros.params.settings import InputSettings
+from support.camera import image_message
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 

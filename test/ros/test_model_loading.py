@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`model.precision: auto` is bf16 where that pays, and fp32 elsewhere."""
 
 import pytest

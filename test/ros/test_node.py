@@ -1,13 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stream_node publishes, in a process of its own over real DDS."""
 
 import pathlib
 
 import numpy as np
 import pytest
-from asking import parameter_client, set_parameter
-from camera import NODE, OPTICAL_FRAME, Camera, Spawn, film, image_message, info_message
 from geometry_msgs.msg import TransformStamped
-from listening import Listener
 from nav_msgs.msg import Odometry, Path
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -15,6 +13,10 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
+
+from support.asking import parameter_client, set_parameter
+from support.camera import NODE, OPTICAL_FRAME, Camera, Spawn, film, image_message, info_message
+from support.listening import Listener
 
 pytestmark = pytest.mark.ros
 

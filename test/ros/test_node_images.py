@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which images stream_node uses, in a process of its own over real DDS."""
 
 import signal
 
 import numpy as np
 import pytest
-from camera import Camera, Spawn, film, header, image_message, jpeg_message
-from listening import Listener, finish
 from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_ros.msg import StreamStatus
+from support.camera import Camera, Spawn, film, header, image_message, jpeg_message
+from support.listening import Listener, finish
 
 pytestmark = pytest.mark.ros
 BAD_INPUTS = {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The map on the wire and on disk, and streams that outlive their process."""
 
 import os
@@ -7,17 +8,17 @@ from pathlib import Path as File
 
 import numpy as np
 import pytest
-from camera import Camera, Spawn, film, image_message
-from listening import Listener, finish
 from nav_msgs.msg import Path
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
-from test_node_robustness import NODE, PROCESSED, call, started
 
 from infinitevggt_ros.srv import UseFile
+from support.camera import Camera, Spawn, film, image_message
+from support.listening import Listener, finish
+from support.node_process import NODE, PROCESSED, call, started
 
 pytestmark = pytest.mark.ros
 FAST = "stream_node", "--ros-args", "-p", "output.map_period:=0.05"

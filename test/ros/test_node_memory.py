@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """A minute of a camera, or an hour (pytest -m soak): what the process holds does not grow."""
 
 from pathlib import Path
 
 import pytest
-from camera import Camera, Spawn, film, image_message
-from listening import Listener
 
 from infinitevggt_ros.msg import StreamStatus
+from support.camera import Camera, Spawn, film, image_message
+from support.listening import Listener
 
 FRAMES_OF_A_MINUTE = 10 * 60
 """At 10 Hz, sent as fast as they are answered."""

@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of stream_node while it runs, in a process of its own over real DDS."""
 
 import time
 
 import pytest
-from asking import parameter_client, set_parameter
-from camera import Camera, Spawn, film, image_message
-from listening import Listener
 from rcl_interfaces.msg import ParameterDescriptor
 
 from infinitevggt_ros.msg import StreamStatus
+from support.asking import parameter_client, set_parameter
+from support.camera import Camera, Spawn, film, image_message
+from support.listening import Listener
 
 pytestmark = pytest.mark.ros
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must not stop the node, and what must: a process of its own, over real DDS."""
 
 import random
@@ -8,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from camera import Camera, Spawn, film, image_message, info_message
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from listening import Listener, finish
 from rcl_interfaces.msg import Log
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
@@ -19,26 +18,11 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 
 from infinitevggt_ros.msg import StreamStatus
+from support.camera import Camera, Spawn, film, image_message, info_message
+from support.listening import Listener, finish
+from support.node_process import BROKEN_NODE, DROPPED, NODE, PROCESSED, REJECTED, call, started
 
 pytestmark = pytest.mark.ros
-BROKEN_NODE = str(Path(__file__).parent / "broken_node.py")
-NODE = "/infinitevggt"
-PROCESSED, DROPPED, REJECTED = StreamStatus.PROCESSED, StreamStatus.DROPPED, StreamStatus.REJECTED
-
-
-def started(listener: Listener, spawn: Spawn, *command: str) -> Camera:
-    spawn(*command)
-    camera = Camera(listener)
-    camera.wait_for_node()
-    return camera
-
-
-def call(listener: Listener, kind: type, name: str, request: object) -> object:
-    client = listener.node.create_client(kind, f"{NODE}/{name}")
-    listener.spin_until(client.service_is_ready, 60)
-    future = client.call_async(request)
-    listener.spin_until(future.done, 60)
-    return future.result()
 
 
 def test_a_frame_that_breaks_never_stops_the_stream(listener: Listener, spawn: Spawn) -> None:

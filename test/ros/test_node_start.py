@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How stream_node starts, and how it ends: what it says and its exit status."""
 
 import pathlib
@@ -5,16 +6,17 @@ import signal
 import time
 
 import pytest
-from camera import (
+from rcl_interfaces.msg import Log
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage
+
+from support.camera import (
     Camera,
     Spawn,
     film,
     image_message,
 )
-from listening import Listener, finish
-from rcl_interfaces.msg import Log
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CompressedImage
+from support.listening import Listener, finish
 
 pytestmark = pytest.mark.ros
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images reach stream_node whatever their size and QoS, over real DDS."""
 
 import pathlib
@@ -5,16 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-from camera import Camera, Spawn, film, image_message
-from listening import Listener, finish
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from infinitevggt_ros.msg import StreamStatus
+from support.camera import Camera, Spawn, film, image_message
+from support.listening import Listener, finish
 
 pytestmark = pytest.mark.ros
 PROFILE = pathlib.Path(__file__).parents[2] / "config" / "fastdds_large_images.xml"
-BEST_EFFORT_CAMERA = str(pathlib.Path(__file__).parent / "best_effort_camera.py")
+BEST_EFFORT_CAMERA = str(pathlib.Path(__file__).parents[1] / "support" / "best_effort_camera.py")
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920)])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of a run, from maps of any size."""
 
 from pathlib import Path

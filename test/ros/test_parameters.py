@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every default has one home, and everything written elsewhere agrees with it."""
 
 from dataclasses import fields

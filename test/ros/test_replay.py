@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt replay` as a process of its own, heard from this one."""
 
 import signal
@@ -10,15 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bag_making import (
-    IMAGE_TOPIC,
-    START_NS,
-    noise,
-    stamp_ns,
-    write_image_bag,
-    write_static_transform,
-)
-from listening import Listener, finish
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
@@ -29,6 +21,15 @@ from infinitevggt_ros.bags.play_options import PlayOptions
 from infinitevggt_ros.bags.player import BagPlayer
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands.cli import main
+from support.bag_making import (
+    IMAGE_TOPIC,
+    START_NS,
+    noise,
+    stamp_ns,
+    write_image_bag,
+    write_static_transform,
+)
+from support.listening import Listener, finish
 
 pytestmark = pytest.mark.ros
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The result bag, read as Foxglove reads it: by MCAP's own library, and each message by nothing but
 the schema beside it."""
 
@@ -5,9 +6,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bag_evaluation import FRAMES
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
+
+from support.bag_evaluation import FRAMES
 
 LATCHED = ("/tf_static", "/infinitevggt/map")
 

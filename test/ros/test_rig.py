@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several cameras that share one world."""
 
 from dataclasses import replace
@@ -6,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from camera import Camera, Spawn, film, image_message
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
-from listening import Listener
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Log
 from rclpy.qos import ReliabilityPolicy
-from rig import IMAGES, MODEL, SMALL, Rig
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
@@ -24,6 +22,9 @@ from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.params.settings import InputSettings, Settings
 from infinitevggt_ros.stream.export import save_map
 from infinitevggt_ros.stream.state_file import write_state
+from support.camera import Camera, Spawn, film, image_message
+from support.listening import Listener
+from support.rig import IMAGES, MODEL, SMALL, Rig
 
 NODE = "/infinitevggt"
 PAIR = Settings(model=SMALL, input=InputSettings(cameras=("left", "right"), restart_after=3))

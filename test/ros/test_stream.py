@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream without DDS: what a state that does not fit, and memory that is out, leave behind."""
 
 import os
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rig import MAP, MODEL, ODOMETRY, SMALL, TF, Rig
 
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_ros.params.settings import ScaleSettings, Settings, StateSettings, TfSettings
 from infinitevggt_ros.stream.export import save_map
 from infinitevggt_ros.stream.state_file import read_state, remove_partials, write_state
 from infinitevggt_ros.stream.stream import Stream
+from support.rig import MAP, MODEL, ODOMETRY, SMALL, TF, Rig
 
 
 def broken(name: str, value: object) -> Callable[[dict[str, Any]], None]:

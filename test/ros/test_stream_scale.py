@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lengths become metres: by the robot's odometry over real DDS, and by a depth image."""
 
 from collections.abc import Iterator
@@ -5,10 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
 from geometry_msgs.msg import TransformStamped
-from lens import HEIGHT, WIDTH, lens_info, seen_depth, true_depth
-from listening import Listener, finish
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import Image, PointCloud2
 from sensor_msgs_py import point_cloud2
@@ -24,6 +22,9 @@ from infinitevggt_ros.params.settings import InputSettings, ScaleSettings, Setti
 from infinitevggt_ros.stream.scale.source import Robot
 from infinitevggt_ros.stream.scale.sources import SOURCES
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
+from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
+from support.lens import HEIGHT, WIDTH, lens_info, seen_depth, true_depth
+from support.listening import Listener, finish
 
 NODE = "/infinitevggt"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`infinitevggt synthetic-bag`: the truth that it writes is the world's."""
 
 from collections import Counter
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_making import read_bag, stamp_ns
 
 from infinitevggt_core.worlds import World, WorldClips, WorldConfig
 from infinitevggt_ros.commands.cli import main
+from support.bag_making import read_bag, stamp_ns
 
 FRAMES, HEIGHT, WIDTH, SEED = 4, 32, 48, 17
 TYPES = {

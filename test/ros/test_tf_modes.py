@@ -1,34 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
 """The transforms of every mode, as a real tf2 buffer hears them in another process."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
 from geometry_msgs.msg import TransformStamped
-from listening import Listener
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Log
 from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
-from test_node_robustness import NODE, call
 from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformBroadcaster, TransformListener
 
 from infinitevggt_ros.axes import matrix_from_transform
+from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
+from support.listening import Listener
+from support.node_process import NODE, call
+from support.transforms import OPTICAL, transform
 
 pytestmark = pytest.mark.ros
-OPTICAL = Rotation.from_quat((-0.5, 0.5, -0.5, 0.5))
-
-
-def transform(parent: str, child: str, x: float, rotation: Rotation) -> TransformStamped:
-    message = TransformStamped(child_frame_id=child)
-    message.header.frame_id = parent
-    message.transform.translation.x = x
-    q = message.transform.rotation
-    q.x, q.y, q.z, q.w = map(float, rotation.as_quat())
-    return message
 
 
 class Robot:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Another node that sends the transform that this one would: it is said, and nobody fights."""
 
 from itertools import count
@@ -5,14 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from camera import OPTICAL_FRAME
 from rclpy.time import Time
-from rig import SMALL, TF, Rig
 from scipy.spatial.transform import Rotation
-from test_tf_modes import OPTICAL, transform
 
 from infinitevggt_ros.output import tf_tree
 from infinitevggt_ros.params.settings import Settings, TfSettings
+from support.camera import OPTICAL_FRAME
+from support.rig import SMALL, TF, Rig
+from support.transforms import OPTICAL, transform
 
 ROBOT = [
     transform("odom", "base_link", 3.0, Rotation.identity()),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is sent on /tf again, and what is known of the robot's own, without DDS."""
 
 from dataclasses import replace
@@ -5,16 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from camera import OPTICAL_FRAME, header
 from rclpy.time import Time
-from rig import SMALL, TF, Rig
 from scipy.spatial.transform import Rotation
-from test_independent import PAIR
-from test_tf_modes import transform
 from tf2_ros import TransformException
 
 from infinitevggt_ros.output.tf_tree import TfTree
 from infinitevggt_ros.params.settings import Settings, TfSettings
+from support.camera import OPTICAL_FRAME, header
+from support.rig import PAIR, SMALL, TF, Rig
+from support.transforms import transform
 
 
 def tree_of(rig: Rig, number: int = 0) -> TfTree:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags as training data: labels where they are recorded, and what happens to bad bags."""
 
 from pathlib import Path
@@ -5,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bag_making import write_image_bag
 
 from infinitevggt_core.training import ClipShape, TrainConfig
 from infinitevggt_core.training.clip import Clip, faults
 from infinitevggt_core.training.feed import ClipFeed
 from infinitevggt_core.training.targets import targets_of
 from infinitevggt_core.worlds import World
+from infinitevggt_ros.commands import cli
 from infinitevggt_ros.commands.option_arguments import option_fields, option_name
-from infinitevggt_ros.errors import CommandError, cli
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.training.bag_clips import BagClips
 from infinitevggt_ros.training.sources import build_sources
+from support.bag_making import write_image_bag
 
 SEED, FRAMES, HEIGHT, WIDTH = 7, 24, 56, 84
 SMALL_RUN = [

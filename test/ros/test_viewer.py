@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page's feed, and with viser the page itself, beside a real node."""
 
 import sys
@@ -7,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from camera import Camera, Spawn, film, info_message
 from geometry_msgs.msg import Point, Pose, PoseStamped
-from listening import Listener
 from nav_msgs.msg import Path
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
-from test_node_robustness import NODE, call, started
 
 from infinitevggt_core import MemoryConfig
 from infinitevggt_ros.commands import cli
@@ -25,6 +23,9 @@ from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest
 from infinitevggt_ros.viewer.options import ViewerOptions
 from infinitevggt_ros.viewer.viewer import PARAMETERS, Viewer
+from support.camera import Camera, Spawn, film, info_message
+from support.listening import Listener
+from support.node_process import NODE, call, started
 
 BUDGET = "memory.total_budget"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The viewer in a headless Chromium: node, viewer and browser are processes of their own."""
 
 import io
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from camera import STATUS, Spawn, film
-from listening import Listener
 from PIL import Image
 from rcl_interfaces.srv import GetParameters
-from test_node_robustness import NODE, call, started
+
+from support.camera import STATUS, Spawn, film
+from support.listening import Listener
+from support.node_process import NODE, call, started
 
 TIMEOUT_MS = 90_000
 """Without a GPU the browser draws on the processor, which it shares with the network."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inference thread: that there is one, and that its end saves what it can."""
 
 from dataclasses import replace
@@ -6,12 +7,11 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from listening import wait_until
-from rig import IMAGES, Rig
-from test_independent import PAIR
 
-from infinitevggt_ros.node.node import worker as module
-from infinitevggt_ros.stream.stream import state_file
+from infinitevggt_ros.node import worker as module
+from infinitevggt_ros.stream import state_file
+from support.listening import wait_until
+from support.rig import IMAGES, PAIR, Rig
 
 
 def test_a_thread_that_is_just_starting_is_not_taken_for_dead(

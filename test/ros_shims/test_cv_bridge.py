@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """cv_bridge, whichever is installed: the genuine one or the stand-in in ros_shims/."""
 
 from importlib.util import find_spec

@@ -1,4 +1,5 @@
-"""sensor_msgs_py.point_cloud2, whichever is installed: the genuine one or the stand-in in ros_shims/."""
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs_py.point_cloud2: the genuine one or the stand-in in ros_shims/."""
 
 import struct
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tf2_ros.Buffer keeps and how it waits; the genuine one or the stand-in in ros_shims/."""
 
 import time
@@ -17,7 +18,8 @@ from tf2_ros import (
     LookupException,
     TransformException,
 )
-from tf2_samples import (
+
+from support.tf2_samples import (
     AUTHORITY,
     LATEST,
     at,

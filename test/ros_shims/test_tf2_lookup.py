@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lookups in tf2_ros.Buffer, the genuine one or the stand-in in ros_shims/."""
 
 from typing import Any
@@ -12,7 +13,8 @@ from tf2_ros import (
     LookupException,
     TransformException,
 )
-from tf2_samples import (
+
+from support.tf2_samples import (
     LATEST,
     QUARTER_TURN,
     UPRIGHT,

@@ -1,4 +1,5 @@
-"""tf2_ros over real topics, whichever is installed: the genuine one or the stand-in in ros_shims/."""
+# SPDX-License-Identifier: Apache-2.0
+"""tf2_ros over real topics: the genuine package or the stand-in in ros_shims/."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from tf2_ros import (
     TransformBroadcaster,
     TransformListener,
 )
-from tf2_samples import (
+
+from support.tf2_samples import (
     LATEST,
     QUARTER_TURN,
     at,

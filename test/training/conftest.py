@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the training tests; plain helpers are in room_clips.py and runs.py."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which clips come when, and what happens to bad ones."""
 
 from dataclasses import replace
@@ -5,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from room_clips import RoomSource, room_clip
 
 from infinitevggt_core.model import geometry
 from infinitevggt_core.training import BadClipError, Clip, ClipShape
@@ -28,6 +28,7 @@ from infinitevggt_core.training.world_source import (
     ValidationWorlds,
     WorldSource,
 )
+from support.room_clips import RoomSource, room_clip
 
 CPU = torch.device("cpu")
 SHAPE = ClipShape(batch=3, frames=2, stride=1, height=28, width=42)

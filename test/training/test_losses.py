@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses, against values worked out by hand, and what must not change them."""
 
 import math
@@ -5,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from room_clips import room_clip
-from runs import small_student
 from torch import Tensor
 
 from infinitevggt_core import Prediction
@@ -30,6 +29,8 @@ from infinitevggt_core.training.patch_tracks import (
     track_loss,
 )
 from infinitevggt_core.training.targets import Targets, targets_of, targets_of_teacher
+from support.room_clips import room_clip
+from support.runs import small_student
 
 L1 = LossConfig(pose_huber=0.0, gradient_weight=0.0)
 

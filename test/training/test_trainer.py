@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs learn, resume bit for bit, freeze, distil, stop and never lose a bad batch."""
 
 from dataclasses import replace
@@ -6,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from room_clips import RoomSource, room_clip
-from runs import changed, small_student, trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from infinitevggt_core import StreamSession, load_checkpoint
@@ -20,6 +19,8 @@ from infinitevggt_core.training.metrics import measure
 from infinitevggt_core.training.optimizer import learning_rate
 from infinitevggt_core.training.student import Student, masked_attention
 from infinitevggt_core.training.targets import targets_of
+from support.room_clips import RoomSource, room_clip
+from support.runs import changed, small_student, trainer
 
 
 class OneClip:

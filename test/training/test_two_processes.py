@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two processes under torchrun learn as one with their batches together."""
 
 import subprocess
@@ -5,21 +6,21 @@ import sys
 from pathlib import Path
 
 import torch
-from room_clips import room_clip
-from runs import SHORT, small_student
 
 from infinitevggt_core.training.losses import dense_loss, task_loss
 from infinitevggt_core.training.processes import Processes, processes
 from infinitevggt_core.training.student import Student
 from infinitevggt_core.training.targets import targets_of
+from support.room_clips import room_clip
+from support.runs import SHORT, small_student
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def test_two_processes_stay_equal_and_learn_from_both_batches(tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
-        [sys.executable, *command, str(HERE / "two_processes.py"), str(tmp_path)],
+        [sys.executable, *command, str(HERE / "support" / "two_processes.py"), str(tmp_path)],
         check=True,
         timeout=120,
         cwd=HERE,

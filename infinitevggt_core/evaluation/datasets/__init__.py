@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published data sets as they lie on disk after download: one small reader per layout.
 
 Each takes the folder of one sequence, or one above several, and raises DatasetError with one line

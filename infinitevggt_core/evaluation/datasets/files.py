@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the files of data sets; what is wrong with one is said in a line that names it."""
 
 from decimal import Decimal, InvalidOperation

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KITTI odometry and KITTI depth.
 
 odometry: sequences/00/image_2/000000.png, calib.txt (P2), times.txt; poses/00.txt (12 numbers a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Long3D: long walks, and a laser scan of the place.
 
     SCENE/images/*.png or .jpg, one SCENE/*.ply; poses.txt as in TUM files, if there is one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Neural RGB-D (NRGBD).
 
 SCENE/images/img0.png, depth/depth0.png (16 bit, mm), poses.txt (4 rows a frame, camera to world,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sequence of a data set: frames by their files, read when they are needed."""
 
 from collections.abc import Callable

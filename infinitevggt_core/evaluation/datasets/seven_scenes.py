@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """7-Scenes.
 
 SCENE/seq-01/frame-000000.color.png, .depth.png (16 bit, mm; 65535: not known), .pose.txt (4 x 4,

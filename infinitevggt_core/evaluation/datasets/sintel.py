@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MPI Sintel with depth.
 
     training/final/alley_1/frame_0001.png, training/depth/alley_1/frame_0001.dpt,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TUM RGB-D and Bonn RGB-D Dynamic, which has the same layout.
 
 rgb.txt, depth.txt     stamp and file

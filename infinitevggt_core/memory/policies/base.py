@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a memory keeps: one small class per policy, chosen by name.
 
 A policy is a frozen dataclass in a file of its own, and its fields are its settings:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """InfiniteVGGT: forget the keys most like the mean key (arXiv 2601.02281, section 3.2)."""
 
 from dataclasses import dataclass

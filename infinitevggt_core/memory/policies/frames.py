@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FrameVGGT: keep whole frames, those that add most (arXiv 2603.07690)."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StreamVGGT: keep everything. Unbounded, for comparison and short clips."""
 
 from dataclasses import dataclass

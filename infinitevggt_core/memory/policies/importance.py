@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OVGGT: keep the tokens that the network works on most (arXiv 2603.05959)."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies by name, and which one bounds the camera head's memory."""
 
 from dataclasses import MISSING, fields

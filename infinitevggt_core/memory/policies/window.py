@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """STream3R's window: the anchors and the latest frames."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera pose from the camera token, refined four times (model_spec.md section 5)."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DPT heads: per-pixel maps from patch tokens of four layers (model_spec.md section 6)."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Point tracks over a clip (model_spec.md section 7)."""
 
 from collections.abc import Mapping

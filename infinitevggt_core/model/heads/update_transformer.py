@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tracker's transformer over time and over tracks (model_spec.md section 7)."""
 
 import torch

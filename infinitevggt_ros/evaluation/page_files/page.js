@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const at = id => document.getElementById(id);
 const view = new PointView(at("view"));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A point cloud on a plain canvas, with a depth buffer of its own: no WebGL, no library.
 class PointView {
   constructor(canvas) {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres by the distances between the cameras of a rig."""
 
 from collections.abc import Iterable

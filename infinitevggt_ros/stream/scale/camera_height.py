@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres by the height of the camera above the floor."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres by a depth camera, or a lidar that is projected into the camera's image."""
 
 from collections import defaultdict

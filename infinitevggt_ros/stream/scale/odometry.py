@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres by the camera's motion, which wheels or an IMU know."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a source of metres is: one small class per source, in a file of its own, named in
 `sources.py` and, with a word on it, among the choices of `scale.source`."""
 

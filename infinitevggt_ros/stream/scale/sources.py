@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sources by name."""
 
 from infinitevggt_ros.stream.scale.baseline import Baseline

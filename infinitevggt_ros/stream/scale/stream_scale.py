@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many metres the stream's unit has, from what else the robot knows (`scale.source`)."""
 
 import math

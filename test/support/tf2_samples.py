@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transforms that the tests of tf2_ros share."""
 
 import numpy as np

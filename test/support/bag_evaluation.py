@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bag of a synthetic world, whose truth is known, and its evaluation."""
 
 import json

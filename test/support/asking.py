@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of the node, from a test."""
 
-from camera import NODE
-from listening import Listener
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
+
+from support.camera import NODE
+from support.listening import Listener
 
 
 def parameter_client(listener: Listener) -> AsyncParameterClient:

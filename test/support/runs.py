@@ -1,14 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The smallest training runs."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from room_clips import RoomSource
-
 from infinitevggt_core import VGGT, ModelConfig
 from infinitevggt_core.training import ClipSource, TrainConfig, Trainer, initialise
 from infinitevggt_core.training.config import ClipConfig, OptimizerConfig, StudentConfig
+from support.room_clips import RoomSource
 
 SMALL = ModelConfig(
     img_size=42,

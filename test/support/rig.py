@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream's worker in the test's thread, without DDS."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from camera import OPTICAL_FRAME, film, image_message
 from numpy.typing import NDArray
 
 from infinitevggt_core import StreamSession
@@ -16,9 +16,10 @@ from infinitevggt_ros.node.status import StreamReport
 from infinitevggt_ros.node.worker import StreamWorker
 from infinitevggt_ros.output.map_publisher import outputs_of_worlds
 from infinitevggt_ros.params.model_loading import load_model
-from infinitevggt_ros.params.settings import ModelSettings, Settings
+from infinitevggt_ros.params.settings import InputSettings, ModelSettings, RigSettings, Settings
 from infinitevggt_ros.stream.stream import Stream
 from infinitevggt_ros.topics import topic_of
+from support.camera import OPTICAL_FRAME, film, image_message
 
 SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)
@@ -26,6 +27,13 @@ IMAGES = film(6, 28, 28)
 TF, ODOMETRY = "/tf", "/infinitevggt/odometry"
 MAP = "/infinitevggt/map"
 UPDATES, STATUS = "/infinitevggt/map_updates", "/infinitevggt/status"
+
+
+PAIR = Settings(
+    model=SMALL,
+    input=InputSettings(cameras=("left", "right"), restart_after=2),
+    rig=RigSettings(mode="independent"),
+)
 
 
 class Rig:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small networks, frames and comparisons for the tests of the core."""
 
 import io

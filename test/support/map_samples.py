@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Maps that take every point, and points and views for them."""
 
 import torch

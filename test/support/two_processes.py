@@ -1,15 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Started by torchrun from test_two_processes.py: one gradient to compare, then a short run."""
 
 import sys
 from pathlib import Path
 
 import torch
-from room_clips import RoomSource, room_clip
-from runs import changed, small_student
 
 from infinitevggt_core.training import Trainer, processes
 from infinitevggt_core.training.curriculum import shape_at
 from infinitevggt_core.training.focus import Focus
+from support.room_clips import RoomSource, room_clip
+from support.runs import changed, small_student
 
 torch.set_num_threads(1)
 out = Path(sys.argv[1])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips of one room, for tests of training."""
 
 from functools import lru_cache

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hearing other processes from a test."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the real photo sequences are, for tests that run on them."""
 
 import os

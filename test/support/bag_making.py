@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small bags for tests, and reading them back with their own definitions."""
 
 from collections.abc import Sequence

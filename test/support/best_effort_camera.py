@@ -1,15 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """A camera driver that only knows best effort: sends three images of HEIGHT x WIDTH to the node."""
 
 import sys
 
 import numpy as np
 import rclpy
-from camera import Camera, image_message
-from listening import Listener
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from infinitevggt_ros.msg import StreamStatus
+from support.camera import Camera, image_message
+from support.listening import Listener
 
 
 def main(height: int, width: int) -> None:

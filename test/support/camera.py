@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A camera driver for tests: image messages of any kind, sent from this process."""
 
 import struct
@@ -8,13 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from listening import Listener
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from infinitevggt_core.worlds import World
 from infinitevggt_ros.msg import StreamStatus
+from support.listening import Listener
 
 NODE = "/infinitevggt"
 STATUS = f"{NODE}/status"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """stream_node with something broken: `python broken_node.py WHAT`, WHAT a function of this file."""
 
 import sys
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from infinitevggt_core import StreamSession
-from infinitevggt_ros.node.node import node
+from infinitevggt_ros.node import node
 from infinitevggt_ros.node.stream_node import main
 from infinitevggt_ros.output.map_publisher import Outputs
 from infinitevggt_ros.stream.stream import Stream

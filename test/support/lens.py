@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A curved surface, seen through a lens: its depth as the lens shows it and without the lens."""
 
 from typing import Any
