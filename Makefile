@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg srv ros_shims cmake 2>/dev/null))
 
-.PHONY: demo test check format install extras clean
+.PHONY: demo test check docs format install extras clean
 .DEFAULT_GOAL := install
 
 demo: install  ## a bag of camera images through the node: poses, depth, a fused cloud, a picture
@@ -16,10 +16,15 @@ demo: install  ## a bag of camera images through the node: poses, depth, a fused
 test: install  ## every test
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.requirements  ## format, lint, types
+check: $(VENV)/.requirements  ## format, lint, types, layers, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+docs: install $(VENV)/.docs  ## the documentation as a site: build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 format: $(VENV)/.requirements
 	$(BIN)/ruff format .
@@ -27,7 +32,7 @@ format: $(VENV)/.requirements
 
 install: $(VENV)/.installed
 
-extras: install  ## what tests of the optional parts need besides; Debian's chromium is for you to install
+extras: install $(VENV)/.docs  ## what tests of the optional parts need besides; Debian's chromium is for you to install
 	$(PIP) install $(foreach name,browser evo viewer,-r requirements/extra/$(name).txt)
 
 $(VENV)/bin/python:
@@ -36,6 +41,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.requirements: $(wildcard requirements/*.txt) | $(VENV)/bin/python
 	$(PIP) install $(foreach file,$^,-r $(file))
+	@touch $@
+
+$(VENV)/.docs: requirements/extra/docs.txt $(VENV)/.requirements
+	$(PIP) install -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.requirements setup.py setup.cfg pyproject.toml package.xml CMakeLists.txt $(SOURCES)

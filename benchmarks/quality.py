@@ -8,7 +8,7 @@ Writes OUT/quality.json, OUT/quality.md and OUT/quality.png after each world; wo
 already stay, so that a run with other seeds adds to one before. All else must be as it was.
 
 Examples: python -m benchmarks.quality --out quality --seeds 10000 10001 --frames 2000
-          python -m benchmarks.quality --out docs/bf16 --policies diversity --budgets 20 \\
+          python -m benchmarks.quality --out results/bf16 --policies diversity --budgets 20 \\
               --precisions fp32 bf16 --dtypes auto int8 --frames 500
           python -m benchmarks.quality --out /tmp/try --frames 40 --level easy --budgets 4 8
 """

@@ -17,8 +17,8 @@ gpu_50k    full size, 50,000 tokens per layer, bf16: naive against ours, time an
 Writes OUT/stream.json, OUT/stream.md and OUT/stream.png; cases that are there already stay unless
 they are measured again.
 
-Examples: python -m benchmarks.stream --out docs/stream
-          python -m benchmarks.stream --out docs/stream --cases gpu_25k,gpu_50k --device cuda
+Examples: python -m benchmarks.stream --out results/stream
+          python -m benchmarks.stream --out results/stream --cases gpu_25k,gpu_50k --device cuda
           python -m benchmarks.stream --out /tmp/try --cases small,full --dry
 """
 

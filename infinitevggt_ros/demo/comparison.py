@@ -23,8 +23,8 @@ from infinitevggt_core.evaluation import (
     trajectory_errors,
 )
 from infinitevggt_core.evaluation.trajectory import camera_centers
-from infinitevggt_ros.bags.truth import BagTruth, NoTruthError
 from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.truth import BagTruth, NoTruthError
 from infinitevggt_ros.input.depth_images import same_view
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.input.intake import Intake

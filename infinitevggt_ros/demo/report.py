@@ -16,13 +16,13 @@ from sensor_msgs_py import point_cloud2
 from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import IN_THE_MAP, write_tum
 from infinitevggt_ros.bags.reader import BagReader
-from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.demo.comparison import compare
-from infinitevggt_ros.demo.run import DEPTH, MAP, ODOMETRY, STATUS
-from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image, stamp_ns
-from infinitevggt_ros.output.messages import unpacked_rgb
-from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.demo.overview import draw_overview
+from infinitevggt_ros.demo.run import DEPTH, MAP, ODOMETRY, STATUS
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image, stamp_ns
+from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.output.messages import unpacked_rgb
 
 
 @dataclass(frozen=True, slots=True)
