@@ -50,7 +50,7 @@ suppress_warnings = ["ref.python"]
 rosdoc2_settings = {"override_theme": False}
 
 CORE = "infinitevggt_core"
-API = HERE / "api"
+API = HERE / "api" / "generated"
 ROOMS = {
     "model": "Model",
     "memory": "Memory",
@@ -68,7 +68,6 @@ ROOMS = {
 def write_api_pages(_app: object) -> None:
     """Write one page for each package of the core, with all of its modules."""
     API.mkdir(exist_ok=True)
-    written = []
     for room, title in ROOMS.items():
         folder = ROOT / CORE / room
         if not folder.is_dir():
@@ -80,18 +79,6 @@ def write_api_pages(_app: object) -> None:
         for module in modules:
             lines += [module, "-" * len(module), "", f".. automodule:: {module}", ""]
         write_if_changed(API / f"{room}.rst", "\n".join(lines))
-        written.append(room)
-    entries = "\n".join(f"   {room}" for room in written)
-    title = "API reference"
-    text = f"{title}\n{'=' * len(title)}\n\n{API_INTRODUCTION}\n.. toctree::\n\n{entries}\n"
-    write_if_changed(API / "index.rst", text)
-
-
-API_INTRODUCTION = """\
-The modules of ``infinitevggt_core``, package by package, with the docstrings of the source.
-Names exported by ``infinitevggt_core`` itself are the stable interface, see
-:doc:`the library page </library>`; everything else may change between versions.
-"""
 
 
 def write_if_changed(path: Path, text: str) -> None:

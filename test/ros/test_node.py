@@ -135,9 +135,9 @@ def test_the_map_is_parent_of_the_root_the_camera_hangs_in(
     np.testing.assert_allclose(abs(r.w), 1, atol=1e-6)
 
 
-def test_the_readme_names_every_topic_with_its_type(camera: Camera, listener: Listener) -> None:
-    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    rows = [line for line in readme.splitlines() if line.startswith("| out |")]
+def test_the_page_names_every_topic_with_its_type(camera: Camera, listener: Listener) -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "ros.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| out |")]
     published = listener.node.get_publisher_names_and_types_by_node("infinitevggt", "/")
     ours = {
         name: kinds[0]

@@ -34,10 +34,6 @@ def test_stream_yaml_parses_to_the_defaults() -> None:
     assert all(type(flat[name]) is type(defaults[name]) for name in flat)
 
 
-def test_the_readme_has_the_table_of_parameters() -> None:
-    assert parameters.as_markdown() in (ROOT / "README.md").read_text()
-
-
 def test_memory_and_map_parameters_are_the_cores_fields() -> None:
     names = {name for name, *_ in parameters.parameter_fields()}
     assert {f"memory.{field.name}" for field in fields(MemoryConfig)} <= names
