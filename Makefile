@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Everything lives in .venv/; nothing outside the checkout is touched. Needs Python 3.10 to 3.12
-# with its headers and a C++ compiler.
+# All installed files are in .venv/; nothing outside the checkout is changed. Needs Python 3.10 to
+# 3.12 with its headers, and a C++ compiler.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,20 +10,20 @@ SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevgg
 .PHONY: demo test check docs format install extras clean
 .DEFAULT_GOAL := install
 
-demo: install  ## a bag of camera images through the node: poses, depth, a fused cloud, a picture
+demo: install  ## play a synthetic room through the node; poses, depth, fused cloud, picture in demo/
 	$(BIN)/infinitevggt demo --out demo
 
-test: install  ## every test
+test: install  ## run every test
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.requirements  ## format, lint, types, layers, spelling
+check: $(VENV)/.requirements  ## check format, lint, types, layers and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-docs: install $(VENV)/.docs  ## the documentation as a site: build/docs/index.html
+docs: $(VENV)/.docs  ## build the documentation: build/docs/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 format: $(VENV)/.requirements
@@ -32,7 +32,7 @@ format: $(VENV)/.requirements
 
 install: $(VENV)/.installed
 
-extras: install $(VENV)/.docs  ## what tests of the optional parts need besides; Debian's chromium is for you to install
+extras: install $(VENV)/.docs  ## packages for optional parts and their tests; install Debian's chromium yourself
 	$(PIP) install $(foreach name,browser evo viewer,-r requirements/extra/$(name).txt)
 
 $(VENV)/bin/python:

@@ -135,8 +135,8 @@ setup(
         *overlay,
     ],
     package_data={
-        "infinitevggt_core": ["weights/*.safetensors"],
-        "infinitevggt_ros": ["evaluation/page_files/*"],
+        "infinitevggt_core": ["py.typed", "weights/*.safetensors"],
+        "infinitevggt_ros": ["py.typed", "evaluation/page_files/*"],
     },
     package_dir={name: f"ros_shims/{name}" for name in overlay},
     # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon build,
@@ -146,7 +146,7 @@ setup(
     install_requires=requirements("pip") + ([] if sourced_prefixes() else libraries + ros),
     data_files=[("share/" + NAME, ["package.xml"])],
     extras_require={
-        name: requirements(f"extra/{name}") for name in ("browser", "evo", "ray", "viewer")
+        name: requirements(f"extra/{name}") for name in ("browser", "docs", "evo", "ray", "viewer")
     },
     zip_safe=False,
 )

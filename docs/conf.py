@@ -52,6 +52,7 @@ rosdoc2_settings = {"override_theme": False}
 CORE = "infinitevggt_core"
 API = HERE / "api" / "generated"
 ROOMS = {
+    "config": "Settings",
     "model": "Model",
     "memory": "Memory",
     "streaming": "Streaming",
@@ -69,10 +70,9 @@ def write_api_pages(_app: object) -> None:
     """Write one page for each package of the core, with all of its modules."""
     API.mkdir(exist_ok=True)
     for room, title in ROOMS.items():
-        folder = ROOT / CORE / room
-        if not folder.is_dir():
+        folder, name = ROOT / CORE / room, f"{CORE}.{room}"
+        if not folder.is_dir() and not folder.with_suffix(".py").is_file():
             continue
-        name = f"{CORE}.{room}"
         found = (module.name for module in walk_packages([str(folder)], f"{name}."))
         modules = [name, *sorted(found)]
         lines = [title, "=" * len(title), ""]
