@@ -38,7 +38,7 @@ class Take:
 
     def cut(self, frames: int, stride: int, rng: np.random.Generator) -> Clip:
         """A clip [1, frames, ...] from anywhere, about `stride` frames of the walk apart; every
-        other one backwards, every other one mirrored, brighter or darker."""
+        other one backwards, every other one mirrored, with other colours."""
         length = len(self.images)
         longest = (length - 1) // max(1, frames - 1)
         step = min(max(1, round(stride / self.stride)), longest)
@@ -46,7 +46,7 @@ class Take:
         at = start + step * torch.arange(frames, device=self.images.device)
         if rng.random() < 0.5:
             at = at.flip(0)
-        images = self.images[at].float() * (float(rng.uniform(0.8, 1.2)) / 255)
+        images = jittered(self.images[at].float() / 255, rng)
         clip = Clip(
             images.clamp(0, 1)[None],
             self.depth[at].float()[None],
@@ -54,6 +54,16 @@ class Take:
             self.intrinsics[at][None],
         )
         return mirrored(clip) if rng.random() < 0.5 else clip
+
+
+def jittered(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Other brightness, contrast, white balance and saturation, alike in all of (N, 3, H, W)."""
+    gains = torch.as_tensor(rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3), dtype=images.dtype)
+    gamma = float(np.exp(rng.uniform(-0.3, 0.3)))
+    saturation = 0.0 if rng.random() < 0.1 else float(rng.uniform(0.3, 1.2))
+    images = (images * gains.view(3, 1, 1).to(images)).clamp(1e-4, 1) ** gamma
+    grey = images.mean(1, keepdim=True)
+    return grey + saturation * (images - grey)
 
 
 def mirrored(clip: Clip) -> Clip:

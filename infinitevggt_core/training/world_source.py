@@ -16,12 +16,12 @@ from infinitevggt_core.worlds import WorldConfig, sample_clips
 from infinitevggt_core.worlds.clips import START_FRAMES, cached_world
 from infinitevggt_core.worlds.renderer import render
 
-TAKE_FRAMES = 48
-TAKE_STRIDES = 4
+TAKE_FRAMES = 32
+TAKE_STRIDES = 6
 """Greatest number of frames of the walk between two of a take."""
-POOL = 256
+POOL = 128
 """Takes in use at a time."""
-USES = 4
+USES = 5
 """How often a filmed frame is shown, on average, before its take gives way to a new one."""
 
 
@@ -33,15 +33,15 @@ class WorldSource:
         level: str = "standard",
         device: torch.device | str = "cpu",
         seed: int = 0,
-        batch_frames: int = 48,
+        batch_frames: float = 48,
     ) -> None:
-        """batch_frames: of one `sample`, about."""
+        """batch_frames: frames of this source per batch of the run, on average."""
         self.level, self.device, self.seed = level, str(device), seed
         self.batch_frames = batch_frames
         self._filmed: dict[tuple[int, ...], Take] = {}
 
     def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
-        oldest = number * self.batch_frames // (USES * TAKE_FRAMES)
+        oldest = int(number * self.batch_frames / (USES * TAKE_FRAMES))
         self._filmed = {key: take for key, take in self._filmed.items() if key[0] >= oldest}
         members = (oldest + rng.integers(0, POOL, shape.batch)).tolist()
         size = (max(TAKE_FRAMES, shape.frames), shape.height, shape.width)

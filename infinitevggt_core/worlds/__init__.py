@@ -3,7 +3,8 @@
 
 from infinitevggt_core.worlds.clips import sample_clips
 from infinitevggt_core.worlds.config import LEVELS, MOTIONS, WorldConfig
-from infinitevggt_core.worlds.world import World, WorldClips, WorldFrame
+from infinitevggt_core.worlds.frames import WorldClips, WorldFrame
+from infinitevggt_core.worlds.world import World
 
 __all__ = [
     "LEVELS",

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.worlds.config import WorldConfig
-from infinitevggt_core.worlds.dice import key_of
+from infinitevggt_core.worlds.hashed_rng import key_of
+from infinitevggt_core.worlds.lens import Lens, process
 from infinitevggt_core.worlds.patterns import gaussian_table
 
 _SOFTNESS = 0.14
@@ -29,6 +30,9 @@ def develop(
     gain = exposure.to(linear).reshape(-1, 1, 1, 1)
     light = _softened(linear * gain, 2)
     light = _softened(light, 3)
+    if config.lens:
+        lenses = [Lens.of(seed, config.lens) for seed in seeds]
+        return process(light, lenses, _noise(light, seeds, times), config.sensor_noise)
     image = light.clamp(min=0).sqrt()  # close to sRGB, and the same on every machine
     if config.sensor_noise:
         image = image + config.sensor_noise * _noise(image, seeds, times)

@@ -7,9 +7,10 @@ from functools import lru_cache
 import torch
 
 from infinitevggt_core.worlds.config import WorldConfig
-from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds.frames import WorldClips
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.renderer import render
-from infinitevggt_core.worlds.world import World, WorldClips
+from infinitevggt_core.worlds.world import World
 
 START_FRAMES = 600
 """Clips begin within this many frames of a world's walk."""
@@ -41,7 +42,8 @@ def sample_clips(
     config = config or WorldConfig.of(level)
     worlds = [cached_world(seed, config) for seed in seeds]
     starts = [
-        Dice(seed, "clip", place, draw).integer(START_FRAMES) for place, seed in enumerate(seeds)
+        HashedRng(seed, "clip", place, draw).integer(START_FRAMES)
+        for place, seed in enumerate(seeds)
     ]
     steps = torch.arange(frames, dtype=torch.float64) * stride
     times = torch.tensor(starts, dtype=torch.float64)[:, None] + steps

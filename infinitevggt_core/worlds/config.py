@@ -6,7 +6,7 @@ from typing import Any
 
 from infinitevggt_core.config import check_options, option
 
-LEVELS = ("easy", "standard", "hard")
+LEVELS = ("easy", "standard", "hard", "real")
 MOTIONS = ("any", "handheld", "drone", "wheeled", "loop")
 
 
@@ -46,6 +46,17 @@ class WorldConfig:
         choices=(1, 3, 5),  # type: ignore[arg-type]
     )  # fmt: skip
 
+    everyday: bool = option(
+        False, "furniture of offices and kitchens with objects on it, in plain materials"
+    )
+    lamp_spread: float = option(0.0, "share of rooms with a lamp that is anywhere", low=0, high=1)
+    close_up: float = option(
+        0.0, "share of worlds whose camera looks at a piece of furniture from near", low=0, high=1
+    )
+    lens: float = option(
+        0.0, "strength of vignetting, colour cast, tone curve and exposure control", low=0, high=1
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
         if self.fov_low_deg > self.fov_high_deg:
@@ -82,5 +93,18 @@ _OF_LEVEL: dict[str, dict[str, Any]] = {
         "fov_low_deg": 48.0,
         "fov_high_deg": 100.0,
         "zoom": 0.06,
+    },
+    "real": {
+        "most_rooms": 3,
+        "step_m": 0.02,
+        "sway": 1.2,
+        "sensor_noise": 0.01,
+        "exposure_change": 0.2,
+        "fov_low_deg": 45.0,
+        "fov_high_deg": 110.0,
+        "everyday": True,
+        "lamp_spread": 0.7,
+        "close_up": 0.75,
+        "lens": 1.0,
     },
 }

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 
 WALL_M = 0.16
 """Thickness of the walls between rooms; each room owns the half that faces it."""
@@ -56,49 +56,49 @@ class FloorPlan:
         return [door for door in self.doors if room in (door.low, door.high)]
 
 
-def draw_plan(dice: Dice, most_rooms: int) -> FloorPlan:
+def draw_plan(rng: HashedRng, most_rooms: int) -> FloorPlan:
     """One room, a grid of rooms, or rooms on both sides of a corridor."""
-    height = dice.uniform(2.5, 3.0)
+    height = rng.uniform(2.5, 3.0)
     if most_rooms < 4:
-        room = Room(0.0, 0.0, dice.uniform(4.6, 7.0), dice.uniform(4.2, 6.2), height)
+        room = Room(0.0, 0.0, rng.uniform(4.6, 7.0), rng.uniform(4.2, 6.2), height)
         return FloorPlan((room,), ())
-    if dice.chance(0.6):
-        rooms = _along_corridor(dice, most_rooms, height)
+    if rng.chance(0.6):
+        rooms = _along_corridor(rng, most_rooms, height)
     else:
-        rooms = _grid(dice, most_rooms, height)
-    return FloorPlan(tuple(rooms), tuple(_doors(dice, rooms)))
+        rooms = _grid(rng, most_rooms, height)
+    return FloorPlan(tuple(rooms), tuple(_doors(rng, rooms)))
 
 
-def _along_corridor(dice: Dice, most_rooms: int, height: float) -> list[Room]:
-    width = dice.uniform(1.9, 2.6)
+def _along_corridor(rng: HashedRng, most_rooms: int, height: float) -> list[Room]:
+    width = rng.uniform(1.9, 2.6)
     per_side = max(1, min(4, (most_rooms - 1) // 2))
-    length = per_side * dice.uniform(3.6, 4.8)
-    rooms = [Room(0.0, 0.0, length, width, height - dice.uniform(0.0, 0.15), corridor=True)]
+    length = per_side * rng.uniform(3.6, 4.8)
+    rooms = [Room(0.0, 0.0, length, width, height - rng.uniform(0.0, 0.15), corridor=True)]
     for above in (False, True):
-        depth = dice.uniform(3.6, 5.4)
+        depth = rng.uniform(3.6, 5.4)
         y0 = width + WALL_M if above else -WALL_M - depth
-        count = per_side - (dice.integer(2) if per_side > 2 else 0)
-        rooms.extend(Room(x0, y0, x1, y0 + depth, height) for x0, x1 in _spans(dice, length, count))
+        count = per_side - (rng.integer(2) if per_side > 2 else 0)
+        rooms.extend(Room(x0, y0, x1, y0 + depth, height) for x0, x1 in _spans(rng, length, count))
     return rooms
 
 
-def _grid(dice: Dice, most_rooms: int, height: float) -> list[Room]:
-    columns = min(2 + dice.integer(2), most_rooms // 2)
+def _grid(rng: HashedRng, most_rooms: int, height: float) -> list[Room]:
+    columns = min(2 + rng.integer(2), most_rooms // 2)
     rows, y0 = [], 0.0
     for _ in range(2):
-        depth = dice.uniform(3.6, 5.4)
+        depth = rng.uniform(3.6, 5.4)
         rows.append((y0, y0 + depth))
         y0 += depth + WALL_M
-    length = columns * dice.uniform(3.9, 5.2)
+    length = columns * rng.uniform(3.9, 5.2)
     return [
-        Room(x0, y0, x1, y1, height) for y0, y1 in rows for x0, x1 in _spans(dice, length, columns)
+        Room(x0, y0, x1, y1, height) for y0, y1 in rows for x0, x1 in _spans(rng, length, columns)
     ]
 
 
-def _spans(dice: Dice, length: float, count: int) -> list[tuple[float, float]]:
+def _spans(rng: HashedRng, length: float, count: int) -> list[tuple[float, float]]:
     """`count` intervals with walls between them that fill [0, length]."""
     free = length - (count - 1) * WALL_M - count * LEAST_SIDE_M
-    shares = [0.4 + dice.uniform() for _ in range(count)]
+    shares = [0.4 + rng.uniform() for _ in range(count)]
     total, spans, x = sum(shares), [], 0.0
     for share in shares:
         side = LEAST_SIDE_M + free * share / total
@@ -107,7 +107,7 @@ def _spans(dice: Dice, length: float, count: int) -> list[tuple[float, float]]:
     return spans
 
 
-def _doors(dice: Dice, rooms: list[Room]) -> list[Door]:
+def _doors(rng: HashedRng, rooms: list[Room]) -> list[Door]:
     """A door wherever a corridor touches a room, a tree over the rest, and some more for loops."""
     possible = [
         (a, b, walls)
@@ -117,16 +117,16 @@ def _doors(dice: Dice, rooms: list[Room]) -> list[Door]:
     ]
     group = list(range(len(rooms)))
     doors = []
-    for a, b, (axis, wall, low, high) in dice.shuffled(possible):
+    for a, b, (axis, wall, low, high) in rng.shuffled(possible):
         corridor = rooms[a].corridor or rooms[b].corridor
         joined = group[a] == group[b]
-        if joined and not corridor and not dice.chance(0.4):
+        if joined and not corridor and not rng.chance(0.4):
             continue
         group = [group[a] if g == group[b] else g for g in group]
-        width = dice.uniform(1.05, 1.3)
+        width = rng.uniform(1.05, 1.3)
         margin = DOOR_TO_CORNER_M + width / 2
-        middle = dice.uniform(low + margin, high - margin)
-        doors.append(Door(a, b, axis, wall, middle, width, dice.uniform(2.0, 2.15)))
+        middle = rng.uniform(low + margin, high - margin)
+        doors.append(Door(a, b, axis, wall, middle, width, rng.uniform(2.0, 2.15)))
     return doors
 
 

@@ -3,10 +3,10 @@
 
 from dataclasses import dataclass, replace
 
-from infinitevggt_core.worlds import furniture, materials
-from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds import furniture, materials, office
 from infinitevggt_core.worlds.floor_plan import FloorPlan, Room
-from infinitevggt_core.worlds.furniture import Piece
+from infinitevggt_core.worlds.furniture import Builder, Piece
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.shell import box, side_of
 from infinitevggt_core.worlds.solids import Light, Solid, turn_of
 
@@ -14,6 +14,19 @@ DOORWAY_M = 1.35
 """Depth of the floor in front of a door on which nothing stands."""
 # the turn that faces the room, by wall (x0, x1, y0, y1)
 _FACING = ((0.0, -1.0), (0.0, 1.0), (1.0, 0.0), (-1.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Builders of furniture by where it stands."""
+
+    at_walls: tuple[Builder, ...]
+    standing_free: tuple[Builder, ...]
+    in_corridors: tuple[Builder, ...]
+
+
+HOME = Catalog(furniture.AT_WALLS, furniture.STANDING_FREE, furniture.IN_CORRIDORS)
+OFFICE = Catalog(office.AT_WALLS, office.STANDING_FREE, furniture.IN_CORRIDORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +57,17 @@ class Placed:
 
 
 def place(
-    dice: Dice, piece: Piece, x: float, y: float, turn: tuple[float, float], room: int, free: bool
+    rng: HashedRng,
+    piece: Piece,
+    x: float,
+    y: float,
+    turn: tuple[float, float],
+    room: int,
+    free: bool,
 ) -> Placed:
     """Put the middle of the piece's back edge at (x, y)."""
     cos, sin = turn
-    anchor = (dice.uniform(0.0, 9.0), dice.uniform(0.0, 9.0), dice.uniform(0.0, 9.0))
+    anchor = (rng.uniform(0.0, 9.0), rng.uniform(0.0, 9.0), rng.uniform(0.0, 9.0))
     solids = []
     for solid in piece.solids:
         lx, ly, lz = solid.center
@@ -69,21 +88,23 @@ def place(
     return Placed(rectangle, tuple(solids), free)
 
 
-def furnish(dice: Dice, plan: FloorPlan, index: int, amount: float) -> list[Placed]:
+def furnish(
+    rng: HashedRng, plan: FloorPlan, index: int, amount: float, catalog: Catalog = HOME
+) -> list[Placed]:
     """Furniture of one room: along its walls first, then in the middle."""
     room = plan.rooms[index]
     taken = _doorways(plan, index)
     placed: list[Placed] = []
-    for side in dice.shuffled(range(4)):
-        placed += _along_wall(dice, room, index, side, taken, amount)
+    for side in rng.shuffled(range(4)):
+        placed += _along_wall(rng, room, index, side, taken, amount, catalog)
     if room.corridor:
         return placed
     for _ in range(round((2 + room.area / 5) * amount)):
-        piece = dice.choice(furniture.STANDING_FREE)(dice)
-        turn = turn_of(dice.uniform(-0.4, 0.4))
-        x = dice.uniform(room.x0 + 1.2, room.x1 - 1.2)
-        y = dice.uniform(room.y0 + 1.2, room.y1 - 1.2) - piece.depth / 2
-        candidate = place(dice, piece, x, y, turn, index, True)
+        piece = rng.choice(catalog.standing_free)(rng)
+        turn = turn_of(rng.uniform(-0.4, 0.4))
+        x = rng.uniform(room.x0 + 1.2, room.x1 - 1.2)
+        y = rng.uniform(room.y0 + 1.2, room.y1 - 1.2) - piece.depth / 2
+        candidate = place(rng, piece, x, y, turn, index, True)
         if _claim(candidate.footprint.bounds(), room, taken, gap=0.2):
             placed.append(candidate)
     return placed
@@ -99,23 +120,23 @@ def _doorways(plan: FloorPlan, index: int) -> list[tuple[float, float, float, fl
 
 
 def _along_wall(
-    dice: Dice, room: Room, index: int, side: int,
-    taken: list[tuple[float, float, float, float]], amount: float,
+    rng: HashedRng, room: Room, index: int, side: int,
+    taken: list[tuple[float, float, float, float]], amount: float, catalog: Catalog,
 ) -> list[Placed]:  # fmt: skip
     low, high = (room.y0, room.y1) if side < 2 else (room.x0, room.x1)
     face = (room.x0, room.x1, room.y0, room.y1)[side]
     inward = 0.02 if side % 2 == 0 else -0.02
-    placed, at = [], low + dice.uniform(0.05, 0.5)
+    placed, at = [], low + rng.uniform(0.05, 0.5)
     while at < high - 0.4:
-        builder = dice.choice(furniture.IN_CORRIDORS if room.corridor else furniture.AT_WALLS)
-        piece = builder(dice)
+        builder = rng.choice(catalog.in_corridors if room.corridor else catalog.at_walls)
+        piece = builder(rng)
         middle = at + piece.width / 2
         x, y = (face + inward, middle) if side < 2 else (middle, face + inward)
-        candidate = place(dice, piece, x, y, _FACING[side], index, False)
-        wanted = dice.chance(0.85 * amount if not room.corridor else 0.3 * amount)
+        candidate = place(rng, piece, x, y, _FACING[side], index, False)
+        wanted = rng.chance(0.85 * amount if not room.corridor else 0.3 * amount)
         if wanted and _claim(candidate.footprint.bounds(), room, taken, gap=0.03):
             placed.append(candidate)
-            at += piece.width + dice.uniform(0.05, 0.6)
+            at += piece.width + rng.uniform(0.05, 0.6)
         else:
             at += 0.35
     return placed
@@ -136,52 +157,52 @@ def _claim(
     return True
 
 
-def decorate(dice: Dice, plan: FloorPlan, index: int, light: Light) -> list[Solid]:
+def decorate(rng: HashedRng, plan: FloorPlan, index: int, light: Light) -> list[Solid]:
     """Pictures, windows, a rug and lamps: flat things that nobody walks into."""
     room = plan.rooms[index]
     solids = []
     for side in range(4):
         doors = [d for d in plan.doors_of(index) if side_of(d, index) == side]
         blocked = [(d.middle - d.width / 2 - 0.1, d.middle + d.width / 2 + 0.1) for d in doors]
-        solids += _pictures(dice, room, index, side, blocked)
+        solids += _pictures(rng, room, index, side, blocked)
     x, y, _ = light.position
     half = 0.35 if room.corridor else 0.5
     top = room.height
     solids.append(
-        box((x - half, y - 0.2, top - 0.04), (x + half, y + 0.2, top), materials.lamp(dice), index)
+        box((x - half, y - 0.2, top - 0.04), (x + half, y + 0.2, top), materials.lamp(rng), index)
     )
-    if not room.corridor and dice.chance(0.7):
-        w, d = dice.uniform(0.8, 1.4), dice.uniform(0.6, 1.0)
+    if not room.corridor and rng.chance(0.7):
+        w, d = rng.uniform(0.8, 1.4), rng.uniform(0.6, 1.0)
         x, y = room.center
-        rug = Solid((x, y, 0.004), (w, d, 0.004), materials.fabric(dice), room=index)
-        solids.append(replace(rug, turn=turn_of(dice.uniform(-0.2, 0.2)), anchor=(1.0, 2.0, 0.0)))
+        rug = Solid((x, y, 0.004), (w, d, 0.004), materials.fabric(rng), room=index)
+        solids.append(replace(rug, turn=turn_of(rng.uniform(-0.2, 0.2)), anchor=(1.0, 2.0, 0.0)))
     return solids
 
 
 def _pictures(
-    dice: Dice, room: Room, index: int, side: int, blocked: list[tuple[float, float]]
+    rng: HashedRng, room: Room, index: int, side: int, blocked: list[tuple[float, float]]
 ) -> list[Solid]:
     low, high = (room.y0, room.y1) if side < 2 else (room.x0, room.x1)
     face = (room.x0, room.x1, room.y0, room.y1)[side]
     sign = 1 if side % 2 == 0 else -1
-    solids, at = [], low + dice.uniform(0.2, 0.7)
+    solids, at = [], low + rng.uniform(0.2, 0.7)
     while at < high - 0.5:
-        window = dice.chance(0.15)
-        width = dice.uniform(0.9, 1.5) if window else dice.uniform(0.35, 1.0)
-        height = 1.2 if window else dice.uniform(0.35, 0.9)
-        z = 1.5 if window else dice.uniform(1.35, 1.75)
-        material = materials.view(dice) if window else materials.picture(dice)
+        window = rng.chance(0.15)
+        width = rng.uniform(0.9, 1.5) if window else rng.uniform(0.35, 1.0)
+        height = 1.2 if window else rng.uniform(0.35, 0.9)
+        z = 1.5 if window else rng.uniform(1.35, 1.75)
+        material = materials.view(rng) if window else materials.picture(rng)
         if at + width > high - 0.15 or any(a < at + width and at < b for a, b in blocked):
             at += 0.3
             continue
-        frame, thick = materials.wood(dice), 0.025
+        frame, thick = materials.wood(rng), 0.025
         for rim, depth, look in ((0.04, thick, frame), (0.0, thick + 0.004, material)):
             near, far = sorted((face, face + sign * depth))
             span = (at - rim, at + width + rim)
             xs, ys = ((near, far), span) if side < 2 else (span, (near, far))
             bottom, top = z - height / 2 - rim, z + height / 2 + rim
             panel = box((xs[0], ys[0], bottom), (xs[1], ys[1], top), look, index)
-            anchor = (dice.uniform(0, 9), dice.uniform(0, 9), dice.uniform(0, 9))
+            anchor = (rng.uniform(0, 9), rng.uniform(0, 9), rng.uniform(0, 9))
             solids.append(replace(panel, anchor=anchor))
-        at += width + dice.uniform(0.2, 1.2)
+        at += width + rng.uniform(0.2, 1.2)
     return solids

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from infinitevggt_core.worlds import materials
-from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.solids import Point, Solid, turn_of
 
@@ -23,7 +23,7 @@ class Piece:
     depth: float
 
 
-Builder = Callable[[Dice], Piece]
+Builder = Callable[[HashedRng], Piece]
 
 
 def _box(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float],
@@ -38,74 +38,74 @@ def _round(kind: str, center: Point, radius: float, half_height: float,
     return Solid(center, (radius, radius, half_height), material, round=kind)
 
 
-def bookcase(dice: Dice) -> Piece:
-    width, depth, height = dice.uniform(0.7, 1.3), dice.uniform(0.26, 0.34), dice.uniform(1.3, 2.1)
-    board, w = materials.wood(dice), width / 2
+def bookcase(rng: HashedRng) -> Piece:
+    width, depth, height = rng.uniform(0.7, 1.3), rng.uniform(0.26, 0.34), rng.uniform(1.3, 2.1)
+    board, w = materials.wood(rng), width / 2
     parts = [
         _box((-w, -w + 0.03), (0, depth), (0, height), board),
         _box((w - 0.03, w), (0, depth), (0, height), board),
         _box((-w, w), (0, 0.02), (0, height), board),
     ]
-    shelves = 3 + dice.integer(2)
+    shelves = 3 + rng.integer(2)
     for k in range(shelves + 1):
         z = height * k / shelves
         parts.append(_box((-w, w), (0, depth), (max(0.0, z - 0.03), max(0.03, z)), board))
         if k < shelves:
-            top = z + height / shelves * dice.uniform(0.55, 0.8)
-            left = -w + 0.03 + dice.uniform(0.0, 0.15)
-            right = w - 0.03 - dice.uniform(0.0, 0.35)
-            parts.append(_box((left, right), (0.02, depth - 0.05), (z, top), materials.books(dice)))
+            top = z + height / shelves * rng.uniform(0.55, 0.8)
+            left = -w + 0.03 + rng.uniform(0.0, 0.15)
+            right = w - 0.03 - rng.uniform(0.0, 0.35)
+            parts.append(_box((left, right), (0.02, depth - 0.05), (z, top), materials.books(rng)))
     return Piece(tuple(parts), width, depth)
 
 
-def cabinet(dice: Dice) -> Piece:
-    width, depth, height = dice.uniform(0.6, 1.5), dice.uniform(0.38, 0.5), dice.uniform(0.6, 1.1)
-    wood = materials.wood(dice)
-    front = materials.paint(dice) if dice.chance(0.5) else wood
+def cabinet(rng: HashedRng) -> Piece:
+    width, depth, height = rng.uniform(0.6, 1.5), rng.uniform(0.38, 0.5), rng.uniform(0.6, 1.1)
+    wood = materials.wood(rng)
+    front = materials.paint(rng) if rng.chance(0.5) else wood
     parts = [
         _box((-width / 2, width / 2), (0, depth), (0.06, height - 0.03), wood),
         _box((-width / 2 - 0.02, width / 2 + 0.02), (0, depth + 0.02), (height - 0.03, height),
-             materials.wood(dice)),
+             materials.wood(rng)),
     ]  # fmt: skip
-    doors = 2 + dice.integer(2)
+    doors = 2 + rng.integer(2)
     for k in range(doors):
         left = -width / 2 + width * k / doors
         parts.append(
             _box((left + 0.015, left + width / doors - 0.015), (depth, depth + 0.02),
                  (0.1, height - 0.06), front)
         )  # fmt: skip
-    parts += _on_top(dice, width * 0.8, depth / 2, height)
+    parts += _on_top(rng, width * 0.8, depth / 2, height)
     return Piece(tuple(parts), width + 0.04, depth + 0.02)
 
 
-def _on_top(dice: Dice, width: float, y: float, z: float) -> list[Solid]:
+def _on_top(rng: HashedRng, width: float, y: float, z: float) -> list[Solid]:
     """One to three small things side by side."""
-    count = 1 + dice.integer(3)
+    count = 1 + rng.integer(3)
     parts = []
     for k in range(count):
-        x = width * ((k + 0.5) / count - 0.5) + dice.uniform(-0.05, 0.05)
-        kind, size = dice.integer(4), dice.uniform(0.07, 0.15)
+        x = width * ((k + 0.5) / count - 0.5) + rng.uniform(-0.05, 0.05)
+        kind, size = rng.integer(4), rng.uniform(0.07, 0.15)
         if kind == 0:
-            height = size * dice.uniform(0.7, 1.6)
+            height = size * rng.uniform(0.7, 1.6)
             parts.append(_round("cylinder", (x, y, z + height), size * 0.7, height,
-                                materials.paint(dice)))  # fmt: skip
+                                materials.paint(rng)))  # fmt: skip
         elif kind == 1:
-            parts.append(_round("ball", (x, y, z + size), size, size, materials.paint(dice)))
+            parts.append(_round("ball", (x, y, z + size), size, size, materials.paint(rng)))
         elif kind == 2:
-            turn = turn_of(dice.uniform(-0.3, 0.3))
+            turn = turn_of(rng.uniform(-0.3, 0.3))
             parts.append(Solid((x, y, z + size / 2), (size, size * 0.7, size / 2),
-                               materials.books(dice), turn))  # fmt: skip
+                               materials.books(rng), turn))  # fmt: skip
         else:
             parts.append(_round("cylinder", (x, y, z + size * 0.4), size * 0.6, size * 0.4,
-                                materials.paint(dice)))  # fmt: skip
+                                materials.paint(rng)))  # fmt: skip
             parts.append(_round("ball", (x, y, z + size * 1.8), size, size * 1.2,
-                                materials.leaves(dice)))  # fmt: skip
+                                materials.leaves(rng)))  # fmt: skip
     return parts
 
 
-def sofa(dice: Dice) -> Piece:
-    width, depth, seat = dice.uniform(1.4, 2.1), dice.uniform(0.75, 0.9), dice.uniform(0.38, 0.45)
-    w, cover, cushion = width / 2, materials.fabric(dice), materials.fabric(dice)
+def sofa(rng: HashedRng) -> Piece:
+    width, depth, seat = rng.uniform(1.4, 2.1), rng.uniform(0.75, 0.9), rng.uniform(0.38, 0.45)
+    w, cover, cushion = width / 2, materials.fabric(rng), materials.fabric(rng)
     parts = [
         _box((-w + 0.15, w - 0.15), (0.18, depth), (0.05, seat), cover),
         _box((-w, w), (0, 0.2), (0.05, seat + 0.42), cover),
@@ -117,86 +117,86 @@ def sofa(dice: Dice) -> Piece:
     return Piece(tuple(parts), width, depth)
 
 
-def bed(dice: Dice) -> Piece:
-    width, w = dice.uniform(1.0, 1.7), 0.0
+def bed(rng: HashedRng) -> Piece:
+    width, w = rng.uniform(1.0, 1.7), 0.0
     w = width / 2
-    wood, sheet = materials.wood(dice), materials.fabric(dice)
+    wood, sheet = materials.wood(rng), materials.fabric(rng)
     parts = [
-        _box((-w, w), (0, 0.06), (0, dice.uniform(0.8, 1.1)), wood),
+        _box((-w, w), (0, 0.06), (0, rng.uniform(0.8, 1.1)), wood),
         _box((-w, w), (0.06, 2.0), (0.1, 0.3), wood),
-        _box((-w + 0.03, w - 0.03), (0.08, 1.97), (0.3, 0.5), materials.fabric(dice)),
+        _box((-w + 0.03, w - 0.03), (0.08, 1.97), (0.3, 0.5), materials.fabric(rng)),
         _box((-w + 0.01, w - 0.01), (0.7, 1.99), (0.28, 0.54), sheet),
     ]
     for x in (-w / 2, w / 2):
-        parts.append(_round("ball", (x, 0.32, 0.55), 0.22, 0.1, materials.fabric(dice)))
+        parts.append(_round("ball", (x, 0.32, 0.55), 0.22, 0.1, materials.fabric(rng)))
     return Piece(tuple(parts), width, 2.0)
 
 
-def plant(dice: Dice) -> Piece:
-    radius, height = dice.uniform(0.13, 0.2), dice.uniform(0.25, 0.4)
-    green, y = materials.leaves(dice), 0.32
-    parts = [_round("cylinder", (0, y, height / 2), radius, height / 2, materials.paint(dice))]
-    top = height + dice.uniform(0.3, 0.8)
+def plant(rng: HashedRng) -> Piece:
+    radius, height = rng.uniform(0.13, 0.2), rng.uniform(0.25, 0.4)
+    green, y = materials.leaves(rng), 0.32
+    parts = [_round("cylinder", (0, y, height / 2), radius, height / 2, materials.paint(rng))]
+    top = height + rng.uniform(0.3, 0.8)
     parts.append(
         _round("cylinder", (0, y, (height + top) / 2), 0.025, (top - height) / 2,
-               materials.wood(dice))
+               materials.wood(rng))
     )  # fmt: skip
     for x, dy, dz, r in ((0.0, 0.0, 0.15, 0.26), (0.12, 0.05, -0.1, 0.18), (-0.1, -0.04, 0, 0.2)):
         parts.append(_round("ball", (x, y + dy, top + dz), r, r * 1.1, green))
     return Piece(tuple(parts), 0.64, 0.64)
 
 
-def floor_lamp(dice: Dice) -> Piece:
-    height, metal = dice.uniform(1.4, 1.7), materials.paint(dice)
+def floor_lamp(rng: HashedRng) -> Piece:
+    height, metal = rng.uniform(1.4, 1.7), materials.paint(rng)
     return Piece(
         (
             _round("cylinder", (0, 0.2, 0.015), 0.16, 0.015, metal),
             _round("cylinder", (0, 0.2, height / 2), 0.018, height / 2, metal),
-            _round("cylinder", (0, 0.2, height), 0.17, 0.13, materials.lamp(dice)),
+            _round("cylinder", (0, 0.2, height), 0.17, 0.13, materials.lamp(rng)),
         ),
         0.4,
         0.4,
     )
 
 
-def pillar(dice: Dice) -> Piece:
-    radius, half = dice.uniform(0.12, 0.22), dice.uniform(0.5, 1.15)
-    column = materials.wall(dice)
+def pillar(rng: HashedRng) -> Piece:
+    radius, half = rng.uniform(0.12, 0.22), rng.uniform(0.5, 1.15)
+    column = materials.wall(rng)
     return Piece(
         (
             _round("cylinder", (0, radius + 0.05, half), radius, half, column),
             _round("cylinder", (0, radius + 0.05, 0.06), radius + 0.05, 0.06,
-                   materials.paint(dice)),
+                   materials.paint(rng)),
         ),
         2 * radius + 0.1,
         2 * radius + 0.1,
     )  # fmt: skip
 
 
-_COVERS: tuple[Callable[[Dice], Material], ...] = (
+_COVERS: tuple[Callable[[HashedRng], Material], ...] = (
     materials.wood,
     materials.picture,
     materials.paint,
 )
 
 
-def crates(dice: Dice) -> Piece:
+def crates(rng: HashedRng) -> Piece:
     """A stack of boxes."""
     parts, z = [], 0.0
-    for _ in range(1 + dice.integer(3)):
-        half, height = dice.uniform(0.15, 0.26), dice.uniform(0.2, 0.4)
-        center = (dice.uniform(-0.04, 0.04), 0.36, z + height / 2)
-        material = dice.choice(_COVERS)(dice)
-        turn = turn_of(dice.uniform(-0.3, 0.3))
+    for _ in range(1 + rng.integer(3)):
+        half, height = rng.uniform(0.15, 0.26), rng.uniform(0.2, 0.4)
+        center = (rng.uniform(-0.04, 0.04), 0.36, z + height / 2)
+        material = rng.choice(_COVERS)(rng)
+        turn = turn_of(rng.uniform(-0.3, 0.3))
         parts.append(Solid(center, (half, half * 0.85, height / 2), material, turn))
         z += height
     return Piece(tuple(parts), 0.72, 0.72)
 
 
-def table(dice: Dice) -> Piece:
+def table(rng: HashedRng) -> Piece:
     """With chairs at its long sides."""
-    width, depth, height = dice.uniform(0.9, 1.6), dice.uniform(0.7, 0.9), dice.uniform(0.68, 0.76)
-    wood, middle = materials.wood(dice), 0.3 + depth / 2
+    width, depth, height = rng.uniform(0.9, 1.6), rng.uniform(0.7, 0.9), rng.uniform(0.68, 0.76)
+    wood, middle = materials.wood(rng), 0.3 + depth / 2
     w, d = width / 2, depth / 2
     parts = [_box((-w, w), (middle - d, middle + d), (height - 0.04, height), wood)]
     for x in (-w + 0.06, w - 0.06):
@@ -204,10 +204,10 @@ def table(dice: Dice) -> Piece:
             parts.append(
                 _round("cylinder", (x, y, height / 2 - 0.02), 0.03, height / 2 - 0.02, wood)
             )
-    parts += _on_top(dice, width * 0.7, middle, height)
-    seat = materials.fabric(dice)
+    parts += _on_top(rng, width * 0.7, middle, height)
+    seat = materials.fabric(rng)
     for y, back in ((middle - d - 0.05, -1.0), (middle + d + 0.05, 1.0)):
-        x = dice.uniform(-0.2, 0.2)
+        x = rng.uniform(-0.2, 0.2)
         parts += _chair(x, y, back, seat, wood)
     return Piece(tuple(parts), width, depth + 0.6)
 
@@ -223,22 +223,22 @@ def _chair(x: float, y: float, back: float, seat: Material, wood: Material) -> l
     ]  # fmt: skip
 
 
-def low_table(dice: Dice) -> Piece:
-    radius, height = dice.uniform(0.32, 0.5), dice.uniform(0.35, 0.5)
-    wood = materials.wood(dice)
+def low_table(rng: HashedRng) -> Piece:
+    radius, height = rng.uniform(0.32, 0.5), rng.uniform(0.35, 0.5)
+    wood = materials.wood(rng)
     parts = [
         _round("cylinder", (0, radius, height - 0.02), radius, 0.02, wood),
         _round("cylinder", (0, radius, height / 2 - 0.02), 0.07, height / 2 - 0.02, wood),
         _round("cylinder", (0, radius, 0.012), radius * 0.6, 0.012, wood),
-        *_on_top(dice, radius, radius, height),
+        *_on_top(rng, radius, radius, height),
     ]
     return Piece(tuple(parts), 2 * radius, 2 * radius)
 
 
-def ball(dice: Dice) -> Piece:
-    radius = dice.uniform(0.15, 0.32)
+def ball(rng: HashedRng) -> Piece:
+    radius = rng.uniform(0.15, 0.32)
     return Piece(
-        (_round("ball", (0, radius, radius), radius, radius, materials.picture(dice)),),
+        (_round("ball", (0, radius, radius), radius, radius, materials.picture(rng)),),
         2 * radius,
         2 * radius,
     )

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What surfaces look like: colours and the parameters of their patterns (see shading.py)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 
 Color = tuple[float, float, float]
-PLASTER, GRAIN, MARBLE, SPECKLE, WEAVE, STONES, SCRIBBLE, BLOBS = range(8)
+PLASTER, GRAIN, MARBLE, SPECKLE, WEAVE, STONES, SCRIBBLE, BLOBS, TEXT, PINK = range(10)
 """Layers of the detail textures of patterns.py."""
 
 
@@ -60,25 +61,25 @@ def tint(hue: float, saturation: float, value: float) -> Color:
     return channel(0.0), channel(2 / 3), channel(1 / 3)
 
 
-def _shades(dice: Dice, saturation: float, value: float) -> tuple[Color, Color, Color]:
-    hue, away = dice.uniform(), dice.uniform(-0.12, 0.12)
+def _shades(rng: HashedRng, saturation: float, value: float) -> tuple[Color, Color, Color]:
+    hue, away = rng.uniform(), rng.uniform(-0.12, 0.12)
     return (
-        tint(hue, saturation, value * dice.uniform(0.45, 0.7)),
-        tint(hue + away / 2, saturation * dice.uniform(0.7, 1.0), value),
-        tint(hue + away, saturation * dice.uniform(0.5, 1.0), min(0.95, value * 1.25)),
+        tint(hue, saturation, value * rng.uniform(0.45, 0.7)),
+        tint(hue + away / 2, saturation * rng.uniform(0.7, 1.0), value),
+        tint(hue + away, saturation * rng.uniform(0.5, 1.0), min(0.95, value * 1.25)),
     )
 
 
-def wood(dice: Dice, *, plank: float = 0.0) -> Material:
-    hue, value = dice.uniform(0.05, 0.11), dice.uniform(0.25, 0.6)
+def wood(rng: HashedRng, *, plank: float = 0.0) -> Material:
+    hue, value = rng.uniform(0.05, 0.11), rng.uniform(0.25, 0.6)
     return Material(
         tint(hue, 0.75, value * 0.5),
         tint(hue, 0.6, value),
         tint(hue + 0.02, 0.5, value * 1.2),
         line=tint(hue, 0.7, value * 0.25),
         detail=GRAIN,
-        repeats=(0.45, dice.uniform(1.2, 2.2)),
-        contrast=dice.uniform(0.5, 0.9),
+        repeats=(0.45, rng.uniform(1.2, 2.2)),
+        contrast=rng.uniform(0.5, 0.9),
         stains=0.15,
         cell=(plank * 7, plank),
         shift=0.37,
@@ -88,126 +89,268 @@ def wood(dice: Dice, *, plank: float = 0.0) -> Material:
     )
 
 
-def floor(dice: Dice) -> Material:
-    kind = dice.integer(4)
+def floor(rng: HashedRng) -> Material:
+    kind = rng.integer(4)
     if kind == 0:
-        return wood(dice, plank=dice.uniform(0.1, 0.18))
-    first, second, third = _shades(dice, dice.uniform(0.05, 0.5), dice.uniform(0.4, 0.75))
+        return wood(rng, plank=rng.uniform(0.1, 0.18))
+    first, second, third = _shades(rng, rng.uniform(0.05, 0.5), rng.uniform(0.4, 0.75))
     if kind == 1:
-        side = dice.uniform(0.25, 0.5)
+        side = rng.uniform(0.25, 0.5)
         return Material(
-            first, second, third, line=tint(0.1, 0.1, dice.uniform(0.15, 0.8)),
-            detail=dice.choice((MARBLE, SPECKLE, STONES)), repeats=(0.7, 0.7), contrast=0.6,
-            cell=(side, side), gap=0.012, spread=dice.uniform(0.2, 0.7),
-            checker=float(dice.chance(0.4)),
+            first, second, third, line=tint(0.1, 0.1, rng.uniform(0.15, 0.8)),
+            detail=rng.choice((MARBLE, SPECKLE, STONES)), repeats=(0.7, 0.7), contrast=0.6,
+            cell=(side, side), gap=0.012, spread=rng.uniform(0.2, 0.7),
+            checker=float(rng.chance(0.4)),
         )  # fmt: skip
     if kind == 2:
         return Material(
-            first, second, third, detail=dice.choice((WEAVE, SPECKLE)), repeats=(0.9, 0.9),
+            first, second, third, detail=rng.choice((WEAVE, SPECKLE)), repeats=(0.9, 0.9),
             contrast=0.7, stains=0.5, cell=(0.6, 0.6), gap=0.006, spread=0.35, line=first,
         )  # fmt: skip
     return Material(
-        first, second, third, detail=dice.choice((STONES, MARBLE)), repeats=(0.4, 0.4),
+        first, second, third, detail=rng.choice((STONES, MARBLE)), repeats=(0.4, 0.4),
         contrast=0.9, stains=0.5,
     )  # fmt: skip
 
 
-def wall(dice: Dice) -> Material:
-    kind = dice.integer(6)
-    first, second, third = _shades(dice, dice.uniform(0.05, 0.45), dice.uniform(0.55, 0.85))
+def wall(rng: HashedRng) -> Material:
+    kind = rng.integer(6)
+    first, second, third = _shades(rng, rng.uniform(0.05, 0.45), rng.uniform(0.55, 0.85))
     if kind == 0:
-        hue = dice.uniform(0.0, 0.08)
+        hue = rng.uniform(0.0, 0.08)
         return Material(
             tint(hue, 0.7, 0.3), tint(hue, 0.6, 0.5), tint(hue + 0.03, 0.5, 0.65),
-            line=tint(0.1, 0.1, dice.uniform(0.4, 0.75)), detail=SPECKLE, repeats=(0.9, 0.9),
+            line=tint(0.1, 0.1, rng.uniform(0.4, 0.75)), detail=SPECKLE, repeats=(0.9, 0.9),
             contrast=0.6, cell=(0.26, 0.085), shift=0.5, gap=0.014, spread=0.8,
         )  # fmt: skip
     if kind == 1:
-        width = dice.uniform(0.12, 0.4)
+        width = rng.uniform(0.12, 0.4)
         return Material(
             first, second, third, detail=BLOBS, repeats=(0.8, 0.8), contrast=0.5, stains=0.2,
-            cell=(width, 50.0), spread=dice.uniform(0.4, 0.9), checker=float(dice.chance(0.7)),
+            cell=(width, 50.0), spread=rng.uniform(0.4, 0.9), checker=float(rng.chance(0.7)),
         )  # fmt: skip
-    if kind == 2 and dice.chance(0.6):
-        return wood(dice, plank=dice.uniform(0.14, 0.25))
+    if kind == 2 and rng.chance(0.6):
+        return wood(rng, plank=rng.uniform(0.14, 0.25))
     if kind in (2, 3):
         return Material(
-            first, second, third, detail=dice.choice((BLOBS, SCRIBBLE, STONES)),
-            repeats=(0.6, 0.6), contrast=dice.uniform(0.5, 0.9), stains=0.4,
+            first, second, third, detail=rng.choice((BLOBS, SCRIBBLE, STONES)),
+            repeats=(0.6, 0.6), contrast=rng.uniform(0.5, 0.9), stains=0.4,
         )  # fmt: skip
     return Material(
-        first, second, third, detail=dice.choice((PLASTER, MARBLE)), repeats=(0.35, 0.35),
+        first, second, third, detail=rng.choice((PLASTER, MARBLE)), repeats=(0.35, 0.35),
         contrast=0.7, stains=0.7,
     )  # fmt: skip
 
 
-def ceiling(dice: Dice) -> Material:
-    value = dice.uniform(0.7, 0.9)
-    side = dice.choice((0.0, 0.6, 1.2))
+def ceiling(rng: HashedRng) -> Material:
+    value = rng.uniform(0.7, 0.9)
+    side = rng.choice((0.0, 0.6, 1.2))
     return Material(
         tint(0.1, 0.08, value * 0.7), tint(0.12, 0.05, value), tint(0.1, 0.03, 0.95),
-        line=(0.3, 0.3, 0.32), detail=dice.choice((PLASTER, SPECKLE)), repeats=(0.5, 0.5),
+        line=(0.3, 0.3, 0.32), detail=rng.choice((PLASTER, SPECKLE)), repeats=(0.5, 0.5),
         contrast=0.5, stains=0.4, cell=(side, side / 2), gap=0.015 if side else 0.0, spread=0.2,
     )  # fmt: skip
 
 
-def fabric(dice: Dice) -> Material:
-    first, second, third = _shades(dice, dice.uniform(0.2, 0.8), dice.uniform(0.3, 0.8))
-    size = dice.choice((0.0, dice.uniform(0.06, 0.2)))
+def fabric(rng: HashedRng) -> Material:
+    first, second, third = _shades(rng, rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.8))
+    size = rng.choice((0.0, rng.uniform(0.06, 0.2)))
     return Material(
-        first, second, third, line=third, detail=dice.choice((WEAVE, BLOBS, SPECKLE)),
+        first, second, third, line=third, detail=rng.choice((WEAVE, BLOBS, SPECKLE)),
         repeats=(1.2, 1.2), contrast=0.7, stains=0.3, cell=(size, size),
-        gap=size * dice.uniform(0.0, 0.2), spread=0.7, checker=float(dice.chance(0.5)),
+        gap=size * rng.uniform(0.0, 0.2), spread=0.7, checker=float(rng.chance(0.5)),
     )  # fmt: skip
 
 
-def paint(dice: Dice) -> Material:
-    first, second, third = _shades(dice, dice.uniform(0.3, 0.95), dice.uniform(0.4, 0.85))
+def paint(rng: HashedRng) -> Material:
+    first, second, third = _shades(rng, rng.uniform(0.3, 0.95), rng.uniform(0.4, 0.85))
     return Material(
-        first, second, third, detail=dice.choice((BLOBS, MARBLE, STONES, SCRIBBLE)),
+        first, second, third, detail=rng.choice((BLOBS, MARBLE, STONES, SCRIBBLE)),
         repeats=(1.0, 1.0), contrast=0.7, stains=0.3,
     )  # fmt: skip
 
 
-def picture(dice: Dice) -> Material:
+def picture(rng: HashedRng) -> Material:
     """A poster or painting: strong colours, no two alike."""
-    hue = dice.uniform()
-    size = dice.uniform(0.1, 0.35)
+    hue = rng.uniform()
+    size = rng.uniform(0.1, 0.35)
     return Material(
-        tint(hue, dice.uniform(0.4, 1.0), dice.uniform(0.08, 0.35)),
-        tint(hue + dice.uniform(0.2, 0.5), dice.uniform(0.4, 0.9), dice.uniform(0.4, 0.7)),
-        tint(hue + dice.uniform(0.4, 0.8), dice.uniform(0.1, 0.6), 0.9),
-        detail=dice.choice((SCRIBBLE, BLOBS, STONES, MARBLE)), repeats=(0.9, 0.9),
-        contrast=1.3, stains=0.7, cell=(size, size * dice.uniform(0.5, 1.5)),
-        spread=dice.uniform(0.0, 0.9), hue=dice.uniform(0.0, 0.5),
+        tint(hue, rng.uniform(0.4, 1.0), rng.uniform(0.08, 0.35)),
+        tint(hue + rng.uniform(0.2, 0.5), rng.uniform(0.4, 0.9), rng.uniform(0.4, 0.7)),
+        tint(hue + rng.uniform(0.4, 0.8), rng.uniform(0.1, 0.6), 0.9),
+        detail=rng.choice((SCRIBBLE, BLOBS, STONES, MARBLE)), repeats=(0.9, 0.9),
+        contrast=1.3, stains=0.7, cell=(size, size * rng.uniform(0.5, 1.5)),
+        spread=rng.uniform(0.0, 0.9), hue=rng.uniform(0.0, 0.5),
     )  # fmt: skip
 
 
-def books(dice: Dice) -> Material:
+def books(rng: HashedRng) -> Material:
     return Material(
         (0.12, 0.1, 0.1), (0.45, 0.38, 0.33), (0.85, 0.8, 0.7), line=(0.03, 0.03, 0.03),
         detail=SCRIBBLE, repeats=(1.5, 1.5), contrast=0.5, stains=0.0,
-        cell=(dice.uniform(0.035, 0.06), 5.0), gap=0.005, spread=0.9, hue=0.8,
+        cell=(rng.uniform(0.035, 0.06), 5.0), gap=0.005, spread=0.9, hue=0.8,
     )  # fmt: skip
 
 
-def lamp(dice: Dice) -> Material:
-    color = tint(dice.uniform(0.08, 0.16), dice.uniform(0.0, 0.25), 0.95)
+def lamp(rng: HashedRng) -> Material:
+    color = tint(rng.uniform(0.08, 0.16), rng.uniform(0.0, 0.25), 0.95)
     return Material(color, color, color, contrast=0.0, stains=0.0, glow=1.0)
 
 
-def leaves(dice: Dice) -> Material:
-    hue = dice.uniform(0.22, 0.38)
+def leaves(rng: HashedRng) -> Material:
+    hue = rng.uniform(0.22, 0.38)
     return Material(
         tint(hue, 0.9, 0.1), tint(hue, 0.8, 0.35), tint(hue - 0.05, 0.7, 0.7),
         detail=STONES, repeats=(1.6, 1.6), contrast=1.0, stains=0.5,
     )  # fmt: skip
 
 
-def view(dice: Dice) -> Material:
+def view(rng: HashedRng) -> Material:
     """What a window shows: bright, with the bars of its frame."""
     return Material(
         (0.35, 0.5, 0.4), (0.6, 0.75, 0.85), (0.9, 0.95, 1.0), line=(0.75, 0.72, 0.68),
         detail=BLOBS, repeats=(0.3, 0.3), contrast=0.9, stains=0.3,
-        cell=(dice.uniform(0.35, 0.6), dice.uniform(0.5, 0.8)), gap=0.05, glow=0.6,
+        cell=(rng.uniform(0.35, 0.6), rng.uniform(0.5, 0.8)), gap=0.05, glow=0.6,
     )  # fmt: skip
+
+
+def _even(rng: HashedRng, hue: float, saturation: float, value: float) -> Material:
+    """Nearly one colour, with faint variations that are alike at all scales."""
+    shade = rng.uniform(0.03, 0.25)
+    return Material(
+        tint(hue, saturation, value * (1 - shade)),
+        tint(hue, saturation, value),
+        tint(hue, saturation * 0.9, min(0.95, value * (1 + shade))),
+        line=tint(hue, saturation, value * 0.4), detail=PINK,
+        repeats=(rng.uniform(0.3, 1.5), rng.uniform(0.3, 1.5)), contrast=rng.uniform(0.1, 0.6),
+        stains=rng.uniform(0.1, 0.6),
+    )  # fmt: skip
+
+
+def plastic(rng: HashedRng) -> Material:
+    """Paint, plastic or metal: black, grey and white more often than a colour."""
+    kind = rng.integer(10)
+    if kind < 3:
+        return _even(rng, rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.02, 0.08))
+    if kind < 6:
+        return _even(rng, rng.uniform(0.05, 0.2), rng.uniform(0.0, 0.15), rng.uniform(0.55, 0.95))
+    if kind < 7:
+        return _even(rng, rng.uniform(), rng.uniform(0.0, 0.2), rng.uniform(0.15, 0.45))
+    return _even(rng, rng.uniform(), rng.uniform(0.4, 1.0), rng.uniform(0.1, 0.7))
+
+
+def board(rng: HashedRng) -> Material:
+    """A table top or shelf: wood, or plain."""
+    if rng.chance(0.45):
+        hue, value = rng.uniform(0.05, 0.12), rng.uniform(0.12, 0.7)
+        return Material(
+            tint(hue, 0.65, value * 0.75), tint(hue, 0.55, value), tint(hue, 0.45, value * 1.15),
+            detail=GRAIN, repeats=(rng.uniform(0.3, 0.6), rng.uniform(1.2, 2.6)),
+            contrast=rng.uniform(0.2, 0.6), stains=rng.uniform(0.0, 0.2),
+        )  # fmt: skip
+    return plastic(rng)
+
+
+def plain_wall(rng: HashedRng) -> Material:
+    """Painted plaster, light more often than not."""
+    value = rng.uniform(0.55, 0.95) if rng.chance(0.75) else rng.uniform(0.2, 0.55)
+    saturation = rng.uniform(0.0, 0.15) if rng.chance(0.7) else rng.uniform(0.15, 0.5)
+    return _even(rng, rng.uniform(), saturation, value)
+
+
+def carpet(rng: HashedRng) -> Material:
+    """Floors of offices: carpet, linoleum, stripes."""
+    hue, saturation, value = rng.uniform(), rng.uniform(0.0, 0.35), rng.uniform(0.08, 0.6)
+    stripes = rng.uniform(0.02, 0.12) if rng.chance(0.35) else 0.0
+    return Material(
+        tint(hue, saturation, value * 0.75), tint(hue, saturation, value),
+        tint(hue, saturation, min(0.95, value * 1.25)), detail=rng.choice((PINK, SPECKLE, WEAVE)),
+        repeats=(rng.uniform(0.5, 1.5), rng.uniform(0.5, 1.5)), contrast=rng.uniform(0.05, 0.6),
+        stains=rng.uniform(0.1, 0.5), cell=(stripes, 50.0) if stripes else (0.0, 0.0),
+        spread=rng.uniform(0.1, 0.6) if stripes else 0.0,
+    )  # fmt: skip
+
+
+def tiles(rng: HashedRng) -> Material:
+    side, base = rng.uniform(0.05, 0.2), plastic(rng)
+    return replace(
+        base, cell=(side, side * rng.choice((1.0, 0.5))), gap=rng.uniform(0.003, 0.01),
+        line=tint(0.1, 0.1, rng.uniform(0.3, 0.9)), spread=rng.uniform(0.0, 0.4),
+    )  # fmt: skip
+
+
+def printed(rng: HashedRng) -> Material:
+    """White paper with lines of text or a picture."""
+    white, ink = rng.uniform(0.75, 0.95), rng.uniform(0.05, 0.4)
+    if rng.chance(0.2):
+        return cover(rng)
+    return Material(
+        (ink, ink, ink * rng.uniform(0.8, 1.6)), (white, white, white), (white, white, white),
+        detail=TEXT, repeats=(rng.uniform(2.0, 5.0), rng.uniform(2.0, 5.0)),
+        contrast=rng.uniform(0.2, 1.0), stains=0.0,
+    )  # fmt: skip
+
+
+def cover(rng: HashedRng) -> Material:
+    """The cover of a book, a parcel, a poster: text and large shapes on one or two colours."""
+    hue, other = rng.uniform(), rng.uniform()
+    return Material(
+        tint(other, rng.uniform(0.0, 0.9), rng.uniform(0.02, 0.6)),
+        tint(hue, rng.uniform(0.0, 0.9), rng.uniform(0.1, 0.9)),
+        tint(hue, rng.uniform(0.0, 0.4), 0.9),
+        detail=rng.choice((TEXT, TEXT, BLOBS, PINK, SCRIBBLE)),
+        repeats=(rng.uniform(1.0, 5.0), rng.uniform(1.0, 5.0)),
+        contrast=rng.uniform(0.2, 1.2), stains=rng.uniform(0.0, 0.8),
+    )  # fmt: skip
+
+
+def keys(rng: HashedRng) -> Material:
+    """A keyboard."""
+    return replace(
+        plastic(rng), cell=(0.019, 0.019), gap=0.004, line=tint(0.1, 0.0, rng.uniform(0.02, 0.4)),
+        spread=0.2,
+    )  # fmt: skip
+
+
+def screen(rng: HashedRng) -> Material:
+    """A monitor: off and black, or on and shining."""
+    if rng.chance(0.65):
+        return _even(rng, rng.uniform(), 0.2, rng.uniform(0.02, 0.05))
+    return replace(cover(rng), glow=rng.uniform(0.4, 1.0))
+
+
+def skin(rng: HashedRng) -> Material:
+    return _even(rng, rng.uniform(0.03, 0.08), rng.uniform(0.3, 0.6), rng.uniform(0.15, 0.75))
+
+
+_PLAIN: tuple[Callable[[HashedRng], Material], ...] = (plastic, board, plain_wall, cover)
+
+
+def everyday_look(rng: HashedRng, material: Material) -> Material:
+    """A calmer material in place of a patterned one: plain, or the same with less colour and
+    contrast. Lamps and windows keep theirs, and may be so bright that a camera clips them."""
+    if material.glow:
+        return replace(material, glow=material.glow * rng.uniform(0.7, 2.5))
+    if material.detail in (TEXT, PINK):
+        return material
+    if rng.chance(0.45):
+        return rng.choice(_PLAIN)(rng)
+    grey, contrast = rng.uniform(0.0, 0.9), rng.uniform(0.1, 0.9)
+    calm = material.calmer(contrast)
+    colors = (_greyer(color, grey) for color in (calm.first, calm.second, calm.third, calm.line))
+    first, second, third, line = colors
+    return replace(calm, first=first, second=second, third=third, line=line)
+
+
+def _greyer(color: Color, share: float) -> Color:
+    mean = sum(color) / 3
+    red, green, blue = ((1 - share) * channel + share * mean for channel in color)
+    return red, green, blue
+
+
+def office_wall(rng: HashedRng) -> Material:
+    return plain_wall(rng) if rng.chance(0.7) else everyday_look(rng, wall(rng))
+
+
+def office_floor(rng: HashedRng) -> Material:
+    return carpet(rng) if rng.chance(0.6) else everyday_look(rng, floor(rng))

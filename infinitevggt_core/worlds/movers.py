@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.worlds import materials
-from infinitevggt_core.worlds.dice import Dice, key_of, smooth_noise
 from infinitevggt_core.worlds.floor_plan import Room
+from infinitevggt_core.worlds.hashed_rng import HashedRng, key_of, smooth_noise
 from infinitevggt_core.worlds.solids import COLUMNS, Light, Solid, row_of
 
 _ASIDE_M = 0.9
@@ -27,8 +27,8 @@ class Movers:
         self._homes: list[Room] = []
         for index, room in enumerate(rooms):
             for number in range(per_room):
-                dice = Dice(seed, "mover", index, number)
-                for solid in _body(dice, index):
+                rng = HashedRng(seed, "mover", index, number)
+                for solid in _body(rng, index):
                     (rounds if solid.round else boxes).append((solid, len(self._homes)))
                 self._homes.append(room)
         solids = boxes + rounds
@@ -70,13 +70,13 @@ class Movers:
         return aside
 
 
-def _body(dice: Dice, room: int) -> list[Solid]:
+def _body(rng: HashedRng, room: int) -> list[Solid]:
     """A ball, a robot of boxes, or a figure."""
-    kind = dice.integer(3)
-    anchor = (dice.uniform(0, 9), dice.uniform(0, 9), 0.0)
-    coat, trim = materials.fabric(dice), materials.paint(dice)
+    kind = rng.integer(3)
+    anchor = (rng.uniform(0, 9), rng.uniform(0, 9), 0.0)
+    coat, trim = materials.fabric(rng), materials.paint(rng)
     if kind == 0:
-        radius = dice.uniform(0.15, 0.3)
+        radius = rng.uniform(0.15, 0.3)
         parts = [_round("ball", radius, radius, radius, trim)]
     elif kind == 1:
         base = Solid((0.0, 0.0, 0.15), (0.25, 0.2, 0.12), trim)
@@ -85,7 +85,7 @@ def _body(dice: Dice, room: int) -> list[Solid]:
         parts = [
             _round("cylinder", 0.4, 0.17, 0.4, trim),
             _round("cylinder", 1.1, 0.22, 0.3, coat),
-            _round("ball", 1.55, 0.13, 0.16, materials.wood(dice)),
+            _round("ball", 1.55, 0.13, 0.16, materials.wood(rng)),
         ]
     return [replace(part, room=room, anchor=anchor) for part in parts]
 

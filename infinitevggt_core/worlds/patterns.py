@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detail textures: eight periodic grey patterns with mipmaps, made once from hashed noise.
+"""Detail textures: ten periodic grey patterns with mipmaps, made once from hashed noise.
 
 All patterns live in one flat float32 tensor, so that a surface's texture is an index away.
 """
@@ -9,20 +9,20 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from infinitevggt_core.worlds.dice import key_of, uniform_tensor
+from infinitevggt_core.worlds.hashed_rng import key_of, uniform_tensor
 
 SIDE = 256
-LEVELS = 7
+MIPMAPS = 7
 """256, 128, .. 4 texels."""
-STARTS = tuple(sum((SIDE >> j) ** 2 for j in range(level)) for level in range(LEVELS))
-STRIDE = sum((SIDE >> level) ** 2 for level in range(LEVELS))
+STARTS = tuple(sum((SIDE >> j) ** 2 for j in range(level)) for level in range(MIPMAPS))
+STRIDE = sum((SIDE >> level) ** 2 for level in range(MIPMAPS))
 NOISE = 1 << 16
 """Length of the table of uniform numbers; a power of two."""
 
 
 @lru_cache(maxsize=8)
 def detail_textures(device: str) -> Tensor:
-    """(8 * STRIDE,) float32, each pattern of mean 0 and in [-1, 1]; in the order of materials."""
+    """(10 * STRIDE,) float32, each pattern of mean 0 and in [-1, 1]; in the order of materials."""
     noise = _noise
     plaster = noise(1, 4) + 0.7 * noise(2, 16) + 0.5 * noise(3, 64) + 0.4 * noise(4, 128)
     bent = noise(5, 4, 8) * 1.2 + noise(6, 2, 24) + 0.9 * noise(7, 4, 64)
@@ -36,7 +36,9 @@ def detail_textures(device: str) -> Tensor:
     scribble = _wave(4 * (noise(20, 6) + 0.4 * noise(21, 16))) ** 3 + 0.3 * noise(22, 64)
     blobs = (4 * noise(23, 10)).clamp(-1, 1) + 0.6 * (4 * noise(24, 24)).clamp(-1, 1)
     blobs = blobs + 0.3 * noise(25, 96)
-    layers = [plaster, grain, marble, speckle, weave, stones, scribble, blobs]
+    octaves = [noise(30 + k, 2 << k) / 2 ** (0.8 * k) for k in range(7)]
+    pink = torch.stack(octaves).sum(0)
+    layers = [plaster, grain, marble, speckle, weave, stones, scribble, blobs, _text(), pink]
     return torch.cat([_mipmaps(layer) for layer in layers]).float().to(device)
 
 
@@ -104,11 +106,23 @@ def _stones() -> Tensor:
     return (gap * (0.35 + 0.65 * grey)).reshape(SIDE, SIDE) + 0.12 * _noise(26, 64)
 
 
+def _text() -> Tensor:
+    """Lines of dark dashes, in paragraphs of several widths."""
+    u, v = _grid()
+    line = (v * 32).floor().long()
+    words = (u * 64).floor().long() + 64 * line
+    letter = uniform_tensor(key_of("letter"), (u * SIDE).long() + SIDE * line)
+    width = 0.4 + 0.55 * uniform_tensor(key_of("paragraph"), line // 5)
+    written = (uniform_tensor(key_of("word"), words) < 0.85) & (u > 0.06) & (u < width)
+    written &= (line % 5 < 4) & ((v * 32 - line - 0.5).abs() < 0.3)
+    return -(written & (letter < 0.75)).double()
+
+
 def _mipmaps(layer: Tensor) -> Tensor:
     layer = layer - layer.mean()
     layer = (layer / (2 * layer.std())).clamp(-1, 1)
     levels = [layer]
-    for _ in range(LEVELS - 1):
+    for _ in range(MIPMAPS - 1):
         last = levels[-1]
         levels.append(last.reshape(last.shape[0] // 2, 2, -1, 2).mean(dim=(1, 3)))
     return torch.cat([level.reshape(-1) for level in levels])

@@ -3,18 +3,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from infinitevggt_core.worlds.camera import develop, pinhole_matrices
-from infinitevggt_core.worlds.caster import Rays, Shots, Tiles, cast, rays_of
+from infinitevggt_core.worlds.config import WorldConfig
+from infinitevggt_core.worlds.frames import WorldClips
+from infinitevggt_core.worlds.movers import Movers
+from infinitevggt_core.worlds.ray_caster import Rays, Shots, Tiles, cast, rays_of
 from infinitevggt_core.worlds.shading import shade
-from infinitevggt_core.worlds.world import World, WorldClips
+from infinitevggt_core.worlds.solids import Scene
+from infinitevggt_core.worlds.trajectory import Trajectory
 
 _RAYS_AT_ONCE = {"cpu": 150_000, "cuda": 6_000_000}
 # pixels; the first is the centre and the mean of the first one, three or five is the centre too
 _JITTER = ((0.0, 0.0), (0.3, 0.15), (-0.3, -0.15), (-0.15, 0.35), (0.15, -0.35))
+
+
+class Renderable(Protocol):
+    """What the renderer reads of a world."""
+
+    seed: int
+    config: WorldConfig
+    scene: Scene
+    movers: Movers
+    trajectory: Trajectory
 
 
 def shots_at_once(height: int, width: int, device: str) -> int:
@@ -24,7 +39,7 @@ def shots_at_once(height: int, width: int, device: str) -> int:
 
 
 def render(
-    worlds: Sequence[World], times: Tensor, height: int, width: int, device: str = "cpu"
+    worlds: Sequence[Renderable], times: Tensor, height: int, width: int, device: str = "cpu"
 ) -> WorldClips:
     """Frames at `times` [B, S] (in frames, float64) of B worlds, in chunks."""
     if height < 8 or width < 8:
@@ -47,7 +62,7 @@ def render(
 
 
 def _cameras(
-    worlds: Sequence[World], times: Tensor, height: int, width: int
+    worlds: Sequence[Renderable], times: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     poses, matrices = [], []
     for world, row in zip(worlds, times, strict=True):
@@ -70,7 +85,7 @@ class _Exposure:
 class Stage:
     """Some worlds on a device, ready to be filmed."""
 
-    def __init__(self, worlds: Sequence[World], device: str) -> None:
+    def __init__(self, worlds: Sequence[Renderable], device: str) -> None:
         self.worlds = worlds
         self.device = torch.device(device)
         config = worlds[0].config

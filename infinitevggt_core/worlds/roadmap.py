@@ -12,9 +12,9 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from infinitevggt_core.worlds.dice import Dice
 from infinitevggt_core.worlds.floor_plan import WALL_M, Door, FloorPlan, Room
 from infinitevggt_core.worlds.furnishing import Placed, Rectangle
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 
 CLEARANCE_M = 0.5
 """Of the ways from walls and furniture; corners are cut and hands sway within it."""
@@ -128,11 +128,11 @@ class RoomMap:
         return float(max(xs) - min(xs) + max(ys) - min(ys))
 
 
-def map_room(dice: Dice, plan: FloorPlan, index: int, placed: list[Placed]) -> RoomMap:
+def map_room(rng: HashedRng, plan: FloorPlan, index: int, placed: list[Placed]) -> RoomMap:
     """Find places and ways, and take furniture out of `placed` until every door is reached."""
-    room, key = plan.rooms[index], dice.key
+    room, key = plan.rooms[index], rng.key
     while True:
-        found = _try_room(Dice(key, len(placed)), plan, index, [p.footprint for p in placed])
+        found = _try_room(HashedRng(key, len(placed)), plan, index, [p.footprint for p in placed])
         doors = len(plan.doors_of(index))
         enough = room.corridor or found.extent() >= LEAST_WALK_M
         if not placed or (enough and all(d in found.reached for d in range(doors))):
@@ -141,7 +141,7 @@ def map_room(dice: Dice, plan: FloorPlan, index: int, placed: list[Placed]) -> R
         placed.remove(free[-1] if free else placed[-1])
 
 
-def _try_room(dice: Dice, plan: FloorPlan, index: int, footprints: list[Rectangle]) -> RoomMap:
+def _try_room(rng: HashedRng, plan: FloorPlan, index: int, footprints: list[Rectangle]) -> RoomMap:
     room = plan.rooms[index]
     doors = [_entrance(door, index) for door in plan.doors_of(index)]
     if room.corridor:
@@ -150,7 +150,7 @@ def _try_room(dice: Dice, plan: FloorPlan, index: int, footprints: list[Rectangl
         free = [(room.x0 + 1.0 + step * k, middle) for k in range(count + 1)]
     else:
         free = [
-            (dice.uniform(room.x0 + 0.6, room.x1 - 0.6), dice.uniform(room.y0 + 0.6, room.y1 - 0.6))
+            (rng.uniform(room.x0 + 0.6, room.x1 - 0.6), rng.uniform(room.y0 + 0.6, room.y1 - 0.6))
             for _ in range(4 * _PLACES)
         ]
     room_left = clearance(torch.tensor(free, dtype=torch.float64), room, footprints)
@@ -172,7 +172,7 @@ def _together(count: int, pairs: list[tuple[int, int]], doors: int) -> set[int]:
     return {place for place in range(count) if group[place] == chosen}
 
 
-def build_roadmap(dice: Dice, plan: FloorPlan, placed: list[list[Placed]]) -> Roadmap:
+def build_roadmap(rng: HashedRng, plan: FloorPlan, placed: list[list[Placed]]) -> Roadmap:
     """The ways through the whole plan; `placed` (per room) loses what blocks them."""
     roadmap = Roadmap()
     doorways = {
@@ -182,7 +182,7 @@ def build_roadmap(dice: Dice, plan: FloorPlan, placed: list[list[Placed]]) -> Ro
         for door in plan.doors
     }
     for index in range(len(plan.rooms)):
-        found = map_room(Dice(dice.key, index), plan, index, placed[index])
+        found = map_room(HashedRng(rng.key, index), plan, index, placed[index])
         numbers = {k: roadmap.add(found.places[k], index) for k in sorted(found.reached)}
         for a, b in found.pairs:
             if a in numbers and b in numbers:

@@ -8,7 +8,7 @@ from math import atan2, sqrt
 import torch
 from torch import Tensor
 
-from infinitevggt_core.worlds.dice import Dice
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.roadmap import Roadmap
 
 SPACING_M = 0.3
@@ -29,11 +29,11 @@ class Route:
     """
 
     def __init__(
-        self, roadmap: Roadmap, dice: Dice, *, turn_m: float, most_turn: float, loop: bool
+        self, roadmap: Roadmap, rng: HashedRng, *, turn_m: float, most_turn: float, loop: bool
     ) -> None:
         self._spread = max(1, round(turn_m / SPACING_M / 2))
         self._most_turn = most_turn * SPACING_M
-        self._walk = _knots(_loop(roadmap, dice) if loop else _wander(roadmap, dice))
+        self._walk = _knots(_loop(roadmap, rng) if loop else _wander(roadmap, rng))
         self._places: list[tuple[float, float]] = [next(self._walk), next(self._walk)]
         (x0, y0), (x1, y1) = self._places
         self._direction = atan2(y1 - y0, x1 - x0)
@@ -92,30 +92,30 @@ class Route:
         self._direction += atan2(ax * by - ay * bx, ax * bx + ay * by)
 
 
-def _wander(roadmap: Roadmap, dice: Dice) -> Iterator[tuple[float, float]]:
+def _wander(roadmap: Roadmap, rng: HashedRng) -> Iterator[tuple[float, float]]:
     """Corners of a walk that stays a while in a room and prefers rooms seen less often."""
     inside = [k for k, room in enumerate(roadmap.rooms) if room >= 0]
     visits = dict.fromkeys(roadmap.rooms, 0)
-    here = dice.choice(inside)
+    here = rng.choice(inside)
     yield roadmap.places[here]
     while True:
         rooms = [roadmap.rooms[here]]
-        if not dice.chance(_STAY):
+        if not rng.chance(_STAY):
             rooms = sorted({r for k in inside if (r := roadmap.rooms[k]) != rooms[0]}) or rooms
-        room = min(rooms, key=lambda r: visits[r] + dice.uniform(0.0, 2.0))
+        room = min(rooms, key=lambda r: visits[r] + rng.uniform(0.0, 2.0))
         near = [k for k in inside if roadmap.rooms[k] == room]
-        there = max((dice.choice(near) for _ in range(3)), key=partial(roadmap.apart, here))
+        there = max((rng.choice(near) for _ in range(3)), key=partial(roadmap.apart, here))
         visits[room] += 1
         for place in roadmap.shortest(here, there):
             yield roadmap.places[place]
         here = there
 
 
-def _loop(roadmap: Roadmap, dice: Dice) -> Iterator[tuple[float, float]]:
+def _loop(roadmap: Roadmap, rng: HashedRng) -> Iterator[tuple[float, float]]:
     """Corners of one closed tour, again and again."""
     inside = [k for k, room in enumerate(roadmap.rooms) if room >= 0]
-    legs = _LOOP_LEGS[0] + dice.integer(_LOOP_LEGS[1] - _LOOP_LEGS[0])
-    tours = [dice.shuffled(inside)[:legs] for _ in range(4)]
+    legs = _LOOP_LEGS[0] + rng.integer(_LOOP_LEGS[1] - _LOOP_LEGS[0])
+    tours = [rng.shuffled(inside)[:legs] for _ in range(4)]
     stops = max(tours, key=lambda t: sum(map(roadmap.apart, t, [*t[1:], t[0]])))
     tour: list[int] = []
     for start, end in zip(stops, [*stops[1:], stops[0]], strict=True):

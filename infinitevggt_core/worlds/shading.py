@@ -8,9 +8,8 @@ colour while the camera moves.
 import torch
 from torch import Tensor
 
-from infinitevggt_core.worlds.caster import Rays
 from infinitevggt_core.worlds.patterns import (
-    LEVELS,
+    MIPMAPS,
     NOISE,
     SIDE,
     STARTS,
@@ -18,6 +17,7 @@ from infinitevggt_core.worlds.patterns import (
     detail_textures,
     uniform_table,
 )
+from infinitevggt_core.worlds.ray_caster import Rays
 
 _CORNER_M = 0.22
 """How far the darkness of corners reaches."""
@@ -154,7 +154,7 @@ def _cells(
 
 def _detail(layer: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
     """Trilinear look-up of a detail texture at (u, v) repeats; footprint in repeats per pixel."""
-    level = (footprint * SIDE).clamp(min=1).log2().clamp(max=LEVELS - 1.001)
+    level = (footprint * SIDE).clamp(min=1).log2().clamp(max=MIPMAPS - 1.001)
     low = level.floor()
     table = detail_textures(str(u.device))
     base = layer.int() * STRIDE

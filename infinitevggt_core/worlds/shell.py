@@ -4,8 +4,8 @@
 from collections.abc import Iterator
 
 from infinitevggt_core.worlds import materials
-from infinitevggt_core.worlds.dice import Dice
 from infinitevggt_core.worlds.floor_plan import WALL_M, Door, FloorPlan, Room
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.solids import Light, Point, Solid
 
@@ -15,14 +15,16 @@ SLAB_M = 0.1
 FRAME_M = 0.05
 
 
-def build_shell(dice: Dice, plan: FloorPlan) -> Iterator[Solid]:
+def build_shell(rng: HashedRng, plan: FloorPlan, *, everyday: bool = False) -> Iterator[Solid]:
     """The solids around every room of the plan."""
-    skirting = materials.paint(dice)
-    door_frame = materials.wood(dice)
+    wall = materials.office_wall if everyday else materials.wall
+    floor = materials.office_floor if everyday else materials.floor
+    skirting = materials.paint(rng)
+    door_frame = materials.wood(rng)
     for index, room in enumerate(plan.rooms):
-        main = materials.wall(dice)
-        accent = materials.wall(dice)
-        yield from _slabs(room, index, materials.floor(dice), materials.ceiling(dice))
+        main = wall(rng)
+        accent = wall(rng)
+        yield from _slabs(room, index, floor(rng), materials.ceiling(rng))
         for side in range(4):
             doors = [d for d in plan.doors_of(index) if side_of(d, index) == side]
             yield from _wall(room, index, side, accent if side == index % 4 else main, doors)
@@ -31,21 +33,38 @@ def build_shell(dice: Dice, plan: FloorPlan) -> Iterator[Solid]:
             yield from _door_frame(index, door, door_frame)
 
 
-def light_of(dice: Dice, room: Room) -> Light:
-    """A warm or cool lamp below the ceiling."""
+def light_of(rng: HashedRng, room: Room, spread: float = 0.0) -> Light:
+    """A warm or cool lamp below the ceiling; with probability `spread`, anywhere."""
+    if spread and rng.chance(spread):
+        return _strong_light(rng, room)
     x, y = room.center
-    warmth = dice.uniform(-0.12, 0.12)
-    strength = dice.uniform(0.8, 1.1)
+    warmth = rng.uniform(-0.12, 0.12)
+    strength = rng.uniform(0.8, 1.1)
     color = (strength * (1 + warmth), strength, strength * (1 - warmth))
-    share = dice.uniform(0.45, 0.6)
+    share = rng.uniform(0.45, 0.6)
     return Light(
         (
-            x + dice.uniform(-0.15, 0.15) * (room.x1 - room.x0),
-            y + dice.uniform(-0.15, 0.15) * (room.y1 - room.y0),
+            x + rng.uniform(-0.15, 0.15) * (room.x1 - room.x0),
+            y + rng.uniform(-0.15, 0.15) * (room.y1 - room.y0),
             room.height - 0.25,
         ),
         color,
         (share * (1 - warmth / 2), share, share * (1 + warmth / 2)),
+    )
+
+
+def _strong_light(rng: HashedRng, room: Room) -> Light:
+    """A lamp or a bright window somewhere in the room, and little other light."""
+    warmth, strength = rng.uniform(-0.3, 0.3), rng.uniform(0.8, 2.5)
+    share = rng.uniform(0.15, 0.6)
+    return Light(
+        (
+            rng.uniform(room.x0 + 0.1, room.x1 - 0.1),
+            rng.uniform(room.y0 + 0.1, room.y1 - 0.1),
+            rng.uniform(1.2, room.height - 0.1),
+        ),
+        (strength * (1 + warmth), strength, strength * (1 - warmth)),
+        (share * (1 - warmth), share, share * (1 + warmth)),
     )
 
 

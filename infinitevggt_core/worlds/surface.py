@@ -2,18 +2,16 @@
 """The surface of a world as points: what a perfect map of it would contain."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from infinitevggt_core.worlds.caster import Rays, meet_box, meet_round
-from infinitevggt_core.worlds.dice import key_of, uniform_tensor
 from infinitevggt_core.worlds.floor_plan import WALL_M, FloorPlan
-from infinitevggt_core.worlds.solids import SHAPE_COLUMNS
-
-if TYPE_CHECKING:
-    from infinitevggt_core.worlds.world import World
+from infinitevggt_core.worlds.hashed_rng import key_of, uniform_tensor
+from infinitevggt_core.worlds.ray_caster import Rays, meet_box, meet_round
+from infinitevggt_core.worlds.roadmap import Roadmap
+from infinitevggt_core.worlds.solids import SHAPE_COLUMNS, Scene
 
 _OFF_M = 0.005
 """A point counts as seen when the place this far above it is."""
@@ -22,7 +20,16 @@ _VIEWPOINTS = 10
 _DRAWN_AT_ONCE = 3
 
 
-def sample_surface(world: "World", points: int) -> tuple[Tensor, Tensor]:
+class Mappable(Protocol):
+    """Attributes of a world that its surface depends on."""
+
+    seed: int
+    plan: FloorPlan
+    roadmap: Roadmap
+    scene: Scene
+
+
+def sample_surface(world: Mappable, points: int) -> tuple[Tensor, Tensor]:
     """See `World.surface`."""
     found: list[tuple[Tensor, Tensor]] = []
     count = attempt = 0
@@ -38,7 +45,7 @@ def sample_surface(world: "World", points: int) -> tuple[Tensor, Tensor]:
     return places, normals
 
 
-def _candidates(world: "World", count: int, attempt: int) -> tuple[Tensor, Tensor, Tensor]:
+def _candidates(world: Mappable, count: int, attempt: int) -> tuple[Tensor, Tensor, Tensor]:
     """Points and normals (N, 3) uniform over all surfaces, hidden ones too, and rooms (N,)."""
     scene = world.scene
     rows = torch.cat((scene.boxes, scene.rounds))[:, :SHAPE_COLUMNS]
@@ -124,7 +131,7 @@ def _in_the_open(plan: FloorPlan, places: Tensor) -> Tensor:
     return found
 
 
-def _seen(world: "World", places: Tensor, normals: Tensor, rooms: Tensor) -> Tensor:
+def _seen(world: Mappable, places: Tensor, normals: Tensor, rooms: Tensor) -> Tensor:
     """Whether some place where one can walk sees each point; rooms are convex."""
     seen = torch.zeros(len(places), dtype=torch.bool)
     scene, targets = world.scene, (places + _OFF_M * normals).float()
@@ -139,7 +146,7 @@ def _seen(world: "World", places: Tensor, normals: Tensor, rooms: Tensor) -> Ten
     return seen
 
 
-def _viewpoints(world: "World", room: int) -> Iterator[Tensor]:
+def _viewpoints(world: Mappable, room: int) -> Iterator[Tensor]:
     """Some places (3,) of the room's roadmap at several heights."""
     places = world.roadmap.places_of(room)
     for k in range(_VIEWPOINTS):

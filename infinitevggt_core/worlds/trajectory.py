@@ -7,8 +7,9 @@ from math import pi, tan
 import torch
 from torch import Tensor
 
+from infinitevggt_core.worlds.close_up import CloseUp
 from infinitevggt_core.worlds.config import MOTIONS, WorldConfig
-from infinitevggt_core.worlds.dice import Dice, key_of, smooth_noise
+from infinitevggt_core.worlds.hashed_rng import HashedRng, key_of, smooth_noise
 from infinitevggt_core.worlds.roadmap import Roadmap
 from infinitevggt_core.worlds.route import Route
 
@@ -52,15 +53,19 @@ GAITS = {
 class Trajectory:
     """Poses of a camera; time is counted in frames and may lie between them."""
 
-    def __init__(self, seed: int, config: WorldConfig, roadmap: Roadmap) -> None:
-        dice = Dice(seed, "trajectory")
-        drawn = dice.choice(MOTIONS[1:])
+    def __init__(
+        self, seed: int, config: WorldConfig, roadmap: Roadmap, close_up: CloseUp | None = None
+    ) -> None:
+        """close_up: used in place of a walk over the roadmap."""
+        self._close_up = close_up
+        rng = HashedRng(seed, "trajectory")
+        drawn = rng.choice(MOTIONS[1:])
         self.motion = drawn if config.motion == "any" else config.motion
         self.gait = GAITS[self.motion]
-        self.mount_height_m = dice.uniform(*self.gait.height)
+        self.mount_height_m = rng.uniform(*self.gait.height)
         self.route = Route(
             roadmap,
-            Dice(seed, "route", self.motion),
+            HashedRng(seed, "route", self.motion),
             turn_m=config.turn_m * self.gait.turn,
             most_turn=config.turn_deg_per_m * _DEG,
             loop=self.motion == "loop",
@@ -68,12 +73,15 @@ class Trajectory:
         self._step_m = config.step_m * self.gait.speed
         self._config = config
         self._key = key_of(seed, "sway")
-        middle = dice.uniform(config.fov_low_deg, config.fov_high_deg) * _DEG
+        middle = rng.uniform(config.fov_low_deg, config.fov_high_deg) * _DEG
         self._focal = 0.5 / tan(middle / 2)
 
     def world_from_body(self, times: Tensor) -> Tensor:
         """float64 poses (N, 3, 4) of the camera's body: x forward, y left, z up, metres."""
         times = times.double().cpu()
+        if self._close_up is not None:
+            position, yaw, pitch, roll = self._close_up.at(times, self._config.sway)
+            return torch.cat((_rotation(yaw, pitch, roll), position[..., None]), dim=-1)
         way_m = self._way(times)
         place, heading = self.route.at(way_m)
         gait, sway = self.gait, self._config.sway

@@ -2,54 +2,25 @@
 """A synthetic world: rooms, what is in them, and a camera's way through them, from one integer."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from infinitevggt_core.worlds.close_up import CloseUp
 from infinitevggt_core.worlds.config import WorldConfig
-from infinitevggt_core.worlds.dice import Dice
 from infinitevggt_core.worlds.floor_plan import draw_plan
-from infinitevggt_core.worlds.furnishing import decorate, furnish
+from infinitevggt_core.worlds.frames import WorldClips, WorldFrame
+from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
+from infinitevggt_core.worlds.hashed_rng import HashedRng
+from infinitevggt_core.worlds.materials import Material, everyday_look
 from infinitevggt_core.worlds.movers import Movers
+from infinitevggt_core.worlds.renderer import render, shots_at_once
 from infinitevggt_core.worlds.roadmap import build_roadmap
 from infinitevggt_core.worlds.shell import build_shell, light_of
 from infinitevggt_core.worlds.solids import Solid, scene_of
+from infinitevggt_core.worlds.surface import sample_surface
 from infinitevggt_core.worlds.trajectory import Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class WorldFrame:
-    """One view with everything that is true about it."""
-
-    image: Tensor
-    """[3, H, W] RGB in [0, 1]."""
-    depth: Tensor
-    """[H, W], metres along the optical axis."""
-    camera_from_world: Tensor
-    """[3, 4], float64: world (z up, metres) to OpenCV camera axes."""
-    intrinsics: Tensor
-    """[3, 3], float64, pixels; pixel (0, 0) is the centre of the first, the principal point is
-    (W / 2, H / 2) as the network has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorldClips:
-    """Views with any leading dimensions, such as [B worlds, S frames]; else as `WorldFrame`."""
-
-    images: Tensor
-    depth: Tensor
-    camera_from_world: Tensor
-    intrinsics: Tensor
-
-    def frame(self, *index: int) -> WorldFrame:
-        """The view at one index of the leading dimensions."""
-        return WorldFrame(
-            self.images[index],
-            self.depth[index],
-            self.camera_from_world[index],
-            self.intrinsics[index],
-        )
 
 
 class World:
@@ -66,27 +37,37 @@ class World:
     ) -> None:
         self.seed = seed
         self.config = config or WorldConfig.of(level)
-        dice = Dice(seed, "plan")
-        self.plan = draw_plan(dice, self._room_count())
+        rng = HashedRng(seed, "plan")
+        self.plan = draw_plan(rng, self._room_count())
         rooms = self.plan.rooms
-        self.lights = [light_of(Dice(seed, "light", k), room) for k, room in enumerate(rooms)]
+        spread = self.config.lamp_spread
+        self.lights = [
+            light_of(HashedRng(seed, "light", k), room, spread) for k, room in enumerate(rooms)
+        ]
+        catalog = OFFICE if self.config.everyday else HOME
         placed = [
-            furnish(Dice(seed, "furniture", k), self.plan, k, self.config.furniture)
+            furnish(HashedRng(seed, "furniture", k), self.plan, k, self.config.furniture, catalog)
             for k in range(len(rooms))
         ]
-        self.roadmap = build_roadmap(Dice(seed, "roadmap"), self.plan, placed)
-        solids = list(build_shell(Dice(seed, "shell"), self.plan))
+        self.roadmap = build_roadmap(HashedRng(seed, "roadmap"), self.plan, placed)
+        everyday = self.config.everyday
+        solids = list(build_shell(HashedRng(seed, "shell"), self.plan, everyday=everyday))
         for k in range(len(rooms)):
             solids += [solid for piece in placed[k] for solid in piece.solids]
-            solids += decorate(Dice(seed, "pictures", k), self.plan, k, self.lights[k])
+            solids += decorate(HashedRng(seed, "pictures", k), self.plan, k, self.lights[k])
+        if everyday:
+            solids = _calmed(HashedRng(seed, "everyday"), solids)
         self.solids = [self._textured(solid) for solid in solids]
         self.scene = scene_of(self.solids, rooms, self.lights)
         self.movers = Movers(seed, rooms, self.lights, self.config.moving_objects)
-        self.trajectory = Trajectory(seed, self.config, self.roadmap)
+        close_up, rng = None, HashedRng(seed, "close-up")
+        if rng.chance(self.config.close_up):
+            close_up = CloseUp.draw(rng, rooms, placed)
+        self.trajectory = Trajectory(seed, self.config, self.roadmap, close_up)
 
     def _room_count(self) -> int:
         most = self.config.most_rooms
-        return most if most < 5 else Dice(self.seed, "rooms").integer(most - 4) + 5
+        return most if most < 5 else HashedRng(self.seed, "rooms").integer(most - 4) + 5
 
     def _textured(self, solid: Solid) -> Solid:
         return replace(solid, material=solid.material.calmer(self.config.texture))
@@ -95,8 +76,6 @@ class World:
         self, indices: Sequence[int] | Tensor, height: int, width: int, device: str = "cpu"
     ) -> WorldClips:
         """Any frames of the walk, in any order; leading dimension: that of `indices`."""
-        from infinitevggt_core.worlds.renderer import render
-
         times = torch.as_tensor(indices, dtype=torch.float64).reshape(1, -1)
         clips = render([self], times, height, width, device)
         return WorldClips(
@@ -107,8 +86,6 @@ class World:
         self, frames: int, height: int, width: int, device: str = "cpu", *, start: int = 0
     ) -> Iterator[WorldFrame]:
         """Frames `start` .. `start + frames - 1`, rendered a few at a time."""
-        from infinitevggt_core.worlds.renderer import shots_at_once
-
         step = shots_at_once(height, width, device)
         for first in range(start, start + frames, step):
             indices = range(first, min(first + step, start + frames))
@@ -120,6 +97,13 @@ class World:
 
         Positions and unit normals, float64 [points, 3] each, metres, uniform by area.
         """
-        from infinitevggt_core.worlds.surface import sample_surface
-
         return sample_surface(self, points)
+
+
+def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
+    """The solids in calmer materials; equal materials stay equal."""
+    calm: dict[Material, Material] = {}
+    for solid in solids:
+        if solid.material not in calm:
+            calm[solid.material] = everyday_look(rng, solid.material)
+    return [replace(solid, material=calm[solid.material]) for solid in solids]

@@ -48,7 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="worlds|bag:PATH",
         help="where clips come from; of bags the last tenth is for validation (default: worlds)",
     )
-    add("--level", choices=LEVELS, help="of the worlds (default: standard)")
+    add(
+        "--level",
+        nargs="+",
+        choices=LEVELS,
+        help="levels of the worlds; a level named twice is shown twice as often "
+        "(default: standard)",
+    )
     add("--teacher", metavar="CHECKPOINT", help="frozen network to learn from too")
     add("--init", metavar="CHECKPOINT", help="weights to start from; unset: tiny, random")
     add("--device", default="auto", help="torch device; auto: cuda if there is one, else cpu")
@@ -120,9 +126,11 @@ def _refuse_to_replace(out: Path) -> None:
 def _complete(options: argparse.Namespace, is_first: bool) -> None:
     """Options not given are those of the run that is resumed, or the defaults."""
     path = options.out / OPTIONS_NAME
-    saved = {"source": ["worlds"], "level": "standard", "teacher": None}
+    saved = {"source": ["worlds"], "level": ["standard"], "teacher": None}
     if options.resume and path.exists():
         saved |= json.loads(path.read_text())
+        if isinstance(saved["level"], str):  # a run of an earlier version
+            saved["level"] = [saved["level"]]
     for name in KEPT:
         if getattr(options, name) is None:
             setattr(options, name, saved[name])

@@ -2,6 +2,7 @@
 """What `infinitevggt train --source` names."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from infinitevggt_ros.errors import CommandError
 
 def build_sources(
     names: list[str],
-    level: str,
+    levels: Sequence[str],
     device: torch.device,
     *,
     labels_needed: bool,
@@ -29,8 +30,11 @@ def build_sources(
     for name in names:
         kind, _, path = name.partition(":")
         if name == "worlds":
-            training.append(WorldSource(level, device, batch_frames=batch_frames))
-            validation.append(ValidationWorlds(level, device))
+            share = batch_frames / len(levels)
+            for number, level in enumerate(levels):
+                source = WorldSource(level, device, seed=number, batch_frames=share)
+                training.append(source)
+            validation += [ValidationWorlds(level, device) for level in dict.fromkeys(levels)]
         elif kind == "bag" and path:
             from infinitevggt_ros.training.bag_clips import BagClips  # worlds need no ROS
 

@@ -65,7 +65,7 @@ def smooth_noise(key: int, times: Tensor) -> Tensor:
     return curve
 
 
-class Dice:
+class HashedRng:
     """Draws one after the other from a key; decisions use no transcendental function."""
 
     def __init__(self, *parts: int | str) -> None:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera that stays near a piece of furniture and looks at it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+
+from infinitevggt_core.worlds.floor_plan import Room
+from infinitevggt_core.worlds.furnishing import Placed
+from infinitevggt_core.worlds.hashed_rng import HashedRng, key_of, smooth_noise
+
+_WALL_M = 0.25
+_OBSTACLE_M = 0.2
+_ATTEMPTS = 16
+_TREMOR_FRAMES = 4.0
+_DEG = pi / 180
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUp:
+    """Positions and viewing directions around a target; lengths in metres, angles in rad."""
+
+    key: int
+    room: Room
+    target: tuple[float, float, float]
+    distance: float
+    azimuth: float
+    height: float
+    swing: float
+    """Amplitude of the azimuth."""
+    shift: float
+    """Amplitude of distance and height."""
+    gaze: float
+    """Amplitude of the point that is looked at."""
+    roll: float
+    tilt: float
+    """Constant roll."""
+    period: float
+    """Frames between two knots of the slow motion."""
+    tremor: float
+
+    @classmethod
+    def draw(
+        cls, rng: HashedRng, rooms: Sequence[Room], placed: Sequence[Sequence[Placed]]
+    ) -> "CloseUp":
+        """A target among the furniture and a place to look at it from that is free."""
+        index = rng.integer(len(rooms))
+        room, pieces = rooms[index], placed[index]
+        subject = pieces[rng.integer(len(pieces))] if pieces else None
+        target = _target(rng, room, subject)
+        distance = 0.6 + 2.2 * rng.uniform() * rng.uniform()
+        free = [_place(rng, room, pieces, target, distance, subject) for _ in range(_ATTEMPTS)]
+        azimuth, distance, _ = max(free, key=lambda place: place[2])
+        low = max(0.2, target[2] - 0.5)
+        height = low + (min(2.0, target[2] + 1.1) - low) * rng.uniform() ** 0.7
+        wild = rng.uniform()
+        return cls(
+            key=rng.key, room=room, target=target, distance=distance, azimuth=azimuth,
+            height=height, swing=rng.uniform(0.1, 0.9), shift=rng.uniform(0.05, 0.4),
+            gaze=rng.uniform(0.1, 0.7), roll=rng.uniform(2, 12) * _DEG,
+            tilt=rng.uniform(-20, 20) * _DEG * rng.uniform(), period=25 + 70 * rng.uniform(),
+            tremor=0.8 * wild * _DEG,
+        )  # fmt: skip
+
+    def at(self, times: Tensor, sway: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Positions (N, 3), and yaw, pitch (down is positive) and roll (N,) at float64 times."""
+
+        def slow(name: str, rate: float = 1.0) -> Tensor:
+            return smooth_noise(key_of(self.key, name), times * rate / self.period)
+
+        def tremor(name: str) -> Tensor:
+            noise = smooth_noise(key_of(self.key, name), times / _TREMOR_FRAMES)
+            return sway * self.tremor * noise
+
+        azimuth = self.azimuth + self.swing * slow("azimuth")
+        away = (self.distance + self.shift * slow("distance")).clamp(min=0.3)
+        room, (tx, ty, tz) = self.room, self.target
+        x = (tx + away * azimuth.cos()).clamp(room.x0 + _WALL_M, room.x1 - _WALL_M)
+        y = (ty + away * azimuth.sin()).clamp(room.y0 + _WALL_M, room.y1 - _WALL_M)
+        z = (self.height + self.shift * slow("height")).clamp(0.15, room.height - 0.3)
+        gx = tx + self.gaze * slow("gaze x", 1.3) - x
+        gy = ty + self.gaze * slow("gaze y", 1.3) - y
+        gz = tz + 0.6 * self.gaze * slow("gaze z", 1.3) - z
+        yaw = torch.atan2(gy, gx) + tremor("yaw")
+        pitch = torch.atan2(-gz, (gx * gx + gy * gy).sqrt()) + tremor("pitch")
+        roll = self.tilt + self.roll * slow("roll") + tremor("roll")
+        return torch.stack((x, y, z), dim=-1), yaw, pitch, roll
+
+
+def _target(rng: HashedRng, room: Room, piece: Placed | None) -> tuple[float, float, float]:
+    """A point on or above a piece of furniture, or somewhere in the room."""
+    if piece is None or rng.chance(0.15):
+        x, y = rng.uniform(room.x0, room.x1), rng.uniform(room.y0, room.y1)
+        return x, y, rng.uniform(0.0, 1.8)
+    solid = piece.solids[rng.integer(len(piece.solids))]
+    return solid.center
+
+
+def _place(
+    rng: HashedRng, room: Room, pieces: Sequence[Placed], target: tuple[float, float, float],
+    distance: float, subject: Placed | None,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Azimuth, distance and clearance (metres, at most `_OBSTACLE_M`) of a place to stand."""
+    angle = rng.uniform(-pi, pi)
+    away = distance * rng.uniform(0.8, 1.6)
+    direction = torch.tensor(angle, dtype=torch.float64)
+    x = target[0] + away * float(direction.cos())
+    y = target[1] + away * float(direction.sin())
+    inside = min(x - room.x0, room.x1 - x, y - room.y0, room.y1 - y) - _WALL_M
+    gaps = [_gap(piece, x, y) for piece in pieces if piece is not subject]
+    return angle, away, min([_OBSTACLE_M, inside, *gaps])
+
+
+def _gap(piece: Placed, x: float, y: float) -> float:
+    """Distance of a point from a piece's footprint, negative inside."""
+    f = piece.footprint
+    cos, sin = f.turn
+    dx, dy = x - f.x, y - f.y
+    return max(abs(dx * cos + dy * sin) - f.half_x, abs(dy * cos - dx * sin) - f.half_y)
