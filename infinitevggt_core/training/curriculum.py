@@ -29,6 +29,15 @@ def shape_at(step: int, config: ClipConfig, patch_size: int, seed: int) -> ClipS
     )
 
 
+def count_sizes(config: ClipConfig, patch_size: int) -> int:
+    """Number of image sizes at the end of a run."""
+    heights = [
+        round(config.width_last * aspect / patch_size)
+        for aspect in (config.aspect_low, config.aspect_high)
+    ]
+    return heights[1] - heights[0] + 1
+
+
 def full_shape(config: ClipConfig, patch_size: int) -> ClipShape:
     """The shape that clips grow to, for validation."""
     width = config.width_last // patch_size * patch_size

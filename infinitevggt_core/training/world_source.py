@@ -16,11 +16,11 @@ from infinitevggt_core.worlds import WorldConfig, sample_clips
 from infinitevggt_core.worlds.clips import START_FRAMES, cached_world
 from infinitevggt_core.worlds.renderer import render
 
-TAKE_FRAMES = 32
+TAKE_FRAMES = 16
 TAKE_STRIDES = 6
 """Greatest number of frames of the walk between two of a take."""
-POOL = 128
-"""Takes in use at a time."""
+POOL = 64
+"""Takes in use at a time, of each image size."""
 USES = 5
 """How often a filmed frame is shown, on average, before its take gives way to a new one."""
 
@@ -33,9 +33,9 @@ class WorldSource:
         level: str = "standard",
         device: torch.device | str = "cpu",
         seed: int = 0,
-        batch_frames: float = 48,
+        batch_frames: float = 48.0,
     ) -> None:
-        """batch_frames: frames of this source per batch of the run, on average."""
+        """batch_frames: mean number of frames per batch of the run, of this source and one size."""
         self.level, self.device, self.seed = level, str(device), seed
         self.batch_frames = batch_frames
         self._filmed: dict[tuple[int, ...], Take] = {}

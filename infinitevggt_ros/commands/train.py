@@ -24,6 +24,7 @@ from infinitevggt_core.training import (
     initialise,
     processes,
 )
+from infinitevggt_core.training.curriculum import count_sizes
 from infinitevggt_core.training.feed import NoClipsError
 from infinitevggt_core.training.mixture import Mixture
 from infinitevggt_core.training.state import STATE_NAME
@@ -75,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
                 options.level,
                 joined.device,
                 labels_needed=teacher is None,
-                batch_frames=config.clips.batch_frames,
+                batch_frames=config.clips.batch_frames
+                / count_sizes(config.clips, ModelConfig.tiny().patch_size),
             )
             trainer = Trainer(
                 _network(options, state, config),

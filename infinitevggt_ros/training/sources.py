@@ -18,7 +18,7 @@ def build_sources(
     device: torch.device,
     *,
     labels_needed: bool,
-    batch_frames: int,
+    batch_frames: float,
 ) -> tuple[list[ClipSource], list[ClipSource]]:
     """Sources to learn from and to validate on; a bag that cannot be read is left out and named.
 
