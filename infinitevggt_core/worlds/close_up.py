@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi
+from math import atan2, pi
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from infinitevggt_core.worlds.floor_plan import Room
 from infinitevggt_core.worlds.furnishing import Placed
 from infinitevggt_core.worlds.hashed_rng import HashedRng, key_of, smooth_noise
+from infinitevggt_core.worlds.solids import turn_of
 
 _WALL_M = 0.25
 _OBSTACLE_M = 0.2
@@ -27,7 +28,8 @@ class CloseUp:
     room: Room
     target: tuple[float, float, float]
     distance: float
-    azimuth: float
+    direction: tuple[float, float]
+    """Cosine and sine of the mean azimuth."""
     height: float
     swing: float
     """Amplitude of the azimuth."""
@@ -53,12 +55,12 @@ class CloseUp:
         target = _target(rng, room, subject)
         distance = 0.6 + 2.2 * rng.uniform() * rng.uniform()
         free = [_place(rng, room, pieces, target, distance, subject) for _ in range(_ATTEMPTS)]
-        azimuth, distance, _ = max(free, key=lambda place: place[2])
+        direction, distance, _ = max(free, key=lambda place: place[2])
         low = max(0.2, target[2] - 0.5)
-        height = low + (min(2.0, target[2] + 1.1) - low) * rng.uniform() ** 0.7
+        height = low + (min(2.0, target[2] + 1.1) - low) * max(rng.uniform(), rng.uniform())
         wild = rng.uniform()
         return cls(
-            key=rng.key, room=room, target=target, distance=distance, azimuth=azimuth,
+            key=rng.key, room=room, target=target, distance=distance, direction=direction,
             height=height, swing=rng.uniform(0.1, 0.9), shift=rng.uniform(0.05, 0.4),
             gaze=rng.uniform(0.1, 0.7), roll=rng.uniform(2, 12) * _DEG,
             tilt=rng.uniform(-20, 20) * _DEG * rng.uniform(), period=25 + 70 * rng.uniform(),
@@ -75,7 +77,7 @@ class CloseUp:
             noise = smooth_noise(key_of(self.key, name), times / _TREMOR_FRAMES)
             return sway * self.tremor * noise
 
-        azimuth = self.azimuth + self.swing * slow("azimuth")
+        azimuth = atan2(*self.direction[::-1]) + self.swing * slow("azimuth")
         away = (self.distance + self.shift * slow("distance")).clamp(min=0.3)
         room, (tx, ty, tz) = self.room, self.target
         x = (tx + away * azimuth.cos()).clamp(room.x0 + _WALL_M, room.x1 - _WALL_M)
@@ -102,16 +104,16 @@ def _target(rng: HashedRng, room: Room, piece: Placed | None) -> tuple[float, fl
 def _place(
     rng: HashedRng, room: Room, pieces: Sequence[Placed], target: tuple[float, float, float],
     distance: float, subject: Placed | None,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Azimuth, distance and clearance (metres, at most `_OBSTACLE_M`) of a place to stand."""
-    angle = rng.uniform(-pi, pi)
+) -> tuple[tuple[float, float], float, float]:  # fmt: skip
+    """Direction, distance and clearance (metres, at most `_OBSTACLE_M`) of a place to stand."""
+    cos, sin = turn_of(rng.uniform(-1, 1))  # half a circle
+    if rng.chance(0.5):
+        cos, sin = -cos, -sin
     away = distance * rng.uniform(0.8, 1.6)
-    direction = torch.tensor(angle, dtype=torch.float64)
-    x = target[0] + away * float(direction.cos())
-    y = target[1] + away * float(direction.sin())
+    x, y = target[0] + away * cos, target[1] + away * sin
     inside = min(x - room.x0, room.x1 - x, y - room.y0, room.y1 - y) - _WALL_M
     gaps = [_gap(piece, x, y) for piece in pieces if piece is not subject]
-    return angle, away, min([_OBSTACLE_M, inside, *gaps])
+    return (cos, sin), away, min([_OBSTACLE_M, inside, *gaps])
 
 
 def _gap(piece: Placed, x: float, y: float) -> float:

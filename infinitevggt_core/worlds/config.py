@@ -51,7 +51,10 @@ class WorldConfig:
     )
     lamp_spread: float = option(0.0, "share of rooms with a lamp that is anywhere", low=0, high=1)
     close_up: float = option(
-        0.0, "share of worlds whose camera looks at a piece of furniture from near", low=0, high=1
+        0.0,
+        "share of worlds whose camera looks at a piece of furniture from near, with motion any",
+        low=0,
+        high=1,
     )
     lens: float = option(
         0.0, "strength of vignetting, colour cast, tone curve and exposure control", low=0, high=1

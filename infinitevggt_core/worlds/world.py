@@ -61,7 +61,7 @@ class World:
         self.scene = scene_of(self.solids, rooms, self.lights)
         self.movers = Movers(seed, rooms, self.lights, self.config.moving_objects)
         close_up, rng = None, HashedRng(seed, "close-up")
-        if rng.chance(self.config.close_up):
+        if self.config.motion == "any" and rng.chance(self.config.close_up):
             close_up = CloseUp.draw(rng, rooms, placed)
         self.trajectory = Trajectory(seed, self.config, self.roadmap, close_up)
 
