@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera's messages for bags, without ROS."""
+"""Messages of a camera for bags, made without ROS."""
 
 from typing import Any
 
@@ -10,12 +10,13 @@ _TYPES = get_typestore(Stores.ROS2_KILTED).types
 
 
 def header_at(frame_id: str, stamp_ns: int) -> Any:
+    """Return a std_msgs/Header."""
     stamp = _TYPES["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
     return _TYPES["std_msgs/msg/Header"](stamp, frame_id)
 
 
 def raw_image(header: Any, pixels: np.ndarray, encoding: str) -> Any:
-    """pixels: (H, W) or (H, W, channels), as `encoding` says."""
+    """Return a sensor_msgs/Image of pixels (H, W) or (H, W, channels) in `encoding`."""
     little_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
     return _TYPES["sensor_msgs/msg/Image"](
         header=header,
@@ -29,7 +30,7 @@ def raw_image(header: Any, pixels: np.ndarray, encoding: str) -> Any:
 
 
 def pinhole_info(header: Any, matrix: np.ndarray, height: int, width: int) -> Any:
-    """Calibration of images without distortion. matrix: K (3, 3), px."""
+    """Return the sensor_msgs/CameraInfo of a camera without distortion. matrix: K (3, 3), px."""
     return _TYPES["sensor_msgs/msg/CameraInfo"](
         header=header,
         height=height,

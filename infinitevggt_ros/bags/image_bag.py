@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of one camera into a bag, with its camera_info when the field of view is known."""
+"""Write images of one camera into a bag, with camera_info if the field of view is known."""
 
 from fractions import Fraction
 from math import radians, tan
@@ -24,18 +24,21 @@ _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
 
 def frame_stamp_ns(start_ns: int, index: int, rate_hz: Fraction) -> int:
-    """Stamp (ns) of image `index`: exact, no rounding error grows along the bag."""
+    """Return the stamp (ns) of image `index`, without accumulated rounding errors."""
     return start_ns + round(index * 10**9 / rate_hz)
 
 
 def pinhole_matrix(width: int, height: int, fov_deg: float) -> np.ndarray:
-    """K (3, 3) in pixels: horizontal field of view (degrees), square pixels, centred."""
+    """Return K (3, 3), px, of square pixels with a centred principal point.
+
+    fov_deg: horizontal field of view.
+    """
     focal_px = width / 2 / tan(radians(fov_deg) / 2)
     return np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
 
 
 class ImageBag:
-    """Writes images on `topic`, compressed ones on `topic`/compressed."""
+    """Writes images on `topic`, or compressed images on `topic`/compressed."""
 
     def __init__(
         self,
@@ -46,9 +49,9 @@ class ImageBag:
         fov_deg: float | None = None,
         compressed: bool = False,
     ) -> None:
-        """`fov_deg`: horizontal field of view (degrees); None writes no camera_info."""
+        """fov_deg: horizontal field of view (degrees); None writes no camera_info."""
         if fov_deg is not None and not 0 < fov_deg < 180:
-            raise CommandError(f"a field of view of {fov_deg} degrees: it is between 0 and 180")
+            raise CommandError(f"--fov {fov_deg:g}: must be between 0 and 180 degrees")
         self.topic = f"{topic}/compressed" if compressed else topic
         self.info_topic = f"{topic.rpartition('/')[0]}/camera_info"
         self._bag = bag
@@ -60,7 +63,7 @@ class ImageBag:
             bag.add_topic(self.info_topic, _CAMERA_INFO)
 
     def write(self, image: SourceImage, stamp_ns: int) -> None:
-        """Append one image; its header's stamp and the bag's are both `stamp_ns`."""
+        """Append one image. `stamp_ns` is the stamp of its header and its time in the bag."""
         header = header_at(self._frame_id, stamp_ns)
         if self._compressed:
             self._append(self.topic, stamp_ns, _compressed_message(image, header), _COMPRESSED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time of a bag that is being played, on /clock."""
+"""Clock of a bag that is being played, published on /clock."""
 
 import math
 import time
@@ -8,14 +8,15 @@ from collections.abc import Callable
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-_LONGEST_SLEEP_S = 0.05  # so that Ctrl-C is noticed
+LONGEST_SLEEP_S = 0.05
+"""A sleep ends this often, to notice Ctrl-C."""
 
 
 class PlaybackClock:
-    """Runs `rate` bag seconds in a wall second, and publishes that time on /clock."""
+    """Advances by `rate` bag seconds in a wall second and publishes its time on /clock."""
 
     def __init__(self, node: Node, *, rate: float, clock_hz: float) -> None:
-        """`rate` inf: no waiting. `clock_hz`: messages on /clock per wall second, 0 for none."""
+        """rate: inf for no waiting. clock_hz: messages on /clock per wall second, 0 for none."""
         self._rate = rate
         self._period_s = 1.0 / clock_hz if clock_hz else math.inf
         self._publisher = node.create_publisher(Clock, "/clock", 10) if clock_hz else None
@@ -23,12 +24,18 @@ class PlaybackClock:
         self.set(0)
 
     def set(self, stamp_ns: int) -> None:
-        """Let bag time be `stamp_ns` now."""
+        """Set the bag time of this moment."""
         self._anchor_ns = stamp_ns
         self._anchor_wall_ns = time.monotonic_ns()
 
+    def wall_s_until(self, stamp_ns: int) -> float:
+        """Return the wall seconds until bag time is `stamp_ns`; 0 without waiting."""
+        if math.isinf(self._rate):
+            return 0.0
+        return (stamp_ns - self._now_ns()) / 1e9 / self._rate
+
     def wait_until(self, stamp_ns: int, running: Callable[[], bool]) -> int:
-        """Sleep until bag time is `stamp_ns`; returns how late that is noticed (wall ns)."""
+        """Sleep until bag time is `stamp_ns`; return the delay of waking up (wall ns)."""
         if math.isinf(self._rate):
             self.tick(stamp_ns)
             return 0
@@ -37,11 +44,11 @@ class PlaybackClock:
             self.tick(stamp_ns - max(0, ahead_ns))
             if ahead_ns <= 0:
                 return int(-ahead_ns / self._rate)
-            time.sleep(min(ahead_ns / 1e9 / self._rate, self._period_s, _LONGEST_SLEEP_S))
+            time.sleep(min(ahead_ns / 1e9 / self._rate, self._period_s, LONGEST_SLEEP_S))
         return 0
 
     def tick(self, stamp_ns: int, *, force: bool = False) -> None:
-        """Publish `stamp_ns` on /clock when it is time to, or at once by `force`."""
+        """Publish `stamp_ns` on /clock if the period has passed; always with `force`."""
         wall_s = time.monotonic()
         if self._publisher is None or (wall_s < self._next_tick_s and not force):
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording live topics into a bag."""
+"""Record live topics into a bag."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,23 +13,24 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
-from infinitevggt_ros.bags.cdr import header_stamp_ns
 from infinitevggt_ros.bags.message_types import message_class, starts_with_header
+from infinitevggt_ros.bags.reader import header_stamp_ns
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.errors import CommandError
 
-# Messages that may wait for the executor: with large ones, a bound on memory.
 QUEUE_DEPTH = 1000
+"""Messages that may wait for the executor."""
 LARGE_QUEUE_DEPTH = 50
+"""The same for large messages, to bound memory."""
 LARGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2")
 
 
 class BagRecorder:
-    """Writes what arrives on `topics` into a bag, as it comes and as it is serialized.
+    """Writes the serialized messages of `topics` into a bag as they arrive.
 
-    The node must be spun by somebody. A message is filed under the stamp of its header (of its
-    first transform), or under the node's time where it has none. A message that cannot be written
-    ends the recording with an error in the node's log; close() then raises it.
+    The caller spins the node. The time of a message in the bag is the stamp of its header (of its
+    first transform), or the node's time if it has none. A message that cannot be written ends the
+    recording with an error in the node's log; close() then raises it.
     """
 
     def __init__(
@@ -39,15 +40,20 @@ class BagRecorder:
         path: Path | str,
         *,
         latched: Collection[str] = ("/tf_static",),
+        last_only: Collection[str] = (),
         overwrite: bool = False,
     ) -> None:
-        """`topics`: message class or type name (sensor_msgs/msg/Image) by topic.
+        """topics: message class or type name (sensor_msgs/msg/Image) by topic.
 
-        `latched`: those of them to subscribe to as TRANSIENT_LOCAL. `path` as in BagWriter.
+        latched: topics to subscribe to as TRANSIENT_LOCAL. last_only: topics of which the bag holds
+        the last message only, such as whole maps. path, overwrite: as in BagWriter.
         """
         types = {topic: _resolved(topic, given) for topic, given in topics.items()}
-        self.counts = dict.fromkeys(types, 0)  # messages written, by topic
+        self.counts = dict.fromkeys(types, 0)
+        """Number of messages received, by topic."""
         self.error: Exception | None = None
+        """Error that ended the recording, None while there is none."""
+        self._last: dict[str, tuple[int, bytes] | None] = dict.fromkeys(last_only)
         self._node = node
         self._lock = Lock()
         self._closed = False
@@ -65,7 +71,8 @@ class BagRecorder:
         ]
 
     def close(self) -> None:
-        """Stop, and put the finished bag in its place; raises what ended the recording early."""
+        """Stop and put the finished bag in its place. Raises CommandError if the recording ended
+        early."""
         with self._lock:
             if self._closed:
                 return
@@ -75,6 +82,9 @@ class BagRecorder:
         if self.error is not None:
             self._writer.discard()
             raise CommandError(f"{self._writer.path} was not recorded: {self.error}")
+        for topic, last in self._last.items():
+            if last is not None:
+                self._writer.write(topic, *last)
         self._writer.close()
 
     def _subscribe(self, topic: str, message_type: Any, latched: bool) -> Subscription:
@@ -101,7 +111,10 @@ class BagRecorder:
                     return
                 try:
                     stamp_ns = stamp_of(serialized) or self._node.get_clock().now().nanoseconds
-                    self._writer.write(topic, stamp_ns, serialized)
+                    if topic in self._last:
+                        self._last[topic] = stamp_ns, serialized
+                    else:
+                        self._writer.write(topic, stamp_ns, serialized)
                     self.counts[topic] += 1
                 except Exception as error:  # raised here, it would end the node's executor
                     self.error = error
@@ -123,7 +136,7 @@ def _type_name(message_type: Any) -> str:
 
 
 def _stamp_reader(message_type: Any) -> Callable[[bytes], int]:
-    """A function from a serialized message to its stamp (ns), 0 where it has none."""
+    """Return a function from a serialized message to its stamp (ns), 0 if it has none."""
     if starts_with_header(message_type):
         return header_stamp_ns
     if message_type is TFMessage:

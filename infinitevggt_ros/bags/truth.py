@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag knows about its images besides them: poses, depth and calibration."""
+"""Ground truth that a bag holds for its images: poses, depth and calibration."""
 
 from typing import Any
 
@@ -10,20 +10,19 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 from infinitevggt_core.io.stamps import nearest
-from infinitevggt_ros.bags.cdr import header_stamp_ns
-from infinitevggt_ros.bags.own_outputs import OwnOutputs
+from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.poses import BagPoses
-from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.reader import BagReader, header_stamp_ns
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.depth_images import metres_from_image
 from infinitevggt_ros.input.image_gate import BadInputError
 
 DEPTH_TOLERANCE_NS = 20_000_000
-"""Greatest time between an image and its depth."""
+"""Greatest difference between the stamps of an image and of its depth."""
 
 
 class NoTruthError(LookupError):
-    """Nothing usable was recorded for an image; `reason` is a few words that are counted."""
+    """Nothing usable was recorded for an image. `reason`: a few words, counted by the caller."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -31,7 +30,7 @@ class NoTruthError(LookupError):
 
 
 class BagTruth:
-    """Of one image topic. Poses are of the frame that the calibration names."""
+    """Ground truth for one image topic. Poses are those of the frame that the images name."""
 
     def __init__(
         self,
@@ -42,10 +41,13 @@ class BagTruth:
         pose_topic: str = "",
         body: str = "",
     ) -> None:
-        """depth_topic, pose_topic: by default, what looks like it. body: as in BagPoses."""
-        self.info = _first_info(reader, image_topic)
+        """depth_topic, pose_topic: chosen by encoding and frame if empty. body: as in BagPoses."""
+        topics = choose_topics(reader, image=image_topic, depth=depth_topic)
+        self.notes = topics.notes
+        """One sentence for each choice among several topics."""
+        self.info = _first_info(reader, topics.info)
         """Calibration, None if there is none."""
-        self.depth_topic = depth_topic or _depth_topic(reader)
+        self.depth_topic = topics.depth
         """Empty if there is none."""
         self.poses = BagPoses(reader, pose_topic, body)
         self._bridge = CvBridge()
@@ -54,11 +56,12 @@ class BagTruth:
 
     @property
     def has_poses(self) -> bool:
+        """True if the bag places the frame of the calibration and it moves."""
         return self.poses.moves(str(self.info.header.frame_id) if self.info else "")
 
     @property
     def missing(self) -> str:
-        """What the bag lacks, in words; empty if nothing."""
+        """Names of the labels that the bag lacks; empty if it has all."""
         parts = {
             "depth image": self.depth_topic,
             "camera_info": self.info,
@@ -67,16 +70,18 @@ class BagTruth:
         return ", ".join(name for name, there in parts.items() if not there)
 
     def camera_from_world(self, frame: str, stamp_ns: int) -> NDArray[np.float64]:
-        """(3, 4) of an optical frame, metres; NaN where it is not known."""
+        """Return the pose (3, 4) of an optical frame, metres; NaN if it is unknown."""
         return self.poses.camera_from_world(frame, stamp_ns)
 
     def depth(self, reader: BagReader, stamp_ns: int) -> NDArray[np.float32]:
-        """(H, W) metres of the depth image nearest in time, with the lens in it. Raises
-        NoTruthError."""
+        """Return the depth image (H, W), metres, whose stamp is nearest; with lens distortion.
+
+        Raises NoTruthError if there is none.
+        """
         index = nearest(self._depth_stamps, stamp_ns, DEPTH_TOLERANCE_NS)
         if index is None:
             raise NoTruthError("no depth")
-        message = message_at(reader, self.depth_topic, self._depths_at[index][1], Image)
+        message = message_at(reader, self.depth_topic, self._depths_at[index], Image)
         try:
             return metres_from_image(message, self._bridge)
         except BadInputError as error:
@@ -84,8 +89,10 @@ class BagTruth:
 
 
 def stamps(reader: BagReader, topic: str) -> list[tuple[int, int]]:
-    """Stamps (ns) of a topic's messages in the header and in the bag, in order; of a damaged bag,
-    those before the damage."""
+    """Return the header stamp and the receive time (ns) of each message, in order of stamps.
+
+    Of a damaged bag, those before the damage.
+    """
     found: list[tuple[int, int]] = []
     if not topic:
         return found
@@ -98,24 +105,19 @@ def stamps(reader: BagReader, topic: str) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def message_at(reader: BagReader, topic: str, at_ns: int, kind: type) -> Any:
+def message_at(reader: BagReader, topic: str, times_ns: tuple[int, int], kind: type) -> Any:
+    """Return the message of a header stamp. Many messages may share one receive time.
+
+    times_ns: header stamp and receive time, as `stamps` returns them. Raises NoTruthError.
+    """
+    stamp_ns, at_ns = times_ns
     for _, _, serialized in reader.messages([topic], at_ns, at_ns + 1):
-        return deserialize_message(serialized, kind)
+        if header_stamp_ns(serialized) == stamp_ns:
+            return deserialize_message(serialized, kind)
     raise NoTruthError("message gone")
 
 
-def _depth_topic(reader: BagReader) -> str:
-    """The raw image topic with "depth" in its name; empty if there is none."""
-    own = OwnOutputs(reader).topics
-    images = (t for t, kind in reader.topics.items() if kind.endswith("/Image") and t not in own)
-    return min((t for t in images if "depth" in t), default="")
-
-
-def _first_info(reader: BagReader, image_topic: str) -> CameraInfo | None:
-    """The calibration beside the images; that of the only camera, if it is elsewhere."""
-    topics = [topic for topic, kind in reader.topics.items() if kind.endswith("/CameraInfo")]
-    beside = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
-    topic = beside if beside in topics else topics[0] if len(topics) == 1 else ""
+def _first_info(reader: BagReader, topic: str) -> CameraInfo | None:
     for _, _, serialized in reader.messages([topic]) if topic else ():
         info: CameraInfo = deserialize_message(serialized, CameraInfo)
         return info

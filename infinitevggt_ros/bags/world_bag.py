@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A synthetic world in a bag, as the driver of a robot with a depth camera would leave it.
+"""Write a synthetic world as a bag of a robot with a depth camera.
 
-Frames (REP-103, REP-105): odom, which is the world; base_link, x forward and z up; camera_link, the
-same axes where the camera is; camera_optical_frame, z forward and y down.
+Frames (REP-103, REP-105): odom, the world; base_link, x forward and z up; camera_link, the same
+axes at the camera; camera_optical_frame, z forward and y down.
 
-Pixels: the world's intrinsics have pixel (0, 0) as the centre of the first pixel, and so has
-sensor_msgs/CameraInfo: K is written as it is. Its principal point (W / 2, H / 2) therefore lies
-half a pixel right of and below the image's middle, where the images were rendered with it.
+Pixels: in the intrinsics of a world and in sensor_msgs/CameraInfo, (0, 0) is the centre of the
+first pixel, so K is written unchanged. Its principal point (W / 2, H / 2) lies half a pixel right
+of and below the centre of the image, as in rendering.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from infinitevggt_ros.topics import DEPTH_TOPIC, IMAGE_TOPIC, INFO_TOPIC, ODOMET
 
 OPTICAL_FRAME = "camera_optical_frame"
 LINK_FROM_OPTICAL = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], dtype=float)
-"""Rotation: the optical z is the link's x, its x the link's -y, its y the link's -z."""
+"""Rotation: optical z is x of the link, optical x is -y, optical y is -z."""
 
 _TOPICS = {
     "/tf_static": "tf2_msgs/msg/TFMessage",
@@ -35,7 +35,7 @@ _TOPICS = {
 _STORE = get_typestore(Stores.ROS2_KILTED)
 _TYPES = _STORE.types
 _TWIST_FRAMES = 0.125
-"""Half the time over which velocities are taken."""
+"""Half the interval of the finite differences for velocities, in frames."""
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class WorldBag:
         self._bag = bag
         self._trajectory = world.trajectory
         self._rate_hz = rate_hz
-        # a wheeled robot's base is on the floor, the others carry the camera itself
+        # the base of a wheeled robot is on the floor; otherwise it is at the camera
         wheeled = self._trajectory.motion == "wheeled"
         height_m = self._trajectory.mount_height_m if wheeled else 0.0
         self._link_in_base = np.array([0.1, 0.0, height_m])
@@ -55,14 +55,14 @@ class WorldBag:
             bag.add_topic(topic, type_name, latched=topic == "/tf_static")
 
     def write_static(self, stamp_ns: int) -> None:
-        """base_link -> camera_link -> camera_optical_frame."""
+        """Write the transforms base_link -> camera_link -> camera_optical_frame."""
         upright, moved = np.eye(3), np.zeros(3)
         link = _transform("base_link", "camera_link", upright, self._link_in_base, stamp_ns)
         optical = _transform("camera_link", OPTICAL_FRAME, LINK_FROM_OPTICAL, moved, stamp_ns)
         self._append("/tf_static", stamp_ns, _type("/tf_static")([link, optical]))
 
     def write(self, index: int, frame: WorldFrame, stamp_ns: int) -> None:
-        """One frame of the walk: pose, calibration, image and depth of the same moment."""
+        """Write one frame: pose, calibration, image and depth with the same stamp."""
         rotation, position = self._base(float(index))
         base = _transform("odom", "base_link", rotation, position, stamp_ns)
         self._append("/tf", stamp_ns, _type("/tf")([base]))
@@ -78,7 +78,7 @@ class WorldBag:
         self._append(DEPTH_TOPIC, stamp_ns, raw_image(header, depth, "32FC1"))
 
     def _base(self, time: float) -> tuple[Array, Array]:
-        """Rotation (3, 3) and position (3,) of base_link in odom at a time in frames."""
+        """Return the rotation (3, 3) and position (3,) of base_link in odom. time: in frames."""
         camera = self._trajectory.camera_from_world(torch.tensor([time]))[0].numpy()
         rotation = camera[:, :3].T @ LINK_FROM_OPTICAL.T
         return rotation, -camera[:, :3].T @ camera[:, 3] - rotation @ self._link_in_base
@@ -128,6 +128,6 @@ def _quaternion(rotation: Array) -> object:
 def _transform(
     parent: str, child: str, rotation: Array, translation: Array, stamp_ns: int
 ) -> object:
-    """The pose of `child` in `parent`."""
+    """Return the pose of `child` in `parent`."""
     transform = _geometry("Transform")(_vector(translation), _quaternion(rotation))
     return _geometry("TransformStamped")(header_at(parent, stamp_ns), child, transform)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing ROS 2 bags: whole or not at all."""
+"""Write ROS 2 bags: complete or not at all."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
-from infinitevggt_ros.bags.message_definitions import typestore_with
+from infinitevggt_ros.bags.message_types import typestore_with
 from infinitevggt_ros.errors import CommandError
 
 FILE_STORAGES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
@@ -41,10 +41,10 @@ _LATCHED = Qos(
 
 
 class BagWriter:
-    """A bag in the making: it has another name beside `path` until close() puts it there whole.
+    """Writes a bag in a temporary directory beside `path`; close() moves it there.
 
     A `path` ending in .mcap or .db3 becomes a single file of that storage, any other a rosbag2
-    directory (mcap). As a context manager it closes, or on an exception leaves nothing behind.
+    directory (mcap). As a context manager it closes, or discards everything on an exception.
     """
 
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
@@ -58,7 +58,7 @@ class BagWriter:
             self._staging = Path(
                 tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent)
             )
-            # The bag is made under its last name, which its metadata repeats.
+            # under its final name, which its metadata repeats
             self._writer = Writer(
                 self._staging / (self.path.stem if self._is_file else self.path.name),
                 version=Writer.VERSION_LATEST,
@@ -71,7 +71,7 @@ class BagWriter:
         return self.path.suffix in FILE_STORAGES
 
     def add_topic(self, topic: str, type_name: str, *, latched: bool = False) -> None:
-        """Declare a topic before its first message; latched: TRANSIENT_LOCAL when played."""
+        """Declare a topic before its first message. latched: TRANSIENT_LOCAL when played."""
         with self._failure_explained():
             self._connections[topic] = self._writer.add_connection(
                 topic,
@@ -87,7 +87,7 @@ class BagWriter:
         self.message_count += 1
 
     def close(self) -> None:
-        """Finish the bag and put it in its place."""
+        """Finish the bag and move it to its path."""
         try:
             with self._failure_explained():
                 self._writer.close()
@@ -97,7 +97,7 @@ class BagWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Leave nothing unfinished behind; what was at `path` before stays."""
+        """Remove the unfinished bag. A file that was at `path` before is kept."""
         with suppress(OSError, sqlite3.Error):
             self._writer.abort()
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -124,7 +124,7 @@ class BagWriter:
                 f"{self.path} exists already: choose another name or add --overwrite"
             )
         if not _is_bag(self.path):
-            raise CommandError(f"{self.path} is no bag and is not replaced: choose another name")
+            raise CommandError(f"{self.path} is not a bag and is not replaced: choose another name")
 
     @contextmanager
     def _failure_explained(self) -> Iterator[None]:

@@ -1,38 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replay a bag of camera images through stream_node, over real DDS, each in a process of its own,
-and record what the node publishes.
+"""Replay a bag of camera images through stream_node over DDS, each in a process of its own, and
+record the results.
 
-Leaves in the output directory: the bag of images (made from a synthetic room, if none is given),
-result.mcap, trajectory.tum, map.ply and overview.png.
+Writes result.mcap, trajectory.tum, map.ply and overview.png into the output directory, and
+room.mcap, a synthetic room, if no bag is given.
 """
 
 import argparse
 import os
 from pathlib import Path
 
-from infinitevggt_ros.commands import synthetic_bag
+from infinitevggt_ros.commands.progress import Progress, duration
 from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
-SEED = 10_000
-"""A world for validation: no shipped checkpoint is trained on it."""
 FINE_MAP = ("map.voxel_size:=0.01", "map.pixel_stride:=1")
-"""What --param may overrule: a map for a picture."""
+"""Dense map for the picture; --param overrides it."""
+RENDER_S, STREAM_S, START_S, WRITE_S = 0.04, 0.06, 6.0, 4.0
+"""Duration of the parts on two idle cores: per rendered image, per streamed image, start of the
+node, report. Measured with the default checkpoint."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="directory for the results")
-    parser.add_argument(
-        "--bag", type=Path, help="bag of camera images; none: film a synthetic room"
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo"), help="directory of the results")
+    add("--bag", type=Path, help="bag of camera images; default: a synthetic room is rendered")
+    add("--frames", type=int, default=200, help="images of the synthetic room")
+    add(
+        "--checkpoint",
+        default="",
+        help="weights: name, file, directory or hub id; default: those of the package",
     )
-    parser.add_argument("--frames", type=int, default=200, help="images to film in the room")
-    parser.add_argument("--checkpoint", default="", help="model.checkpoint of the node")
-    parser.add_argument(
+    add(
         "--param",
         action="append",
         default=[],
         metavar="NAME:=VALUE",
-        help="any parameter of the node, such as memory.total_budget:=20000; may be repeated",
+        help="parameter of the node, such as memory.total_budget:=20000; may be repeated",
     )
 
 
@@ -43,29 +47,56 @@ def run(options: argparse.Namespace) -> int:
         if ":=" not in parameter:
             raise CommandError(f"--param {parameter} is not NAME:=VALUE")
     options.out.mkdir(parents=True, exist_ok=True)
-    bag = options.bag or film_room(options.out / "room.mcap", options.frames)
     isolate()
+    progress = Progress(parts=2 if options.bag else 3)
+    bag = options.bag or render(options, progress)
     from infinitevggt_ros.demo.report import write_report
     from infinitevggt_ros.demo.run import DemoRun
 
     parameters = [f"model.checkpoint:={options.checkpoint}"] * bool(options.checkpoint)
     recording = options.out / "result.mcap"
-    demo = DemoRun(bag, recording, [*FINE_MAP, *parameters, *options.param])
-    demo.run()
-    print(write_report(bag, demo.image_topic, recording, options.out), flush=True)
+    demo = DemoRun(bag, recording, [*FINE_MAP, *parameters, *options.param], progress.say)
+    if options.bag:
+        announce(progress, 0, demo.image_count)
+    title = f"start stream_node and stream {demo.image_count} images of {bag} through it"
+    with progress.part(title, demo.image_count) as show:
+        demo.run(show)
+    with progress.part(f"compare with the truth in the bag and write the files to {options.out}"):
+        report = write_report(bag, demo.image_topic, recording, options.out)
+    print(report, flush=True)
     return 0
 
 
-def film_room(path: Path, frames: int) -> Path:
-    """A bag of a synthetic room, with the truth beside each image."""
-    parser = argparse.ArgumentParser()
-    synthetic_bag.configure(parser)
-    seed = ["--seed", str(SEED), "--level", "easy", "--motion", "handheld", "--overwrite"]
-    synthetic_bag.film(parser.parse_args([str(path), *seed, "--frames", str(frames)]))
-    return path
+def render(options: argparse.Namespace, progress: Progress) -> Path:
+    """Render the synthetic room into a bag."""
+    announce(progress, options.frames, options.frames)
+    with progress.part(
+        f"render {options.frames} images of a synthetic room", options.frames
+    ) as show:
+        from infinitevggt_ros.demo.room import render_room
+
+        return render_room(options.out / "room.mcap", options.frames, show)
+
+
+def announce(progress: Progress, rendered: int, streamed: int) -> None:
+    """Say what the demo does and how long it will take."""
+    idle_s = rendered * RENDER_S + START_S + streamed * STREAM_S + WRITE_S
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    load = os.getloadavg()[0] / cores
+    parts = [f"render {rendered} images"] * bool(rendered)
+    parts += [f"stream {streamed} images through the node", "write the report"]
+    busy = f"; {duration(idle_s * (1 + load))} at the present load" if load > 0.5 else ""
+    progress.say(
+        f"The demo will {', '.join(parts)}: about {duration(idle_s)} on two idle cores with the "
+        f"default weights{busy}."
+    )
 
 
 def isolate() -> None:
-    """Keep the demo's topics apart from those of a robot nearby."""
+    """Separate the demo's topics from those of a robot nearby, and keep idle threads from
+    spinning."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

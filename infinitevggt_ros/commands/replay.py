@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Play a ROS 2 bag (directory, .mcap or .db3) onto live topics, with /clock.
+"""Play a bag of ROS 2 or ROS 1 onto live topics, with /clock.
 
-Everything is sent reliably, /tf_static to late comers too. With --loop, /clock jumps back at every
-turn, as it does with `ros2 bag play --loop`. With --lockstep the next image is sent only after the
-node has answered the one before with a StreamStatus: nothing is dropped, however slow the node.
+All messages are sent reliably; static transforms are also sent to late subscribers. With --loop,
+/clock jumps back at the end of the bag, as with `ros2 bag play --loop`. With --lockstep the next
+image is sent only after the node has answered the previous one with a StreamStatus, so that a slow
+node drops none.
 """
 
 import argparse
@@ -22,9 +23,7 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from tqdm import tqdm
 
 from infinitevggt_ros.bags.lockstep import LockstepOptions
-from infinitevggt_ros.bags.play_options import PlayOptions
-from infinitevggt_ros.bags.play_report import PlayReport
-from infinitevggt_ros.bags.player import BagPlayer
+from infinitevggt_ros.bags.player import BagPlayer, PlayOptions, PlayReport
 from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt replay room.mcap --rate 0.5 --remap /camera/image_raw:=/image"
@@ -37,22 +36,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     play, step = PlayOptions(), LockstepOptions()
     add = parser.add_argument
     add("bag", type=Path, help="rosbag2 directory, .mcap, .db3 or .bag (ROS 1) file")
-    add("--rate", type=float, help="bag seconds per second; unset: 1, in lockstep no limit")
+    add("--rate", type=float, help="bag seconds per second; default: 1, in lockstep without limit")
     add("--loop", action="store_true", help="start again at the end, until Ctrl-C")
-    add("--start", type=float, default=play.start_s, help="seconds of the bag to skip")
-    add("--duration", type=float, default=play.duration_s, help="seconds of the bag to play")
-    add("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these")
-    add("--remap", nargs="+", default=[], metavar="FROM:=TO", help="other names for topics")
-    add("--no-clock", action="store_true", help="publish no /clock")
+    add("--start", type=float, default=play.start_s, metavar="S", help="seconds of the bag to skip")
+    add("--duration", type=float, metavar="S", help="seconds of the bag to play; default: all")
+    add("--topics", nargs="+", metavar="TOPIC", help="topics to play; default: all")
+    add("--remap", nargs="+", default=[], metavar="FROM:=TO", help="new names of topics")
+    add("--no-clock", action="store_true", help="do not publish /clock")
     add("--clock-hz", type=float, default=play.clock_hz, help="messages on /clock per second")
-    add("--lockstep", action="store_true", help="wait for the node's status at every image")
-    add("--status-topic", default=step.status_topic, help="where the node answers in lockstep")
+    add("--lockstep", action="store_true", help="wait for the node's status after every image")
+    add("--status-topic", default=step.status_topic, help="status topic of the node, for lockstep")
     add(
         "--image-topic",
         nargs="+",
-        default=[],
         metavar="TOPIC",
-        help="the images to wait for, with or without /compressed",
+        help="images that the node reads, with or without /compressed; default: the colour camera "
+        "in lockstep, else all",
     )
     add("--timeout", type=float, default=step.timeout_s, help="seconds to wait in lockstep")
     add(
@@ -60,15 +59,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=play.wait_for_subscriber_s,
         metavar="S",
-        help="seconds to wait for somebody to subscribe to the images; in lockstep --timeout rules",
+        help="seconds to wait for a subscriber of the images; in lockstep --timeout is used",
     )
     add(
         "--wait-for-node",
-        default=play.wait_for_node,
         metavar="NODE",
-        help="full name of the node to wait for, when RViz or a recorder subscribes before it; "
-        "lockstep knows it by its status",
+        help="full name of the node to wait for, if RViz or a recorder subscribes before it; not "
+        "needed in lockstep",
     )
+    add("--quiet", action="store_true", help="print warnings and errors only")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -80,16 +79,17 @@ def run(options: argparse.Namespace) -> int:
             BagPlayer(options.bag, play_options, notice=notice) as player,
             _stopped_by_signals(player),
         ):
-            report = _play(player)
+            report = player.play() if options.quiet else _play(player)
     finally:
         rclpy.try_shutdown()
-    print(report.summary(), flush=True)
+    if not options.quiet:
+        print(report.summary(), flush=True)
     return 0 if report.finished else STOPPED_BY_SIGNAL
 
 
 @contextmanager
 def _stopped_by_signals(player: BagPlayer) -> Iterator[None]:
-    """Let a signal set a flag, so that none, not even a second one, hits amid a ROS call."""
+    """Turn signals into a flag: none, not even a second one, interrupts a ROS call."""
 
     def stop(*_: object) -> None:
         for number in SIGNALS:
@@ -109,14 +109,15 @@ def _play(player: BagPlayer) -> PlayReport:
     with tqdm(total=100, disable=None, bar_format="{percentage:3.0f}%|{bar}| {elapsed}") as bar:
 
         def show(fraction: float) -> None:
-            bar.update(100 * fraction - bar.n)
+            bar.update(int(100 * fraction) - bar.n)
 
         return player.play(show)
 
 
 def _play_options(options: argparse.Namespace) -> PlayOptions:
     for name in ("start", "duration", "clock_hz", "timeout", "wait_for_subscriber"):
-        if not getattr(options, name) >= 0:
+        value = getattr(options, name)
+        if value is not None and not value >= 0:
             raise CommandError(f"--{name.replace('_', '-')} must not be below 0")
     if options.rate is not None and not options.rate > 0:
         raise CommandError("--rate must be above 0")
@@ -125,27 +126,27 @@ def _play_options(options: argparse.Namespace) -> PlayOptions:
         rate=options.rate or (math.inf if options.lockstep else 1.0),
         loop=options.loop,
         start_s=options.start,
-        duration_s=options.duration,
-        topics=options.topics,
+        duration_s=math.inf if options.duration is None else options.duration,
+        topics=options.topics or (),
         remaps=dict(map(_remap, options.remap)),
         clock_hz=0.0 if options.no_clock else options.clock_hz,
-        image_topics=options.image_topic,
+        image_topics=options.image_topic or (),
         wait_for_subscriber_s=options.wait_for_subscriber,
-        wait_for_node=options.wait_for_node and _node_name(options.wait_for_node),
+        wait_for_node=_node_name(options.wait_for_node) if options.wait_for_node else "",
         lockstep=lockstep if options.lockstep else None,
     )
 
 
 def _node_name(text: str) -> str:
     try:
-        validate_full_topic_name(f"/{text.strip('/')}")  # names of nodes follow the same rules
+        validate_full_topic_name(f"/{text.strip('/')}")  # node names follow the same rules
     except InvalidTopicNameException as error:
-        raise CommandError(f"--wait-for-node {text} is not the name of a node") from error
+        raise CommandError(f"--wait-for-node {text} must be the name of a node") from error
     return text
 
 
 def _remap(text: str) -> tuple[str, str]:
     recorded, separator, live = text.partition(":=")
     if not (recorded and separator and live):
-        raise CommandError(f"--remap {text} is not FROM:=TO")
+        raise CommandError(f"--remap {text} must be FROM:=TO")
     return recorded, live

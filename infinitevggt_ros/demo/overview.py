@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One picture of a run: the map with the camera's way, an image and its depth, the truth."""
+"""Draw one picture of a run: map, trajectory, truth, an image and its depth."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,30 +12,31 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from infinitevggt_core.io.atomic_file import whole_file
-
-if TYPE_CHECKING:
-    from infinitevggt_ros.demo.comparison import Comparison
-    from infinitevggt_ros.demo.report import Recording
+from infinitevggt_ros.demo.recording import Recording
 
 MOST_POINTS, FEWEST_POINTS = 200_000, 100
 STEP_BACK, STEP_UP = 0.7, 0.6
-"""Of the map's viewer from the start, relative to the distance between start and map."""
+"""Position of the view relative to the start, in distances between start and map."""
 NEAREST = 0.3
-"""Depth below which points would hide the view, relative to the same distance."""
+"""Points nearer than this are not drawn, in the same distances."""
 MAP_POINTS = 430.0
-"""Width of the map's axes, in printer's points."""
+"""Width of the axes of the map, in typographic points."""
 SPLAT = 1.3
 
 
 def draw_overview(
     path: Path,
     image: NDArray[np.uint8],
-    result: "Recording",
-    comparison: "Comparison | None",
-    note: str,
+    result: Recording,
+    title: str,
+    truth: NDArray[np.float64] | None = None,
+    is_warning: bool = False,
 ) -> None:
-    """Write the picture. comparison: with the truth, where it is known. note: a warning that must
-    not be missed, or empty."""
+    """Write the picture.
+
+    title: may have several lines; red if is_warning. truth: true positions (N, 3), Sim(3)-aligned
+    to the map, None if unknown.
+    """
     figure = Figure(figsize=(15, 7), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 3, width_ratios=(1.5, 1, 1))
@@ -46,28 +47,19 @@ def draw_overview(
     depth_axes = figure.add_subplot(grid[1, 1])
     low, high = np.nanpercentile(result.depth, (2, 98))
     drawn = depth_axes.imshow(result.depth, cmap="turbo_r", vmin=low, vmax=high)
-    depth_axes.set_title("its depth (stream unit)")
+    depth_axes.set_title("depth of this image (stream units)")
     figure.colorbar(drawn, ax=depth_axes, location="bottom", shrink=0.8)
     for axes in (shown, depth_axes):
         axes.set_axis_off()
-    truth = comparison.true_positions if comparison else None
     _draw_path(figure.add_subplot(grid[0, 2]), result.positions, truth, (1, 0))
     _draw_path(figure.add_subplot(grid[1, 2]), result.positions, truth, (0, 2))
-    last = result.statuses[-1]
-    title = (
-        f"{last.frames_processed} frames, {len(result.points)} points, "
-        f"{sum(last.stored_tokens)} tokens kept ({last.policy})"
-    )
-    if comparison:
-        title += f"\n{comparison}"
-    color = "crimson" if note else "black"
-    figure.suptitle(f"{note}\n{title}" if note else title, fontsize=13, color=color)
+    figure.suptitle(title, fontsize=13, color="crimson" if is_warning else "black")
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def _draw_map(axes: Axes, result: "Recording") -> None:
-    """As seen over the camera's shoulder at the start: from behind it and above."""
+def _draw_map(axes: Axes, result: Recording) -> None:
+    """Draw the map as seen from behind the start and above."""
     axes.set_title("fused map, from behind the start and above")
     axes.set_facecolor("0.12")
     axes.set_xticks([])
@@ -87,18 +79,18 @@ def _draw_map(axes: Axes, result: "Recording") -> None:
     shown, depth = _seen_from(eye, middle, points)
     ahead = depth > NEAREST * distance
     shown, depth, colors = shown[ahead], depth[ahead], colors[ahead]
-    order = np.argsort(-depth)  # what is near hides what is far
+    order = np.argsort(-depth)  # nearer points hide farther ones
     spacing = float(np.median(cKDTree(points).query(points[::50], k=2)[0][:, 1]))
     low, high = np.percentile(shown, (1, 99), axis=0)
     path_shown, _ = _seen_from(eye, middle, path)
     low, high = np.minimum(low, path_shown.min(0)), np.maximum(high, path_shown.max(0))
     center, half = (low + high) / 2, 0.53 * max(*(high - low), 1e-6)
-    # splats as wide as the points are apart, in printer's points squared
+    # splats as wide as the spacing of points, in typographic points squared
     sizes = np.square(SPLAT * MAP_POINTS * spacing / depth / (2 * half))
     across, up = shown[order].T
     axes.scatter(across, up, c=colors[order], s=sizes[order], marker="s", linewidths=0)
-    axes.plot(*path_shown.T, color="crimson", linewidth=2, label="the camera's way")
-    axes.plot(*path_shown[0], "o", color="crimson", markersize=8, label="its start")
+    axes.plot(*path_shown.T, color="crimson", linewidth=2, label="trajectory")
+    axes.plot(*path_shown[0], "o", color="crimson", markersize=8, label="start")
     axes.set_xlim(center[0] - half, center[0] + half)
     axes.set_ylim(center[1] - half, center[1] + half)
     axes.set_aspect("equal", adjustable="box")
@@ -108,7 +100,8 @@ def _draw_map(axes: Axes, result: "Recording") -> None:
 def _seen_from(
     eye: NDArray[np.float64], target: NDArray[np.float64], points: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pictures (N, 2), x right and y up, and depths (N,), of an upright pinhole camera."""
+    """Return the projections (N, 2), x right and y up, and the depths (N,) in an upright pinhole
+    camera."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, (0.0, 0.0, 1.0))
     right = right / np.linalg.norm(right)
@@ -123,16 +116,18 @@ def _draw_path(
     truth: NDArray[np.float64] | None,
     shown: tuple[int, int],
 ) -> None:
-    """The way from above (axes y and x) or from the side (x and z), on top of the truth."""
+    """Draw the trajectory from above (axes y and x) or from the side (x and z)."""
     across, up = shown
     if truth is not None:
-        axes.plot(truth[:, across], truth[:, up], color="0.6", linewidth=5, label="truth, aligned")
-    axes.plot(path[:, across], path[:, up], color="crimson", linewidth=2, label="camera")
+        axes.plot(
+            truth[:, across], truth[:, up], color="0.6", linewidth=5, label="truth, Sim(3)-aligned"
+        )
+    axes.plot(path[:, across], path[:, up], color="crimson", linewidth=2, label="trajectory")
     axes.plot(path[0, across], path[0, up], "o", color="crimson", markersize=7)
     axes.set_aspect("equal", adjustable="datalim")
     if across == 1:
         axes.invert_xaxis()  # y is to the left
-    axes.set_xlabel(f"{'xyz'[across]} (stream unit)")
-    axes.set_ylabel(f"{'xyz'[up]} (stream unit)")
-    axes.set_title(f"the camera's way from {'above' if across == 1 else 'the side'}")
+    axes.set_xlabel(f"{'xyz'[across]} (stream units)")
+    axes.set_ylabel(f"{'xyz'[up]} (stream units)")
+    axes.set_title(f"trajectory from {'above' if across == 1 else 'the side'}")
     axes.legend(loc="best", fontsize=8)

@@ -1,111 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files to look at, from a bag of images and the recording of what the node made of it."""
+"""Files and figures of a demo, from the bag of images and the recording of the node's results."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from cv_bridge import CvBridge
-from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
-from sensor_msgs_py import point_cloud2
 
+from infinitevggt_core.evaluation import Similarity, trajectory_errors
+from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, known_poses, measures
+from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import IN_THE_MAP, write_tum
-from infinitevggt_ros.bags.reader import BagReader
-from infinitevggt_ros.demo.comparison import compare
+from infinitevggt_core.model.model_card import model_note
 from infinitevggt_ros.demo.overview import draw_overview
-from infinitevggt_ros.demo.run import DEPTH, MAP, ODOMETRY, STATUS
-from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image, stamp_ns
-from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.output.messages import unpacked_rgb
+from infinitevggt_ros.demo.recording import Recording, read_depths, read_image, read_recording
+from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
+from infinitevggt_ros.evaluation.frames import Truth
+from infinitevggt_ros.input.depth_images import same_view
+from infinitevggt_ros.input.image_conversion import stamp_ns
+from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.params.settings import DEFAULT_CHECKPOINT, InputSettings
 
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """What a result bag holds, as arrays."""
-
-    stamps_ns: list[int]
-    positions: NDArray[np.float64]
-    """(N, 3), in the map, stream unit."""
-    quats_xyzw: NDArray[np.float64]
-    """(N, 4)."""
-    points: NDArray[np.float32]
-    """(M, 3) of the last fused map."""
-    colors: NDArray[np.float32]
-    """(M, 3) RGB in [0, 1]."""
-    confidences: NDArray[np.float32]
-    """(M,)."""
-    depth: NDArray[np.float32]
-    """(H, W) of the last image."""
-    depth_stamp_ns: int
-    statuses: list[StreamStatus]
+RANDOM_WEIGHTS = "RANDOM WEIGHTS: no trained checkpoint is loaded, this geometry is meaningless"
+UNKNOWN_POSE = np.full((3, 4), np.nan)
 
 
 def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str:
-    """trajectory.tum, map.ply and overview.png in `out`; returns a summary in a few lines."""
+    """Write trajectory.tum, map.ply and overview.png in `out`; return a summary in a few lines."""
     result = read_recording(recording)
     write_tum(out / "trajectory.tum", result.stamps_ns, result.positions, result.quats_xyzw)
     write_ply(out / "map.ply", result.points, result.colors, result.confidences, IN_THE_MAP)
     image = read_image(bag, image_topic, result.depth_stamp_ns)
     last = result.statuses[-1]
-    note = "RANDOM WEIGHTS: this geometry means nothing" if last.random_weights else ""
-    comparison = compare(bag, image_topic, recording, DEPTH, result)
-    draw_overview(out / "overview.png", image, result, comparison, note)
-    used = [status.inference_ms for status in result.statuses if status.inference_ms > 0]
-    lines = [
-        f"{last.frames_processed} images used, {last.frames_rejected} refused, "
-        f"{last.frames_dropped} dropped; {np.median(used):.0f} ms a frame on {last.device}",
-        f"memory: {sum(last.stored_tokens)} tokens, {last.memory_bytes / 1e6:.1f} MB, "
-        f"policy {last.policy}; map: {len(result.points)} points",
-        f"{out}: {recording.name}, trajectory.tum, map.ply, overview.png",
-    ]
-    if comparison:
-        lines.append(f"against the truth in the bag: {comparison}")
-    return "\n".join([*([note] if note else []), *lines])
-
-
-def read_recording(path: Path) -> Recording:
-    """The arrays of a result bag. Raises CommandError where the node published no pose."""
-    kinds = {ODOMETRY: Odometry, DEPTH: Image, STATUS: StreamStatus, MAP: PointCloud2}
-    messages: dict[str, list[Any]] = {topic: [] for topic in kinds}
-    with BagReader(path) as reader:
-        for topic, _, serialized in reader.messages(list(kinds)):
-            if topic in (DEPTH, MAP):  # large, and the last one is enough
-                messages[topic].clear()
-            messages[topic].append(deserialize_message(serialized, kinds[topic]))
-    for topic, found in messages.items():
-        if not found:
-            raise CommandError(f"{path} has nothing on {topic}: look at the node's warnings above")
-    poses = [odometry.pose.pose for odometry in messages[ODOMETRY]]
-    cloud, depth = messages[MAP][-1], messages[DEPTH][-1]
-    names = ["x", "y", "z", "rgb", "confidence"]
-    rows = point_cloud2.read_points_numpy(cloud, names)
-    return Recording(
-        [stamp_ns(odometry) for odometry in messages[ODOMETRY]],
-        np.array([[p.position.x, p.position.y, p.position.z] for p in poses]),
-        np.array([[getattr(p.orientation, axis) for axis in "xyzw"] for p in poses]),
-        rows[:, :3],
-        unpacked_rgb(rows[:, 3]),
-        rows[:, 4],
-        CvBridge().imgmsg_to_cv2(depth),
-        stamp_ns(depth),
-        messages[STATUS],
+    warning = RANDOM_WEIGHTS if last.random_weights else ""
+    tally = compare(BagSource(BagSpec(bag, image_topic)), recording, result)
+    figures = figures_line(tally)
+    title = f"policy {last.policy}: {last.frames_processed} frames, {len(result.points)} points, "
+    title += f"{sum(last.stored_tokens)} of at most {last.total_budget} tokens in memory"
+    lines = [text for text in (warning, title, figures) if text]
+    draw_overview(
+        out / "overview.png", image, result, "\n".join(lines), aligned_truth(tally), bool(warning)
+    )
+    return "\n".join(
+        [*([warning] if warning else []), *summary(result, recording, out), *truth_lines(figures)]
     )
 
 
-def read_image(bag: Path, topic: str, wanted_ns: int) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of the image with this stamp."""
-    compressed = topic.endswith("/compressed")
-    kind = CompressedImage if compressed else Image
-    convert = rgb_from_compressed if compressed else rgb_from_image
-    with BagReader(bag) as reader:
-        for _, _, serialized in reader.messages([topic]):
-            message = deserialize_message(serialized, kind)
-            if stamp_ns(message) == wanted_ns:
-                return convert(message, CvBridge())
-    raise CommandError(f"{bag} has no image of stamp {wanted_ns} ns on {topic}")
+def summary(result: Recording, recording: Path, out: Path) -> list[str]:
+    """Return the lines about the run itself."""
+    last = result.statuses[-1]
+    times = [status.inference_ms for status in result.statuses if status.inference_ms > 0]
+    note = model_note(last.checkpoint or DEFAULT_CHECKPOINT)
+    return [
+        f"{last.frames_processed} images used, {last.frames_rejected} refused, "
+        f"{last.frames_dropped} dropped; {np.median(times):.0f} ms a frame on {last.device}",
+        f"memory: policy {last.policy}, {sum(last.stored_tokens)} tokens, "
+        f"{last.memory_bytes / 1e6:.1f} MB; map: {len(result.points)} points",
+        *([f"weights: {note}"] if note else []),
+        f"files in {out}: {recording.name}, trajectory.tum, map.ply, overview.png",
+    ]
+
+
+def truth_lines(figures: str) -> list[str]:
+    """Return the line about errors, if the bag holds the truth."""
+    return [f"errors against the truth in the bag: {figures}"] if figures else []
+
+
+def compare(source: BagSource, recording: Path, result: Recording) -> StreamTally:
+    """Pair the results with the truth of the bag by stamp, as the evaluation of a bag does."""
+    tally = StreamTally(max(1, source.frame_count))
+    poses = dict(zip(result.stamps_ns, result.camera_from_map, strict=True))
+    intake = Intake(InputSettings(), source.topic, lambda *_: None)
+    intake.calibration = source.calibration
+    truths = ((stamp_ns(frame.message), frame) for frame in source.frames())
+    depths = read_depths(recording)
+    depth_ns, depth = next(depths, (-1, None))
+    for ns, frame in truths:
+        while depth is not None and depth_ns < ns:
+            depth_ns, depth = next(depths, (-1, None))
+        found = depth if depth_ns == ns else None
+        size = _size(frame.message)
+        tally.add(
+            TalliedFrame(poses.get(ns, UNKNOWN_POSE), found),
+            TalliedFrame(
+                frame.truth.camera_from_world, _true_depth(frame.truth, found, size, intake)
+            ),
+        )
+    return tally
+
+
+def figures_line(tally: StreamTally) -> str:
+    """Return the errors in one line; empty if there is no truth."""
+    found = measures(tally)
+    parts = []
+    if found["trajectory"]:
+        errors = found["trajectory"]["sim3"]
+        parts.append(
+            f"ATE {errors['ate_rmse']:.3f} m, {errors['ate_percent']:.1f} % of "
+            f"{errors['path_length']:.2f} m (Sim(3)-aligned)"
+        )
+        parts.append(
+            f"rotation error {errors['rotation_deg_median']:.1f} deg of "
+            f"{true_rotation_deg(tally):.1f} deg rotation"
+        )
+    if found["depth"]:
+        errors = found["depth"]["scale"]
+        parts.append(f"depth AbsRel {errors['absrel']:.3f}, delta < 1.25: {errors['delta125']:.3f}")
+    return ", ".join(parts)
+
+
+def true_rotation_deg(tally: StreamTally) -> float:
+    """Return the median rotation of the true camera since the first image: the error of a camera
+    that never rotates."""
+    truth = tally.poses[1][known_poses(tally.poses)]
+    fixed = np.broadcast_to(np.eye(3, 4), truth.shape)
+    return trajectory_errors(fixed, truth).rotation_deg_median
+
+
+def aligned_truth(tally: StreamTally) -> NDArray[np.float64] | None:
+    """Return the true positions (N, 3), Sim(3)-aligned to the map; None if there is no truth."""
+    if measures(tally)["trajectory"] is None:
+        return None
+    found, truth = tally.poses[:, known_poses(tally.poses)]
+    centers = camera_centers(truth)
+    return Similarity.of(centers, camera_centers(found))(centers)
+
+
+def _size(message: Any) -> tuple[int, int]:
+    return (message.height, message.width) if hasattr(message, "height") else (0, 0)
+
+
+def _true_depth(
+    truth: Truth, found: NDArray[np.float32] | None, size: tuple[int, int], intake: Intake
+) -> NDArray[np.float32] | None:
+    """Return the true depth of the rectified image, in the size of the depth found."""
+    if truth.depth is None or found is None or not same_view(truth.depth, found.shape):
+        return None
+    image_size = size if size != (0, 0) else (truth.depth.shape[0], truth.depth.shape[1])
+    rectified = intake.rectified_depth(truth.depth, image_size)
+    shape = found.shape[1], found.shape[0]
+    return np.asarray(cv2.resize(rectified, shape, interpolation=cv2.INTER_NEAREST), np.float32)

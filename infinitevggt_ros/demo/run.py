@@ -1,73 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's run: stream_node and replay as processes of their own, and a recorder."""
+"""Run stream_node and replay as processes of their own, and record the results."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 
+from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.recorder import BagRecorder
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.topics import NODE_DEPTH, NODE_MAP, NODE_ODOMETRY, NODE_STATUS, RESULT_TOPICS
 
-NODE_NAME = "/infinitevggt"
-ODOMETRY = f"{NODE_NAME}/odometry"
-DEPTH = f"{NODE_NAME}/depth/image"
-STATUS = f"{NODE_NAME}/status"
-MAP = f"{NODE_NAME}/map"
-TOPICS = {
-    "/tf": "tf2_msgs/msg/TFMessage",
-    "/tf_static": "tf2_msgs/msg/TFMessage",
-    ODOMETRY: "nav_msgs/msg/Odometry",
-    DEPTH: "sensor_msgs/msg/Image",
-    f"{NODE_NAME}/depth/camera_info": "sensor_msgs/msg/CameraInfo",
-    f"{NODE_NAME}/depth/confidence": "sensor_msgs/msg/Image",
-    STATUS: "infinitevggt_ros/msg/StreamStatus",
-    MAP: "sensor_msgs/msg/PointCloud2",
-}
-START_TIMEOUT_S = 120.0
-LAST_RESULTS_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 300.0
+"""A busy machine needs minutes to import PyTorch."""
+LAST_RESULTS_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+MAP_PERIOD = "output.map_period:=2.0"
 Process = subprocess.Popen
+Say = Callable[[str], None]
 
 
 class DemoRun:
-    """Plays one bag through one node and records what comes out."""
+    """Plays one bag through one node and records the results."""
 
-    def __init__(self, bag: Path, recording: Path, parameters: list[str]) -> None:
-        """parameters: NAME:=VALUE, for the node."""
+    def __init__(self, bag: Path, recording: Path, parameters: list[str], say: Say = print) -> None:
+        """parameters: NAME:=VALUE, for the node. say: prints a line of the processes."""
         self._bag, self._recording, self._parameters = bag, recording, parameters
+        self._say = say
         with BagReader(bag) as reader:
-            self.image_topic = reader.require_image_topics()[0]
-            infos = [name for name, kind in reader.topics.items() if kind.endswith("/CameraInfo")]
-            self._images = reader.message_counts[self.image_topic]
-        self._info_topic = infos[0] if infos else "camera_info"
+            topics = choose_topics(reader)
+            self.image_topic = topics.image
+            self.image_count = reader.message_counts[self.image_topic]
+        for note in topics.notes:
+            say(note)
+        self._info_topic = topics.info or "camera_info"
         self._status = StreamStatus()
         self._last_used_ns = 0
         self._map_stamp_ns = -1
 
-    def run(self) -> None:
-        """Blocks until the recording is whole."""
+    def run(self, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Block until the recording is complete.
+
+        progress: called with the number of images that the node has answered. Raises CommandError
+        if a process fails.
+        """
         rclpy.init(args=[])
         node = rclpy.create_node("demo")
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(StreamStatus, STATUS, self._on_status, 100)
-        node.create_subscription(PointCloud2, MAP, self._on_map, latched)
+        node.create_subscription(StreamStatus, NODE_STATUS, self._on_status, 100)
+        node.create_subscription(PointCloud2, NODE_MAP, self._on_map, latched)
         recorder = BagRecorder(
-            node, TOPICS, self._recording, latched=[MAP, "/tf_static"], overwrite=True
+            node,
+            RESULT_TOPICS,
+            self._recording,
+            latched=[NODE_MAP, "/tf_static"],
+            last_only=[NODE_MAP],
+            overwrite=True,
         )
         stream = self._start_node()
         try:
-            self._replay(node, stream)
-            self._spin(node, stream, lambda: self._has_all(recorder), LAST_RESULTS_TIMEOUT_S)
+            self._replay(node, stream, lambda: progress(self._status.frames_received))
+            self._spin(node, stream, lambda: self._is_complete(recorder), LAST_RESULTS_TIMEOUT_S)
         finally:
             stop(stream)
             node_error = stream.returncode
@@ -77,28 +82,41 @@ class DemoRun:
         if node_error:
             raise CommandError(f"stream_node ended with status {node_error}")
 
-    def _start_node(self) -> Process:
+    def _start_node(self) -> Process[str]:
         compressed = self.image_topic.endswith("/compressed")
         remaps = {
             "image": self.image_topic.removesuffix("/compressed"),
             "camera_info": self._info_topic,
         }
         parameters = [f"image_transport:={'compressed' if compressed else 'raw'}"]
-        parameters += ["output.map_period:=0.5", *self._parameters]
+        parameters += [MAP_PERIOD, *self._parameters]
         arguments = [item for name, topic in remaps.items() for item in ("-r", f"{name}:={topic}")]
         arguments += [item for parameter in parameters for item in ("-p", parameter)]
-        return python("infinitevggt_ros.node.stream_node", "--ros-args", *arguments)
+        return start(
+            self._say,
+            "infinitevggt_ros.node.stream_node",
+            "--ros-args",
+            "--log-level",
+            "warn",
+            *arguments,
+        )
 
-    def _replay(self, node: Node, stream: Process) -> None:
+    def _replay(self, node: Node, stream: Process[str], progress: Callable[[], None]) -> None:
         def node_is_up() -> bool:
-            return node.count_publishers(STATUS) > 0
+            return node.count_publishers(NODE_STATUS) > 0
 
         if not self._spin(node, stream, node_is_up, START_TIMEOUT_S):
             raise CommandError(f"stream_node was not up within {START_TIMEOUT_S:.0f} s")
-        options = ["--lockstep", "--image-topic", self.image_topic, "--status-topic", STATUS]
-        replay = python("infinitevggt_ros.commands.cli", "replay", str(self._bag), *options)
+        options = ["--lockstep", "--image-topic", self.image_topic, "--status-topic", NODE_STATUS]
+        command = ["replay", str(self._bag), *options, "--timeout", "600", "--quiet"]
+        replay = start(self._say, "infinitevggt_ros.commands.cli", *command)
+
+        def replay_has_ended() -> bool:
+            progress()
+            return replay.poll() is not None
+
         try:
-            self._spin(node, stream, lambda: replay.poll() is not None)
+            self._spin(node, stream, replay_has_ended)
         finally:
             stop(replay)
         if replay.returncode:
@@ -107,11 +125,11 @@ class DemoRun:
     def _spin(
         self,
         node: Node,
-        stream: Process,
+        stream: Process[str],
         done: Callable[[], bool],
         timeout_s: float = float("inf"),
     ) -> bool:
-        """Serve the recorder until `done`; whether it came to that."""
+        """Serve the recorder until `done` or the timeout; return the last value of `done`."""
         end_s = time.monotonic() + timeout_s
         while not done() and time.monotonic() < end_s:
             if stream.poll() is not None:
@@ -119,12 +137,13 @@ class DemoRun:
             rclpy.spin_once(node, timeout_sec=0.1)
         return done()
 
-    def _has_all(self, recorder: BagRecorder) -> bool:
-        """Whether what the last image led to is recorded; topics overtake each other."""
+    def _is_complete(self, recorder: BagRecorder) -> bool:
+        """Return True if all results of the last image are recorded; topics overtake each other."""
+        topics = NODE_ODOMETRY, NODE_DEPTH
         return (
-            self._status.frames_received >= self._images
+            self._status.frames_received >= self.image_count
             and self._map_stamp_ns >= self._last_used_ns
-            and all(recorder.counts[t] >= self._status.frames_processed for t in (ODOMETRY, DEPTH))
+            and all(recorder.counts[t] >= self._status.frames_processed for t in topics)
         )
 
     def _on_status(self, status: StreamStatus) -> None:
@@ -136,13 +155,22 @@ class DemoRun:
         self._map_stamp_ns = stamp_ns(cloud)
 
 
-def python(module: str, *arguments: str) -> Process:
-    """Start a module of ours as a process."""
-    return subprocess.Popen([sys.executable, "-m", module, *arguments])
+def start(say: Say, module: str, *arguments: str) -> Process[str]:
+    """Start a module of this package as a process whose output goes to `say`, line by line."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    Thread(target=_forward, args=(process, say), daemon=True).start()
+    return process
 
 
-def stop(process: Process) -> None:
-    """End a process that may have ended already."""
+def stop(process: Process[str]) -> None:
+    """Terminate a process unless it has ended."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -150,3 +178,10 @@ def stop(process: Process) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _forward(process: Process[str], say: Say) -> None:
+    assert process.stdout
+    with suppress(ValueError):  # closed at exit
+        for line in process.stdout:
+            say(line.rstrip())

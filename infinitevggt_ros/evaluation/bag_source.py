@@ -11,9 +11,9 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from infinitevggt_ros.bags.cdr import header_stamp_ns
-from infinitevggt_ros.bags.poses import POSE_TYPES
-from infinitevggt_ros.bags.reader import BagReader
+from infinitevggt_ros.bags.camera_topics import choose_topics
+from infinitevggt_ros.bags.poses import POSE_TYPES, plain_frame
+from infinitevggt_ros.bags.reader import TF_TYPE, BagReader, header_stamp_ns
 from infinitevggt_ros.bags.truth import BagTruth, NoTruthError
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
@@ -43,10 +43,11 @@ class BagSource:
         with BagReader(spec.path) as reader:
             named = (spec.image_topic, spec.truth_topic, spec.depth_topic)
             reader.require_topics([topic for topic in named if topic])
-            self.topic = spec.image_topic or _camera_topic(reader)
+            topics = choose_topics(reader, image=spec.image_topic, depth=spec.depth_topic)
+            self.topic = topics.image
+            self.notes = [*reader.notes, *topics.notes]
+            """One sentence for each choice among several topics."""
             kind = reader.topics[self.topic]
-            if not kind.endswith(("/Image", "/CompressedImage")):
-                raise CommandError(f"--image {self.topic} is {kind}, not images")
             self._kind = CompressedImage if kind.endswith("/CompressedImage") else Image
             self._check_truth_topic(reader, spec.truth_topic)
             self.frame_count = reader.message_counts[self.topic]
@@ -69,10 +70,10 @@ class BagSource:
         return None
 
     def _check_truth_topic(self, reader: BagReader, topic: str) -> None:
-        if topic and topic != "/tf" and reader.topics[topic] not in POSE_TYPES:
-            names = ", ".join(name.split("/")[-1] for name in POSE_TYPES)
+        if topic and reader.topics[topic] not in (TF_TYPE, *POSE_TYPES):
+            names = ", ".join(name.split("/")[-1] for name in (TF_TYPE, *POSE_TYPES))
             raise CommandError(
-                f"--truth {topic} is {reader.topics[topic]}: it must be /tf, or one of {names}"
+                f"--truth {topic} is {reader.topics[topic]}: it must be one of {names}"
             )
 
     def _find_truth(self, reader: BagReader, spec: BagSpec) -> BagTruth:
@@ -83,7 +84,9 @@ class BagSource:
             if topic and not body and reader.topics[topic] not in WITH_CHILD:
                 body = self._frame_id  # such messages do not say whose pose they are
             truth = BagTruth(reader, self.topic, **{**given, "pose_topic": topic, "body": body})
-            named = topic in ("", "/tf") or truth.poses.carries(self._frame_id)
+            named = (
+                not topic or reader.topics[topic] == TF_TYPE or truth.poses.carries(self._frame_id)
+            )
             if named and truth.poses.moves(self._frame_id):
                 return truth
         if spec.truth_topic:
@@ -114,6 +117,7 @@ class BagSource:
             "truth": poses.topics if known else None,
             "depth": self._truth.depth_topic or None,
             "calibration": self._truth.info is not None,
+            **({"notes": self.notes} if self.notes else {}),
         }
 
 
@@ -123,15 +127,6 @@ WITH_CHILD = (
     "tf2_msgs/msg/TFMessage",
 )
 """Types whose messages name the frame that they place."""
-
-
-def _camera_topic(reader: BagReader) -> str:
-    """The image topic that is no depth image; of several, that of most images."""
-    topics = [t for t in reader.require_image_topics() if "depth" not in t]
-    if not topics:
-        raise CommandError(f"{reader.path} has only depth images: name the camera's, --image TOPIC")
-    counts = reader.message_counts
-    return max(sorted(topics), key=lambda topic: counts[topic])
 
 
 def _pose_topics(reader: BagReader) -> list[str]:
@@ -144,5 +139,5 @@ def _pose_topics(reader: BagReader) -> list[str]:
 
 def _frame_id(reader: BagReader, topic: str, kind: type) -> str:
     for _, _, serialized in reader.messages([topic]):
-        return str(deserialize_message(serialized, kind).header.frame_id)
+        return plain_frame(deserialize_message(serialized, kind).header.frame_id)
     raise CommandError(f"{reader.path} has no message on {topic}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from infinitevggt_ros.demo.run import NODE_NAME
+from infinitevggt_ros.topics import NODE_NAME
 
 Take = Callable[[str, Any], None]
 """Topic and message."""

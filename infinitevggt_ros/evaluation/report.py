@@ -24,12 +24,13 @@ from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import write_tum
 from infinitevggt_ros.axes import MAP_FROM_WORLD, points_in_map
 from infinitevggt_ros.bags.writer import BagWriter
-from infinitevggt_ros.demo.run import MAP, TOPICS
 from infinitevggt_ros.evaluation.frames import Source
 from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.evaluation.stream_run import BAG_TOPICS, RunResult
 from infinitevggt_ros.output.messages import cloud
 from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.topics import NODE_MAP as MAP
+from infinitevggt_ros.topics import RESULT_TOPICS as TOPICS
 
 METRICS = "metrics.json"
 SERIES = "series.npz"

@@ -22,7 +22,6 @@ from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.fitting import fit_depth
-from infinitevggt_ros.demo.run import MAP, STATUS, TOPICS
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
 from infinitevggt_ros.evaluation.journal import Journal
@@ -39,6 +38,9 @@ from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.map_publisher import Outputs
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.stream import Stream
+from infinitevggt_ros.topics import NODE_MAP as MAP
+from infinitevggt_ros.topics import NODE_STATUS as STATUS
+from infinitevggt_ros.topics import RESULT_TOPICS as TOPICS
 
 SNAPSHOT_S = 60.0
 SNAPSHOT_SHARE = 0.05

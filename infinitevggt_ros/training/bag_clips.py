@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_core.training import BadClipError, Clip, ClipShape
 from infinitevggt_core.training.fitting import fit_depth, fit_image, fit_to
+from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.truth import BagTruth, NoTruthError, message_at, stamps
 from infinitevggt_ros.errors import CommandError
@@ -31,8 +32,7 @@ class BagClips:
         self.path = path
         self._bridge = CvBridge()
         with BagReader(path) as reader:
-            images = [t for t in reader.require_image_topics() if "depth" not in t]
-            self._image_topic = (images or reader.require_image_topics())[0]
+            self._image_topic = choose_topics(reader).image
             self._compressed = reader.topics[self._image_topic].endswith("CompressedImage")
             images_at = stamps(reader, self._image_topic)
             self._truth = BagTruth(reader, self._image_topic)
@@ -72,18 +72,18 @@ class BagClips:
     def _clip(
         self, reader: BagReader, places: Sequence[int], shape: ClipShape
     ) -> dict[str, torch.Tensor]:
-        frames = [self._frame(reader, *self._images_at[place], shape) for place in places]
+        frames = [self._frame(reader, self._images_at[place], shape) for place in places]
         return {
             name: torch.from_numpy(np.stack([frame[name] for frame in frames]))
             for name in frames[0]
         }
 
     def _frame(
-        self, reader: BagReader, stamp_ns: int, at_ns: int, shape: ClipShape
+        self, reader: BagReader, times_ns: tuple[int, int], shape: ClipShape
     ) -> dict[str, NDArray[np.float32]]:
         """One frame's part of each of a clip's tensors."""
         message = message_at(
-            reader, self._image_topic, at_ns, CompressedImage if self._compressed else Image
+            reader, self._image_topic, times_ns, CompressedImage if self._compressed else Image
         )
         try:
             convert = rgb_from_compressed if self._compressed else rgb_from_image
@@ -101,8 +101,8 @@ class BagClips:
             raise BadClipError("calibration of other images") from error
         if matrix is None:
             raise BadClipError("no intrinsics")
-        pose = self._truth.camera_from_world(message.header.frame_id, stamp_ns)
+        pose = self._truth.camera_from_world(message.header.frame_id, times_ns[0])
         parts["camera_from_world"] = pose.astype(np.float32)
         parts["intrinsics"] = place.model_intrinsics(matrix).astype(np.float32)
-        parts["depth"] = fit_depth(self._truth.depth(reader, stamp_ns), place)
+        parts["depth"] = fit_depth(self._truth.depth(reader, times_ns[0]), place)
         return parts

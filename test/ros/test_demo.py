@@ -57,12 +57,18 @@ def check_results(out: Path, frames: int) -> None:
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000, "the picture shows something"
 
 
-def test_the_demo_films_a_room_and_lays_the_way_beside_the_truth(tmp_path: Path) -> None:
+def test_the_demo_renders_a_room_and_compares_the_trajectory_with_the_truth(
+    tmp_path: Path,
+) -> None:
     said = infinitevggt("demo", "--out", tmp_path / "demo", "--frames", 60)
     check_results(tmp_path / "demo", 60)
     assert "60 images used, 0 refused, 0 dropped" in said
     assert "RANDOM" not in said
-    [(error_deg, turned_deg)] = re.findall(r"rotation error ([\d.]+) deg of ([\d.]+) turned", said)
+    assert "Sim(3)-aligned" in said
+    assert "synthetic rooms only" in said, "the limits of the default weights are said"
+    size = (tmp_path / "demo" / "result.mcap").stat().st_size
+    assert size < 9e6, "30 MB for 200 images: whole maps are recorded once"
+    [(error_deg, turned_deg)] = re.findall(r"rotation error ([\d.]+) deg of ([\d.]+) deg", said)
     assert float(error_deg) < float(turned_deg) / 2, "an inverse pose would be wrong by twice that"
     [absrel] = re.findall(r"depth AbsRel ([\d.]+)", said)
     assert float(absrel) < 0.25

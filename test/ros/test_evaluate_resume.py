@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infinitevggt_core import load_checkpoint
-from infinitevggt_ros.bags.message_definitions import typestore_with
+from infinitevggt_ros.bags.message_types import typestore_with
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec

@@ -12,8 +12,7 @@ import pytest
 from infinitevggt_ros.bags.image_bag import ImageBag
 from infinitevggt_ros.bags.image_source import SourceImage
 from infinitevggt_ros.bags.lockstep import LockstepOptions
-from infinitevggt_ros.bags.play_options import PlayOptions
-from infinitevggt_ros.bags.player import BagPlayer
+from infinitevggt_ros.bags.player import BagPlayer, PlayOptions
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands.cli import main
 from support.bag_making import IMAGE_TOPIC, START_NS, noise, stamp_ns, write_image_bag, write_string
@@ -176,4 +175,4 @@ def test_an_image_topic_is_named_without_compressed(tmp_path: Path) -> None:
             images.write(SourceImage(0, noise(48, 64, seed=0)), START_NS)
     for named, recorded in (("/left/image", "/left/image/compressed"), ("/right/image",) * 2):
         with BagPlayer(tmp_path / "a.mcap", PlayOptions(image_topics=[named])) as player:
-            assert player._image_topics == [recorded]
+            assert player.image_topics == [recorded]

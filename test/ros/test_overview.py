@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a run, from maps of any size."""
+"""Picture of a run, from maps of any size."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from infinitevggt_ros.demo.overview import draw_overview
-from infinitevggt_ros.demo.report import Recording
+from infinitevggt_ros.demo.recording import Recording
 from infinitevggt_ros.msg import StreamStatus
 
 RNG = np.random.default_rng(3)
@@ -17,10 +17,10 @@ RNG = np.random.default_rng(3)
 def recording(points: int) -> Recording:
     """A wall 2 in front of a camera that moved a little."""
     places = np.column_stack((np.full(points, 2.0), *RNG.uniform(-1, 1, (2, points))))
-    way = np.array([[0.0, 0, 0], [0.1, 0, 0]])
+    path = np.array([[0.0, 0, 0], [0.1, 0, 0]])
     return Recording(
         stamps_ns=[0, 1],
-        positions=way,
+        positions=path,
         quats_xyzw=np.array([[0.0, 0, 0, 1]] * 2),
         points=places.astype(np.float32),
         colors=np.tile(np.float32([0, 0, 1]), (points, 1)),
@@ -34,7 +34,7 @@ def recording(points: int) -> Recording:
 @pytest.mark.parametrize(("points", "share"), [(0, 0.0), (1, 0.0), (5000, 0.05)])
 def test_the_map_is_drawn_in_its_colours(tmp_path: Path, points: int, share: float) -> None:
     image = np.zeros((6, 8, 3), np.uint8)
-    draw_overview(tmp_path / "overview.png", image, recording(points), None, "")
+    draw_overview(tmp_path / "overview.png", image, recording(points), "policy diversity")
     picture = cv2.imread(str(tmp_path / "overview.png"))
     left_half = picture[:, : picture.shape[1] // 3]
     blue = (left_half == (255, 0, 0)).all(axis=-1).mean()

@@ -16,9 +16,8 @@ from rosbags.typesys import get_types_from_msg
 
 from infinitevggt_ros.bags.image_bag import ImageBag
 from infinitevggt_ros.bags.image_source import SourceImage
-from infinitevggt_ros.bags.message_definitions import typestore_with
-from infinitevggt_ros.bags.play_options import PlayOptions
-from infinitevggt_ros.bags.player import BagPlayer
+from infinitevggt_ros.bags.message_types import typestore_with
+from infinitevggt_ros.bags.player import BagPlayer, PlayOptions
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands.cli import main
 from support.bag_making import (
@@ -208,8 +207,8 @@ def test_a_damaged_bag_fails_without_a_traceback(
         (["--start", "-1"], "--start must not be below 0"),
         (["--start", "60"], "only 0.2 s long"),
         (["--topics", "/typo"], "no topic /typo; it has /camera/image_raw"),
-        (["--remap", "a=b"], "is not FROM:=TO"),
-        (["--wait-for-node", "my-node"], "my-node is not the name of a node"),
+        (["--remap", "a=b"], "must be FROM:=TO"),
+        (["--wait-for-node", "my-node"], "my-node must be the name of a node"),
         (["--image-topic", "/typo"], "no topic /typo"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infinitevggt_core import MemoryConfig
-from infinitevggt_ros.bags.message_definitions import typestore_with
+from infinitevggt_ros.bags.message_types import typestore_with
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import cli

@@ -11,7 +11,7 @@ from rosbags.highlevel import AnyReader
 
 from infinitevggt_ros.bags.image_bag import ImageBag
 from infinitevggt_ros.bags.image_source import SourceImage
-from infinitevggt_ros.bags.message_definitions import typestore_with
+from infinitevggt_ros.bags.message_types import typestore_with
 from infinitevggt_ros.bags.writer import BagWriter
 
 IMAGE_TOPIC = "/camera/image_raw"
