@@ -16,12 +16,12 @@ from infinitevggt_core.worlds import WorldConfig, sample_clips
 from infinitevggt_core.worlds.clips import START_FRAMES, cached_world
 from infinitevggt_core.worlds.renderer import render
 
-TAKE_FRAMES = 16
+TAKE_FRAMES = 12
 TAKE_STRIDES = 6
 """Greatest number of frames of the walk between two of a take."""
-POOL = 64
+POOL = 40
 """Takes in use at a time, of each image size."""
-USES = 5
+USES = 3
 """How often a filmed frame is shown, on average, before its take gives way to a new one."""
 
 
