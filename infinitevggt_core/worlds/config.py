@@ -50,6 +50,9 @@ class WorldConfig:
         False, "furniture of offices and kitchens with objects on it, in plain materials"
     )
     lamp_spread: float = option(0.0, "share of rooms with a lamp that is anywhere", low=0, high=1)
+    shadows: float = option(
+        0.0, "darkness of the shadows in worlds of one room, relative; 0: none", low=0, high=1
+    )
     close_up: float = option(
         0.0,
         "share of worlds whose camera looks at a piece of furniture from near, with motion any",
@@ -107,6 +110,7 @@ _OF_LEVEL: dict[str, dict[str, Any]] = {
         "fov_high_deg": 110.0,
         "everyday": True,
         "lamp_spread": 0.7,
+        "shadows": 1.0,
         "close_up": 0.75,
         "lens": 1.0,
     },

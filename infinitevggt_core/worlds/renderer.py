@@ -11,10 +11,12 @@ from torch import Tensor
 from infinitevggt_core.worlds.camera import develop, pinhole_matrices
 from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.frames import WorldClips
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.movers import Movers
 from infinitevggt_core.worlds.ray_caster import Rays, Shots, Tiles, cast, rays_of
 from infinitevggt_core.worlds.shading import shade
-from infinitevggt_core.worlds.solids import Scene
+from infinitevggt_core.worlds.shadows import casters_of, lit_share
+from infinitevggt_core.worlds.solids import Light, Scene
 from infinitevggt_core.worlds.trajectory import Trajectory
 
 _RAYS_AT_ONCE = {"cpu": 150_000, "cuda": 6_000_000}
@@ -30,6 +32,7 @@ class Renderable(Protocol):
     scene: Scene
     movers: Movers
     trajectory: Trajectory
+    lights: list[Light]
 
 
 def shots_at_once(height: int, width: int, device: str) -> int:
@@ -100,18 +103,37 @@ class Stage:
             rounds.append(torch.arange(ends, offset))
         self._rows = torch.cat(tables).float().to(self.device)
         self._boxes, self._rounds = _padded(boxes), _padded(rounds)
+        self._shadows = self._shadow_casters() if config.shadows else None
+
+    def _shadow_casters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Casters, lamps and darkness of the shadows of each world."""
+        casters = torch.stack([casters_of(world.scene) for world in self.worlds])
+        lamps = torch.tensor([world.lights[0].position for world in self.worlds])
+        darkness = torch.tensor(
+            [
+                world.config.shadows * HashedRng(world.seed, "shadows").uniform(0.5, 1.0)
+                for world in self.worlds
+            ]
+        )
+        return casters.to(self.device), self._put(lamps), self._put(darkness)
 
     def film(self, which: Tensor, times: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Images (F, 3, H, W) and depth (F, H, W) of worlds `which` (F,) at `times` (F,)."""
         taken = self._expose(which, times, height, width)
         tiles = Tiles.of(height, width)
         rays = rays_of(taken.shots, tiles)
+        owners = which.repeat_interleave(self.rays_per_pixel).to(self.device)
         hits = cast(taken.shots, tiles, rays, taken.table, taken.boxes, taken.rounds)
         per_shot = tiles.rows * tiles.columns * tiles.high * tiles.wide
 
         def each(values: Tensor) -> Tensor:
             return values.repeat_interleave(per_shot)
 
+        light = each(taken.light)
+        if self._shadows is not None:
+            casters, lamps, darkness = (part[owners] for part in self._shadows)
+            share = lit_share(rays, hits.depth, taken.shots.eyes, casters, lamps, darkness)
+            light = light * share.reshape(-1)
         eye_x, eye_y, eye_z = taken.shots.eyes.unbind(1)
         colors = shade(
             Rays(rays.x.reshape(-1), rays.y.reshape(-1), rays.z.reshape(-1)),
@@ -120,7 +142,7 @@ class Stage:
             hits.solid.reshape(-1),
             taken.table.T.contiguous(),
             each(1 / taken.shots.focal),
-            each(taken.light),
+            light,
         )
         linear = torch.stack(
             [tiles.to_image(color, height, width) for color in colors], dim=1
