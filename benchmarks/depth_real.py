@@ -18,8 +18,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from infinitevggt_core import MemoryConfig, Prediction, StreamSession, load_checkpoint, preprocess
-from infinitevggt_core.evaluation.depth import depth_errors, fit_scale
+from infinitevggt_core import (
+    MemoryConfig,
+    PixelMap,
+    Prediction,
+    StreamSession,
+    load_checkpoint,
+    preprocess,
+)
+from infinitevggt_core.evaluation.depth import depth_errors, fit_scale, spread
 
 SEQUENCES = ("kitchen_7scenes", "desk_tum_xyz", "desk_tum_rpy", "walls_tum_notexture")
 NEAREST_M, FARTHEST_M = 0.1, 8.0
@@ -80,35 +87,29 @@ def measure(session: StreamSession, images: Sequence[Path]) -> dict[str, float]:
     }
 
 
-def compare(session: StreamSession, images: Sequence[Path]) -> Iterator[tuple[Array, Array, Array]]:
+def compare(session: StreamSession, images: Sequence[Path]) -> Iterator[tuple[Array, ...]]:
     """Stream the images; per image with truth: depth, true depth and confidence (N,)."""
     session.reset()
-    for path in tqdm(images, desc=path_name(images), leave=False):
+    for path in tqdm(images, leave=False, disable=None):
         bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if bgr is None:
             raise FileNotFoundError(path)
-        image, place = preprocess(
-            np.ascontiguousarray(bgr[..., ::-1]), session.model.config.img_size
-        )
+        rgb = np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)
+        image, place = preprocess(rgb, session.model.config.img_size)
         prediction = session.push(image)
         measured = path.parent.parent / "depth" / f"{path.stem}.png"
         if measured.exists():
-            yield _pixels(prediction, place.to_camera, measured)
+            yield pixels_with_truth(prediction, place, measured)
 
 
-def path_name(images: Sequence[Path]) -> str:
-    """The name of the images' sequence."""
-    return images[0].parent.parent.name if images else ""
-
-
-def _pixels(prediction: Prediction, to_camera, measured: Path) -> tuple[Array, Array, Array]:  # type: ignore[no-untyped-def]
+def pixels_with_truth(prediction: Prediction, place: PixelMap, measured: Path) -> tuple[Array, ...]:
+    """Depth, true depth in metres and confidence (N,) of at most PIXELS_PER_FRAME pixels."""
     truth = np.asarray(cv2.imread(str(measured), cv2.IMREAD_UNCHANGED), dtype=np.float64) / 1000
-    found = to_camera(prediction.depth[0].float().numpy())
-    sure = to_camera(prediction.depth_confidence[0].float().numpy())
-    known = np.flatnonzero((truth > NEAREST_M) & (truth < FARTHEST_M) & np.isfinite(found))
-    chosen = known[np.arange(min(len(known), PIXELS_PER_FRAME)) * len(known)
-                   // max(1, min(len(known), PIXELS_PER_FRAME))]  # fmt: skip
-    return tuple(x.ravel()[chosen].astype(np.float64) for x in (found, truth, sure))  # type: ignore[return-value]
+    depth = place.to_camera(prediction.depth[0].float().numpy())
+    confidence = place.to_camera(prediction.depth_confidence[0].float().numpy())
+    known = np.flatnonzero((truth > NEAREST_M) & (truth < FARTHEST_M) & np.isfinite(depth))
+    chosen = known[spread(len(known), PIXELS_PER_FRAME)] if len(known) else known
+    return tuple(x.ravel()[chosen].astype(np.float64) for x in (depth, truth, confidence))
 
 
 if __name__ == "__main__":
