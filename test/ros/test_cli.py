@@ -74,7 +74,6 @@ def test_help_states_each_default_once_and_no_empty_one(
     text = " ".join(help_text(capsys, *arguments).split())
     assert "(default: None)" not in text
     assert not re.search(r"\(default: [^)]*\) \(default", text)
-    assert "(default: False)" not in text
     assert "(default: [])" not in text
 
 
