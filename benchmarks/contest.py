@@ -148,7 +148,7 @@ def network_parts(model: VGGT) -> list[tuple[Any, str, str]]:
         *((block, "forward", "global blocks") for block in aggregator.global_blocks),
         (model.camera_head, "forward", "camera head"),
         (model.depth_head, "forward", "depth head"),
-        (model.point_head, "forward", "point head"),
+        *([(model.point_head, "forward", "point head")] if model.config.point_head else []),
     ]
 
 
@@ -160,9 +160,9 @@ def memory_parts(contender: Contender) -> list[tuple[Any, str, str]]:
             (contender, "evict", "eviction"),
         ]
     assert isinstance(contender, StreamSession)
-    held = contender._opened
-    parts: list[tuple[Any, str, str]] = [(held, "attend", "global attention")]
-    for stream in held.streams:
-        parts.append((stream, "remember", "storing"))
-        parts += [(stream, name, "eviction") for name in ("begin_frame", "forget", "end_frame")]
+    memory = contender.segment.memory
+    parts: list[tuple[Any, str, str]] = [(memory, "attend", "global attention")]
+    for stream in memory.streams:
+        parts.append((stream, "append", "storing"))
+        parts += [(stream, name, "eviction") for name in ("begin_frame", "evict", "end_frame")]
     return parts

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infinitevggt_core import VGGT, Prediction
-from infinitevggt_core.memory import split_budget
+from infinitevggt_core.memory import allocate_budget
 from infinitevggt_core.model import kernels
 
 
@@ -51,13 +51,13 @@ class NaiveSession:
         starts = not self._anchor_tokens
         self._anchor_tokens = model.aggregator.tokens_per_frame(*size)
         floor = 2 * self._anchor_tokens
-        self._budgets = split_budget(self.total_budget, self.scores, floor)
-        levels = model.aggregator(
-            image.to(model.device)[None, None], self.attend, model.levels, starts=starts
+        self._budgets = allocate_budget(self.total_budget, self.scores, floor)
+        features = model.aggregator(
+            image.to(model.device)[None, None], self.attend, model.feature_layers, int(starts)
         )
-        pose = model.camera_head(levels[model.config.depth - 1], self.attend_camera)
-        depth, depth_confidence = model.depth_head(levels, size)
-        point_maps = model.point_head(levels, size) if self.points else ()
+        pose = model.camera_head(features[model.config.depth - 1], self.attend_camera)
+        depth, depth_confidence = model.depth_head(features, size)
+        point_maps = model.point_head(features, size) if self.points else ()
         maps = (pose, depth[..., 0], depth_confidence, *point_maps)
         return Prediction(*(frames[:, 0] for frames in maps))
 

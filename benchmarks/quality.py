@@ -64,6 +64,10 @@ class Variant:
             return MemoryConfig("full", dtype=self.dtype)
         if self.policy == "window":
             return MemoryConfig("window", window=self.held - 1, dtype=self.dtype)
+        if self.policy == "trajectory":
+            return MemoryConfig(
+                "trajectory", window=self.held - 2, trajectory_frames=2, dtype=self.dtype
+            )
         own = f"moving_anchors={min(3, quarter)}" if self.policy == "importance" else ""
         latest, total = min(5, quarter), self.held * tokens
         return MemoryConfig(self.policy, own, total, window=latest, dtype=self.dtype)

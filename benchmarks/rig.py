@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core import VGGT, StreamSession, load_checkpoint
-from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.worlds import World
 
@@ -55,7 +55,7 @@ def measure(model: VGGT, seed: int, baseline_m: float, frames: int) -> RigScale:
     session, estimate, depths = StreamSession(model), ScaleEstimate(SAMPLES), []
     for pair in zip(*(world.sequence(frames, HEIGHT, WIDTH) for world in worlds), strict=True):
         predictions = [session.push(frame.image) for frame in pair]
-        estimate.add(baseline_m, *seen_baseline(*predictions, np.eye(3)))
+        estimate.add(baseline_m, *predicted_baseline(*predictions, np.eye(3)))
         for frame, found in zip(pair, predictions, strict=True):
             depths.append(float((frame.depth / found.depth[0].cpu()).median()))
     return RigScale(estimate.factor, estimate.sigma, median(depths))

@@ -13,7 +13,8 @@ from infinitevggt_core.model.checkpoint import CheckpointError, load_checkpoint,
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.preprocess import PixelMap, preprocess
 from infinitevggt_core.model.vggt import VGGT
-from infinitevggt_core.streaming.session import StreamSession, push_together
+from infinitevggt_core.streaming.batching import push_together
+from infinitevggt_core.streaming.session import StreamSession
 
 __all__ = [
     "VGGT",

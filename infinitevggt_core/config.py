@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of the core: frozen, checked when they are made, each default written once, here.
+"""Settings of the core: frozen dataclasses that check their values and define every default.
 
-A field's `metadata` carries what a user interface shows: `text`, `unit`, `low`, `high`, `choices`.
-The ROS node declares its parameters by walking these fields.
+A field's `metadata` describes it to user interfaces: `text`, `unit`, `low`, `high`, `choices`. The
+ROS node declares its parameters by walking these fields.
 """
 
 from collections.abc import Collection
@@ -16,7 +16,9 @@ DINOV2_WIDTHS = {
     "dinov2_vitg2_reg": 1536,
 }
 UNLIMITED = 1_000_000_000_000
-"""Upper end of token counts: a budget this large is never reached."""
+"""Largest token count: a budget that is never reached."""
+REGISTERS = 4
+"""Register tokens of each frame."""
 
 
 def option(
@@ -28,13 +30,13 @@ def option(
     high: float | None = None,
     choices: Collection[str] = (),
 ) -> Any:
-    """A dataclass field with its description, unit, inclusive range and choices."""
+    """Return a dataclass field with its description, unit, inclusive range and choices."""
     metadata = {"text": text, "unit": unit, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=metadata)
 
 
 class Options:
-    """Settings that are checked when they are made: the base of a dataclass of options."""
+    """Base of a dataclass of options that checks its values on construction."""
 
     __slots__ = ()
 
@@ -54,7 +56,7 @@ def check_options(settings: Any) -> None:
 
 
 def _numbers(name: str, value: Any) -> tuple[Any, ...]:
-    """Of an option that may have several. Raises ValueError for what is none."""
+    """Return the numbers of an option that may have several. Raises ValueError for other types."""
     numbers = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(number, int | float) for number in numbers):
         raise ValueError(f"{name} must be a number; got {value!r}")
@@ -67,7 +69,8 @@ def _lies_in(low: float, high: float | None, number: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Sizes of the network (model_spec.md sections 2 to 7); by default, the published model's."""
+    """Sizes and variants of the network (docs/model.md). The defaults are those of the published
+    VGGT; `lingbot_map` lists what differs in LingBot-Map."""
 
     img_size: int = 518
     patch_size: int = 14
@@ -83,6 +86,19 @@ class ModelConfig:
     track: bool = False
     track_features: int = 128
     track_hidden: int = 384
+    point_head: bool = True
+    """True if the network has a head for point maps."""
+    scale_token: bool = False
+    """True if each frame has a sixth special token, which marks the joint start."""
+    temporal_rotation: bool = False
+    """True if global blocks rotate queries and keys by frame, row and column (3-D), False by row
+    and column (2-D)."""
+    temporal_range: int = 0
+    """Number of temporal indices in the trained range; 0 if there is none."""
+    start_frames: int = 1
+    """Number of frames that started a stream together in training."""
+    predicts_world_from_camera: bool = False
+    """True if the camera head predicts world_from_camera poses. `VGGT` converts them."""
 
     def __post_init__(self) -> None:
         for name in ("dpt_out_channels", "dpt_layers"):
@@ -112,13 +128,37 @@ class ModelConfig:
             "dpt_out_channels and dpt_features / 2 must be multiples of 4 (positional maps)",
         )
 
+        self._require(
+            not self.temporal_rotation or self.embed_dim == 64 * self.num_heads,
+            "embed_dim / num_heads must be 64 (3-D rotary embedding)",
+        )
+
+    @property
+    def special_tokens(self) -> int:
+        """Number of tokens at the head of each frame: camera, registers, scale."""
+        return 1 + REGISTERS + self.scale_token
+
     def _require(self, holds: bool, rule: str) -> None:
         if not holds:
             raise ValueError(f"{rule}; got {self}")
 
     @classmethod
+    def lingbot_map(cls, **sizes: Any) -> "ModelConfig":
+        """Return the configuration of LingBot-Map (docs/lingbot_map.md), with other `sizes` if
+        given."""
+        return cls(
+            point_head=False,
+            scale_token=True,
+            temporal_rotation=True,
+            temporal_range=1024,
+            start_frames=8,
+            predicts_world_from_camera=True,
+            **sizes,
+        )
+
+    @classmethod
     def tiny(cls) -> "ModelConfig":
-        """The small network that runs live on two CPU cores: 15 MB at most in half precision."""
+        """Return the configuration of `tiny`, which runs live on two CPU cores."""
         return cls(
             img_size=112,
             embed_dim=144,
@@ -135,28 +175,29 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class MapConfig(Options):
-    """The fused point map. Lengths are in the stream's own unit (no metric scale is known)."""
+    """Settings of the fused point map. Lengths are in the stream's own unit (no metric scale)."""
 
     voxel_size: float = option(
         0.02,
-        "points closer than this are averaged into one; another size starts an empty map",
+        "edge of a voxel, whose points are averaged; another size starts an empty map",
         unit="stream unit",
         low=1e-4,
         high=10.0,
     )
     max_points: int = option(
         1_000_000,
-        "most points kept, the longest unseen go first; another number starts an empty map",
+        "most points kept, those unseen for longest are removed first; another number starts an "
+        "empty map",
         unit="points",
         low=1,
         high=20_000_000,
     )
     min_confidence: float = option(
-        1.0, "depth confidence a point needs to enter the map", low=1.0, high=1000.0
+        1.0, "least depth confidence of a point in the map", low=1.0, high=1000.0
     )
     keep_fraction: float = option(
         0.7,
-        "most confident share of each frame's points that may enter the map",
+        "share of each frame's points, the most confident ones, that may enter the map",
         low=0.01,
         high=1.0,
     )
@@ -165,42 +206,41 @@ class MapConfig(Options):
     )
     max_range: float = option(
         0.0,
-        "points further than this from the camera stay out; 0: none",
+        "largest distance of a new point from the camera; 0: no limit",
         unit="stream unit",
         low=0.0,
         high=1e6,
     )
     sky_ratio: float = option(
         20.0,
-        "what is deeper than this times the median depth of its image is sky and stays out",
+        "pixels deeper than this multiple of the median depth are sky and stay out",
         low=1.0,
         high=1e6,
     )
     radius: float = option(
         0.0,
-        "points further than this from the camera are forgotten; 0: none",
+        "points further than this from the camera are removed; 0: never",
         unit="stream unit",
         low=0.0,
         high=1e6,
     )
     max_age: int = option(
         0,
-        "points unseen for this many frames are forgotten; 0: none",
+        "points unseen for this many frames are removed; 0: never",
         unit="frames",
         low=0,
         high=1_000_000_000,
     )
     thin_after: int = option(
         3,
-        "a point that is seen through this often, and not seen in between, is a ghost and is "
-        "forgotten; 0: none",
+        "a point that is seen through this often, and not seen in between, is removed; 0: never",
         unit="times",
         low=0,
         high=100,
     )
     thin_margin: float = option(
         0.1,
-        "a point is seen through when it stands before the surface behind it by more than this "
+        "a point is seen through if it lies in front of the surface behind it by more than this "
         "share of its depth",
         low=0.0,
         high=0.9,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or not there."""
+"""Atomic writing of files."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,14 @@ from itertools import count
 from pathlib import Path
 
 _numbers = count()
-"""One for each writing: several threads may write the same file."""
+"""A number per writing: several threads may write the same file."""
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A sibling of `path` to write to. It takes the place of `path` when the block ends, and is
-    removed when the block raises, so that nobody ever sees half a file, even after a power cut.
-
-    Raises OSError naming `path`, not its sibling."""
+    """Context manager that yields a sibling of `path` to write to. The sibling replaces `path` when
+    the block ends, and is removed if the block raises. `path` is never incomplete, even after a
+    power cut. Raises OSError naming `path`, not its sibling."""
     target = Path(path)
     partial = target.with_name(f".{target.name}.{next(_numbers)}.{os.getpid()}.partial")
     try:
@@ -30,12 +29,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
-        with suppress(OSError):  # it may never have been there
+        with suppress(OSError):  # it may not exist
             partial.unlink()
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has it."""
+    """Wait until a file is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

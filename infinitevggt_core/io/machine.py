@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a measurement was made on, and by which commit."""
+"""Facts of the machine and the checkout, for reports of measurements."""
 
 import os
 import platform
@@ -10,12 +10,14 @@ import torch
 
 
 def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or of the processor with its number of cores."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"{processor()}, {os.cpu_count()} cores"
 
 
 def processor() -> str:
+    """Return the model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -25,7 +27,7 @@ def processor() -> str:
 
 
 def commit() -> str | None:
-    """Of the checkout this runs from, with + where it was changed; None where it is installed."""
+    """Return the commit of the checkout, with + if files changed; None for an installed package."""
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.io.point_file import color_bytes, point_rows, write_points
 
 POINT = np.dtype(
     [(name, "<f4") for name in ("x", "y", "z")] + [("rgb", "<u4"), ("confidence", "<f4")]
@@ -20,13 +20,12 @@ def write_pcd(
     confidences: NDArray[np.float32],
     note: str = "",
 ) -> None:
-    """Write points (N, 3), RGB in [0, 1] (N, 3) and confidences (N,): whole or not at all. note: of
-    the axes and units, for the header."""
-    rows = np.empty(len(points), dtype=POINT)
-    rows["x"], rows["y"], rows["z"] = points.T
-    red, green, blue = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint32).T
-    rows["rgb"] = red << 16 | green << 8 | blue  # the bits that PCL reads as a float
-    rows["confidence"] = confidences
+    """Write points (N, 3), RGB (N, 3) in [0, 1] and confidences (N,), completely or not at all.
+
+    note: axes and units, for the header.
+    """
+    red, green, blue = color_bytes(colors).astype(np.uint32).T
+    packed = red << 16 | green << 8 | blue  # the bits that PCL reads as a float
     header = [
         *([f"# {note}"] if note else []),
         "VERSION 0.7",
@@ -40,5 +39,4 @@ def write_pcd(
         f"POINTS {len(points)}",
         "DATA binary",
     ]
-    with whole_file(path) as partial:
-        partial.write_bytes("\n".join([*header, ""]).encode("ascii") + rows.tobytes())
+    write_points(path, header, point_rows(POINT, points, {"rgb": packed}, confidences))

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.io.point_file import color_bytes, point_rows, write_points
 
 VERTEX = np.dtype(
     [(name, "<f4") for name in ("x", "y", "z")]
@@ -24,7 +24,7 @@ PLY_NUMBERS = {
     **dict.fromkeys(("uint", "uint32"), "<u4"),
     **dict.fromkeys(("int", "int32"), "<i4"),
 }
-"""NumPy's names of what a property may be."""
+"""NumPy types of the property types."""
 
 
 def write_ply(
@@ -34,24 +34,21 @@ def write_ply(
     confidences: NDArray[np.float32],
     note: str = "",
 ) -> None:
-    """Write points (N, 3), RGB in [0, 1] (N, 3) and confidences (N,): whole or not at all. note: of
-    the axes and units, for the header."""
-    vertices = np.empty(len(points), dtype=VERTEX)
-    for i, name in enumerate(("x", "y", "z")):
-        vertices[name] = points[:, i]
-    for i, name in enumerate(("red", "green", "blue")):
-        vertices[name] = np.clip(colors[:, i], 0, 1) * 255 + 0.5
-    vertices["confidence"] = confidences
+    """Write points (N, 3), RGB (N, 3) in [0, 1] and confidences (N,), completely or not at all.
+
+    note: axes and units, for the header.
+    """
+    columns = dict(zip(("red", "green", "blue"), color_bytes(colors).T, strict=True))
     properties = [f"property {PLY_TYPES[VERTEX[name].str]} {name}" for name in VERTEX.names or ()]
     comments = [f"comment {note}"] if note else []
     header = ["ply", "format binary_little_endian 1.0", *comments, f"element vertex {len(points)}"]
-    text = "\n".join([*header, *properties, "end_header"]) + "\n"
-    with whole_file(path) as partial:
-        partial.write_bytes(text.encode("ascii") + vertices.tobytes())
+    rows = point_rows(VERTEX, points, columns, confidences)
+    write_points(path, [*header, *properties, "end_header"], rows)
 
 
 def read_ply_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    """(N, 3) x y z of a PLY file of points, binary little-endian or text. Raises ValueError."""
+    """Read the points (N, 3) of a PLY file, binary little-endian or text. Raises ValueError if the
+    file is no such file, or truncated."""
     with open(path, "rb") as file:
         lines: list[str] = []
         while (line := file.readline()) and line.strip() != b"end_header":
@@ -61,7 +58,7 @@ def read_ply_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     count = next((int(w[2]) for w in words if w[:2] == ["element", "vertex"]), 0)
     fields = [(w[2], PLY_NUMBERS[w[1]]) for w in words if w[:1] == ["property"] and len(w) == 3]
     if not lines or lines[0] != "ply" or not count:
-        raise ValueError(f"{path} is no PLY file of points")
+        raise ValueError(f"{path} is not a PLY file of points")
     if "format ascii 1.0" in lines:
         rows = np.loadtxt(rest.decode().splitlines()[:count], ndmin=2)
         return rows[:, [[name for name, _ in fields].index(axis) for axis in "xyz"]]

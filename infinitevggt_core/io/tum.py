@@ -19,8 +19,10 @@ def write_tum(
     quats_xyzw: NDArray[np.float64],
     note: str = IN_THE_MAP,
 ) -> None:
-    """Positions (N, 3) and orientations (N, 4), whole or not at all. note: of the axes and units,
-    for the comment at the top."""
+    """Write positions (N, 3) and orientations (N, 4), completely or not at all.
+
+    note: axes and units, for the comment at the top.
+    """
     lines = [f"# stamp x y z qx qy qz qw ({note})"]
     for ns, position, quat in zip(stamps_ns, positions, quats_xyzw, strict=True):
         seconds, rest = divmod(ns, 10**9)

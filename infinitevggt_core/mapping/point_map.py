@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fused point cloud of a stream, bounded: a hash table of voxels of fixed size."""
+"""Fused point cloud of a stream in a hash table of voxels, of bounded size."""
 
 import math
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from infinitevggt_core.config import MapConfig
 from infinitevggt_core.mapping.view import View
 
 PROBES = 8
-"""Slots a voxel may stand in. With half of all slots free, 0.4 % of new voxels find none and wait
-for the next frame."""
+"""Number of slots probed per voxel. With half of the slots free, 0.4 % of new voxels find none and
+are left to a later frame."""
 EMPTY = -1
 KEY_BITS = 21
 KEPT_SHARE = 0.9
-"""A full map forgets down to this share of its most, so that it does not forget every frame."""
+"""Share of `max_points` to which a full map is reduced, so that not every frame removes points."""
 SWEEPS = 16
-"""Frames in which every voxel is looked at once, whether it is to be forgotten."""
+"""Number of frames in which every voxel is checked once for removal."""
 MOST_MISSES = 127
 PARTS = "keys", "weights", "confidences", "values", "seen", "misses"
 
@@ -33,21 +33,21 @@ class PointCloud:
     colors: Tensor
     """[N, 3] float32, RGB in [0, 1]."""
     confidences: Tensor
-    """[N] float32, above 1: the highest seen in the voxel; 0 in an update: it is gone."""
+    """[N] float32, above 1: the highest of the voxel; 0 in an update if the voxel was removed."""
     voxels: Tensor
-    """[N] int64, what tells them apart: an update of a voxel replaces what was known of it."""
+    """[N] int64 identifiers: an update of a voxel replaces its former point."""
 
 
 class PointMap:
-    """Averages the points of a voxel, weighted by confidence; forgets the voxels longest unseen,
-    and those that are seen through."""
+    """Averages the points of each voxel, weighted by confidence. Removes the voxels unseen for
+    longest, and those that are seen through."""
 
     def __init__(self, config: MapConfig | None = None) -> None:
         self.config = config or MapConfig()
         self.reset()
 
     def reset(self) -> None:
-        """Forget every point."""
+        """Remove every point."""
         slots = 1 << (2 * self.config.max_points - 1).bit_length()
         self._keys = torch.full((slots,), EMPTY, dtype=torch.int64)
         self._weights = torch.zeros(slots)
@@ -56,7 +56,7 @@ class PointMap:
         self._seen = torch.zeros(slots, dtype=torch.int32)
         self._misses = torch.zeros(slots, dtype=torch.int8)
         self._changed = torch.zeros(slots, dtype=torch.bool)
-        self._next_change = 0  # the slot from which changes are handed out
+        self._next_change = 0  # slot from which changes are returned
         self._count = 0
         self._time = 0
 
@@ -65,34 +65,34 @@ class PointMap:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held; the same from the first point on."""
+        """Bytes held, which do not depend on the number of points."""
         return sum(part.nbytes for part in (*self._parts().values(), self._changed))
 
     def configure(self, config: MapConfig) -> None:
-        """Take over new settings; another voxel size or capacity starts an empty map."""
+        """Change the settings; another voxel size or capacity starts an empty map."""
         size = (config.voxel_size, config.max_points)
         kept = size == (self.config.voxel_size, self.config.max_points)
         if kept:
             self.config = config
-        else:  # made whole before anything changes: it may not fit into memory
+        else:  # constructed before anything changes: it may not fit into memory
             self.__dict__.update(vars(PointMap(config)))
 
     def cloud(self, most: int = 0) -> PointCloud:
-        """All points, a copy; if they are more than `most` (0: any number), an even choice of so
-        many."""
+        """Return a copy of all points, or a uniform sample of `most` points if there are more (0:
+        any number)."""
         held = (self._keys != EMPTY).nonzero()[:, 0]
-        if 0 < most < len(held):  # hashing has mixed them
+        if 0 < most < len(held):  # hashing has shuffled them
             held = held[torch.arange(most) * len(held) // most]
         return self._at(held)
 
     def insert(
         self, points: Tensor, colors: Tensor, confidences: Tensor, view: View | None = None
     ) -> int:
-        """Fuse one frame; returns how many points were used.
+        """Fuse one frame and return the number of points used.
 
-        points: [H, W, 3] world. colors: [3, H, W] in [0, 1]. confidences: [H, W]. view: what the
-        frame saw; without it nothing is known to be sky, far or seen through. Points that are not
-        finite, or not confident enough for the settings, stay out.
+        points: [H, W, 3], world frame. colors: [3, H, W] in [0, 1]. confidences: [H, W]. view: the
+        depth image; without it no point counts as sky, out of range or seen through. Points that
+        are not finite, or not confident enough for the settings, are ignored.
         """
         step = self.config.pixel_stride
         positions = points[::step, ::step].reshape(-1, 3).cpu().float()
@@ -114,29 +114,29 @@ class PointMap:
         return int(usable.sum())
 
     def changes(self, most: int) -> PointCloud:
-        """At most so many of the voxels that changed and have not been handed out since; those
-        that are gone have confidence 0."""
+        """Return at most `most` voxels that changed since they were last returned; removed ones
+        have confidence 0."""
         slots = self._changed.nonzero()[:, 0]
-        passed = int((slots < self._next_change).sum())  # these wait, whatever changes among them
+        passed = int((slots < self._next_change).sum())  # these wait for a later call
         slots = slots.roll(-passed)[:most]
         self._changed[slots] = False
         self._next_change = int(slots[-1]) + 1 if len(slots) else 0
         return self._at(slots)
 
-    def hand_out_again(self) -> None:
-        """Every point counts as changed: somebody is there who knows none."""
+    def mark_all_changed(self) -> None:
+        """Mark every point as changed, for a new receiver of changes."""
         self._changed |= self._keys != EMPTY
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot: plain numbers and tensors, only of what is held."""
+        """Return a snapshot of plain numbers and tensors, without free slots."""
         held = (self._keys != EMPTY).nonzero()[:, 0]
         parts = {name: part[held] for name, part in self._parts().items()}
         size = (self.config.voxel_size, self.config.max_points)
         return {"size": size, "time": self._time, "slots": held, **parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a snapshot. Raises ValueError, and changes nothing, if it is of other voxels or
-        another capacity."""
+        """Restore a snapshot. Raises ValueError, and changes nothing, if it has another voxel size
+        or capacity."""
         size = (self.config.voxel_size, self.config.max_points)
         if tuple(state["size"]) != size:
             raise ValueError(
@@ -147,7 +147,7 @@ class PointMap:
         for name, part in self._parts().items():
             part[state["slots"]] = state[name]
         self._count, self._time = len(state["slots"]), state["time"]
-        self.hand_out_again()
+        self.mark_all_changed()
 
     def _parts(self) -> dict[str, Tensor]:
         return {name: getattr(self, f"_{name}") for name in PARTS}
@@ -157,7 +157,7 @@ class PointMap:
         return PointCloud(values[:, :3], values[:, 3:], self._confidences[slots], slots)
 
     def _too_far(self, view: View, positions: Tensor) -> Tensor:
-        """[N]: points of the strided image that are sky, or out of range."""
+        """Return [N], True for points of the strided image that are sky or out of range."""
         step = self.config.pixel_stride
         far = view.sky(self.config.sky_ratio)[::step, ::step].reshape(-1)
         if self.config.max_range > 0:
@@ -184,12 +184,12 @@ class PointMap:
         self._misses[slots] = 0
         self._changed[slots] = True
         if self._count > self.config.max_points:
-            self._forget_oldest(self._count - max(1, int(KEPT_SHARE * self.config.max_points)))
+            self._remove_oldest(self._count - max(1, int(KEPT_SHARE * self.config.max_points)))
 
     def _find(self, keys: Tensor) -> Tensor:
-        """The slot of each key, EMPTY where it has none."""
+        """Return the slot of each key; EMPTY if it has none."""
         slots = torch.full_like(keys, EMPTY)
-        open_ = torch.arange(len(keys))  # those not found yet
+        open_ = torch.arange(len(keys))  # indices not found yet
         for probe in range(PROBES):
             at = self._probe(keys[open_], probe)
             found = self._keys[at] == keys[open_]
@@ -198,26 +198,26 @@ class PointMap:
         return slots
 
     def _claim(self, keys: Tensor) -> Tensor:
-        """A free slot for each of the distinct new keys, EMPTY where all its probes are taken."""
+        """Return a free slot for each of the distinct new keys; EMPTY if none is left to it."""
         slots = torch.full_like(keys, EMPTY)
-        open_ = torch.arange(len(keys))  # those without a slot yet
+        open_ = torch.arange(len(keys))  # indices without a slot yet
         for probe in range(PROBES):
             at, wanted = self._probe(keys[open_], probe), keys[open_]
             free = self._keys[at] == EMPTY
-            self._keys[at[free]] = wanted[free]  # of several that want one slot, one is written
+            self._keys[at[free]] = wanted[free]  # if several want one slot, one is written
             got = free & (self._keys[at] == wanted)
             slots[open_[got]] = at[got]
             open_ = open_[~got]
         return slots
 
     def _probe(self, keys: Tensor, probe: int) -> Tensor:
-        """Double hashing: every key has a path of its own through the table."""
+        """Return the slots of keys at a step of double hashing."""
         mixed = (keys ^ keys >> 31) * 0x7FB5D329728EA185
         mixed = (mixed ^ mixed >> 27) * 0x1B873593
         return ((mixed >> 20) + probe * (mixed >> 41 | 1)) & len(self._keys) - 1
 
     def _sweep(self, view: View | None) -> None:
-        """Look at the next part of the table for what is too old, too far, or seen through."""
+        """Remove voxels of the next part of the table that are too old, too far or seen through."""
         config = self.config
         stride = len(self._keys) // min(SWEEPS, len(self._keys))
         first = self._time * stride % len(self._keys)
@@ -234,11 +234,11 @@ class PointMap:
             gone |= self._misses[held] >= config.thin_after
         self._release(held[gone])
 
-    def _forget_oldest(self, count: int) -> None:
+    def _remove_oldest(self, count: int) -> None:
         held = (self._keys != EMPTY).nonzero()[:, 0]
         seen = self._seen[held] - self._seen[held].min()
         ages = torch.bincount(seen).cumsum(0)
-        last = int((ages < count).sum())  # of this frame, some must go; of those before, all
+        last = int((ages < count).sum())  # remove some of this frame, and all before it
         older = held[seen < last]
         self._release(torch.cat((older, held[seen == last][: count - len(older)])))
 
@@ -252,12 +252,12 @@ class PointMap:
 
 
 def _fraction_from(values: Tensor, fraction: float) -> Tensor:
-    """The least of the largest `fraction` of values [N]."""
+    """Return the least of the largest `fraction` of values [N]."""
     below = math.ceil((1 - fraction) * (len(values) - 1))
     return values.kthvalue(below + 1).values
 
 
 def _pack(voxels: Tensor) -> Tensor:
-    """Voxel indices [N, 3] -> one key [N], not negative."""
+    """Pack voxel indices [N, 3] into keys [N], not negative."""
     shifted = voxels + (1 << KEY_BITS - 1)
     return shifted[:, 0] << 2 * KEY_BITS | shifted[:, 1] << KEY_BITS | shifted[:, 2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one image saw: how far it is to the next surface, pixel by pixel."""
+"""Depth image of one camera, in which points are tested for visibility."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Of one camera. Lengths in the stream's unit, OpenCV axes; host memory."""
+    """Depth, pose and intrinsics of one camera: stream unit, OpenCV axes, in host memory."""
 
     depth: Tensor
-    """[H, W] float32, along the optical axis; not finite where not known."""
+    """[H, W] float32, along the optical axis; not finite if unknown."""
     camera_from_world: Tensor
     """[3, 4] float32."""
     intrinsics: Tensor
     """[3, 3] float32, px."""
 
     def sky(self, ratio: float) -> Tensor:
-        """[H, W]: deeper than `ratio` times the median depth."""
+        """Return [H, W], True for pixels deeper than `ratio` times the median depth."""
         known = self.depth[self.depth.isfinite()]
         if not len(known):
             return torch.zeros_like(self.depth, dtype=torch.bool)
@@ -28,13 +28,13 @@ class View:
         return deep
 
     def distances(self, points: Tensor) -> Tensor:
-        """[N]: of points [N, 3] of the world from the camera."""
+        """Return the distances [N] of world points [N, 3] from the camera."""
         lengths: Tensor = torch.linalg.vector_norm(self._in_camera(points), dim=1)
         return lengths
 
     def sees_through(self, points: Tensor, margin: float) -> Tensor:
-        """[N]: whether points [N, 3] of the world stand in free space: before the surface in their
-        pixel and the eight around it, by more than `margin` times its depth."""
+        """Return [N], True for world points [N, 3] in free space: in front of the surface in their
+        pixel and in the eight around it, by more than `margin` times its depth."""
         x, y, z = self._in_camera(points).unbind(1)
         in_front = z > 0
         z = torch.where(in_front, z, 1)
@@ -47,8 +47,8 @@ class View:
         return inside & (z < (1 - margin) * self._nearest().reshape(-1)[pixels])
 
     def _nearest(self) -> Tensor:
-        """[H, W]: least depth of a pixel and its neighbours; 0 where one of them is not known, so
-        that nothing is seen through it."""
+        """Return [H, W] least depths of pixels and their neighbours; 0 if one of them is unknown,
+        so that no point lies in front."""
         known = self.depth.nan_to_num(0, 0, 0).clamp(min=0)
         return -F.max_pool2d(-known[None], kernel_size=3, stride=1, padding=1)[0]
 

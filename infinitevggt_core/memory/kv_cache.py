@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A memory that rolls with its stream: remember a frame, forget the redundant, recall the rest."""
+"""Bounded, evicting key-value cache."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,224 +9,292 @@ from torch import Tensor
 
 from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory.anchors import Anchors
+from infinitevggt_core.memory.budget import Budget, CacheShape
 from infinitevggt_core.memory.late_values import LateValues
 from infinitevggt_core.memory.mean_key import MeanKeys
 from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy
 from infinitevggt_core.memory.precision import Precision
-from infinitevggt_core.memory.token_store import TokenStore
+from infinitevggt_core.memory.token_store import StoredTokens, TokenStore
 
 GROWTH = 2
 
 
-class RollingMemory:
-    """Keys and values of one stream (or of streams in step), layer by layer, under one policy.
+class KVCache:
+    """Keys and values of all layers of one stream, or of several streams in step, under one policy.
 
-    Between `begin_frame` and `end_frame` every layer calls remember, forget, recall, in this order.
+    Each frame calls `begin_frame`, then `update` once per layer, then `end_frame`. Frames are
+    numbered as they are stored.
     """
 
     def __init__(
-        self, layers: int, policy: RetentionPolicy, precision: Precision, anchors: Anchors
+        self,
+        layers: int,
+        policy: RetentionPolicy,
+        precision: Precision,
+        anchors: Anchors,
+        special_tokens: int = 0,
     ) -> None:
+        """special_tokens: tokens at the head of each frame that are no patches."""
         self.policy = policy
         self.anchors = anchors
-        """Those that are set; the policy may have more of its own."""
-        self.ceiling = UNLIMITED
-        """Most tokens in all layers that there is memory for; storage is sized by it."""
-        self.target = UNLIMITED
-        """Most tokens in all layers that there is time for."""
+        """Anchors that are set; the policy may add temporary ones."""
+        self.budget = Budget()
+        """Tokens that may be kept in all layers. `begin_frame` sets the policy's part of it."""
         self._store = TokenStore(layers, precision)
         self._means = MeanKeys()
-        self._scores = [0.0] * layers
-        self._late_scores: LateValues | None = None
-        self._new_scores: dict[int, Tensor] = {}
+        self._similarities = [0.0] * layers
+        self._late_similarities: LateValues | None = None
+        self._new_similarities: dict[int, Tensor] = {}
         self._protected = anchors
+        self._shape = CacheShape(layers, 0, len(anchors), special_tokens=special_tokens)
         self._limits: list[int] = []
         self._frame = anchors.first
-        self._tokens_per_frame = 0
+        self._arriving = 1
+        self._is_stored = True
+        self._lengths_before = [0] * layers
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens held per layer."""
+        """Number of tokens held per layer."""
         return list(self._store.lengths)
 
     @property
-    def scores(self) -> list[float]:
-        """How alike each layer's keys were when it last forgot by a policy that scores layers; 0
-        before that."""
-        if self._late_scores is not None:
-            for layer, score in self._late_scores.read().items():
-                self._scores[layer] = score
-            self._late_scores = None
-        return list(self._scores)
+    def similarities(self) -> list[float]:
+        """Similarity of each layer's keys at its last eviction; 0 before one, or if the policy
+        measures none."""
+        if self._late_similarities is not None:
+            for layer, similarity in self._late_similarities.read().items():
+                self._similarities[layer] = similarity
+            self._late_similarities = None
+        return list(self._similarities)
 
     @property
     def nbytes(self) -> int:
         """Bytes held, free slots included."""
         return self._store.nbytes
 
+    def tokens(self, layer: int) -> StoredTokens:
+        """Return a view of the tokens of a layer."""
+        return self._store.read(layer)
+
     def frames(self, layer: int) -> Tensor:
-        """(batch, heads, tokens): the frame each token of a layer came from."""
+        """Return (batch, heads, tokens): the frame of each token of a layer."""
         return self._store.read(layer).frames
 
-    def begin_frame(self, frame: int, tokens_per_frame: int) -> None:
-        """Split the budget by the last scores, before any layer runs."""
-        self._frame, self._tokens_per_frame = frame, tokens_per_frame
-        protected = self.anchors.with_others(self.policy.own_anchors(frame))
+    def begin_frame(
+        self, frame: int, tokens_per_frame: int, count: int = 1, is_stored: bool = True
+    ) -> None:
+        """Allocate the budget by the last similarities, before any layer runs.
+
+        count: frames that arrive together, `frame` the first of them. is_stored: False if the frame
+        is removed again by `end_frame`; then nothing is evicted for it.
+        """
+        self._frame, self._arriving, self._is_stored = frame + count - 1, count, is_stored
+        protected = self.anchors.with_others(self.policy.temporary_anchors(self._frame))
         if protected != self._protected:
             self._means.reset()
         self._protected = protected
+        self._shape = replace(
+            self._shape,
+            tokens_per_frame=tokens_per_frame,
+            anchors=len(protected),
+            stored_frames=self._frame - self.anchors.first + 1,
+        )
+        self._lengths_before = list(self._store.lengths)
         self._set_limits()
 
     def _set_limits(self) -> None:
-        total = min(self._capacity(), max(self.target, self.smallest))
-        anchors, tokens = len(self._protected), self._tokens_per_frame
-        self._limits = self.policy.split(total, self.scores, anchors, tokens)
+        requested, minimum = self.policy.capacity(self._shape), self._shape.minimum
+        self.budget = replace(self.budget, requested=requested, minimum=minimum)
+        self._limits = self.policy.allocate(self.budget.tokens, self.similarities, self._shape)
 
-    def _capacity(self) -> int:
-        """Tokens to keep in all layers, as far as memory goes."""
-        layers, tokens = len(self._scores), self._tokens_per_frame
-        wanted = self.policy.wanted(layers, len(self._protected), tokens)
-        return max(min(wanted, self.ceiling), self.smallest)
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append the current frame's keys and values to a layer, evict if the policy does so before
+        attention, and return all keys and values that the frame attends.
+
+        All are (batch, heads, tokens, head_dim).
+        """
+        self.append(layer, keys, values)
+        if self._evicts_on_update:
+            self.evict(layer)
+        return self.get(layer)
 
     @property
-    def smallest(self) -> int:
-        """Tokens of the anchors and of one frame more, in all layers."""
-        return len(self._scores) * (len(self._protected) + 1) * self._tokens_per_frame
+    def _evicts_on_update(self) -> bool:
+        # frames that start a stream together attend each other whole
+        return self.policy.before_attention and self._is_stored and self._arriving == 1
 
-    def remember(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Add tokens (batch, heads, tokens, head_dim) of the current frame."""
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Append tokens (batch, heads, tokens, head_dim) of the current frame."""
         if not self._store.slots:
             self._store.allocate(keys, self._wanted_slots())
-        tokens = self._store.append(layer, keys, values, self._frame)
-        tokens.notes[:] = self.policy.note(tokens)
-        if self._means.knows(layer) and self._frame not in self._protected:
+        first = self._frame - self._arriving + 1
+        tokens = self._store.append(layer, keys, values, first, self._arriving)
+        if self.policy.marks_specials:
+            self._mark_specials(tokens)
+        else:
+            tokens.metadata[:] = self.policy.metadata(tokens)
+        is_candidate = self._is_stored and self._frame not in self._protected
+        if is_candidate and self._means.knows(layer):
             self._means.add(layer, tokens.unit_keys())
 
-    def forget(self, layer: int) -> None:
-        """Drop what the policy finds redundant, if it does so before attention."""
-        if self.policy.before_attention:
-            self._evict(layer)
+    def _mark_specials(self, tokens: StoredTokens) -> None:
+        by_frame = torch.unflatten(tokens.metadata, -1, (self._arriving, -1))
+        by_frame.zero_()[..., : self._shape.special_tokens] = 1
 
-    def recall(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (batch, heads, tokens, head_dim) that the current frame attends."""
+    def evict(self, layer: int) -> None:
+        """Evict what exceeds a layer's share of the budget."""
+        surplus = self._store.lengths[layer] - self._limits[layer]
+        if surplus <= 0:
+            return
+        view = self.view(layer, surplus)
+        indices = self.policy.choose(view)
+        similarity = self.policy.similarity(view)
+        if similarity is not None:
+            self._new_similarities[layer] = similarity
+        if self._means.knows(layer):
+            self._means.remove(layer, view.tokens.unit_keys(indices))
+        self._store.drop(layer, indices)
+
+    def get(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return keys and values (batch, heads, tokens, head_dim) of a layer."""
         tokens = self._store.read(layer)
         return tokens.keys, tokens.values
 
     def observe(self, layer: int, updates: Tensor) -> None:
-        """What the layer's feed-forward part adds to the current frame, (batch, tokens, dim)."""
+        """Store metadata derived from the output of a layer's feed-forward part for the current
+        frame, (batch, tokens, dim)."""
         tokens = self._store.read(layer, start=self._store.lengths[layer] - updates.shape[1])
-        tokens.notes[:] = self.policy.note_updates(updates)[:, None]
+        tokens.metadata[:] = self.policy.update_metadata(updates)[:, None]
 
     def end_frame(self) -> None:
-        """Drop what leaves after attention; send for the new scores; make room for a frame."""
-        if not self.policy.before_attention:
+        """Evict what leaves after attention, start the copy of the new similarities, and make room
+        for the next frame."""
+        if not self._is_stored:
+            self._remove_frame()
+        elif not self._evicts_on_update:
             self._evict_all()
-        if self._new_scores:  # one transfer for all layers
-            self._late_scores = LateValues(self._new_scores)
-            self._new_scores = {}
+        if self._new_similarities:  # one transfer for all layers
+            self._late_similarities = LateValues(self._new_similarities)
+            self._new_similarities = {}
+        self._arriving = 1
         self._fit_storage()
 
+    def _remove_frame(self) -> None:
+        for layer, length in enumerate(self._lengths_before):
+            self._store.truncate(layer, length)
+
     def configure(
-        self, policy: RetentionPolicy, precision: Precision, anchors: Anchors, ceiling: int
+        self,
+        policy: RetentionPolicy,
+        precision: Precision,
+        anchors: Anchors,
+        memory_limit: int = UNLIMITED,
     ) -> None:
-        """Another policy, storage, anchors or limit from the next frame on."""
-        other_notes = type(policy) is not type(self.policy)
-        self.policy, self.anchors, self.ceiling = policy, anchors, ceiling
+        """Change policy, storage, anchors or memory limit from the next frame on."""
+        is_other_kind = type(policy) is not type(self.policy)
+        self.policy, self.anchors = policy, anchors
+        self.budget = replace(self.budget, memory_limit=memory_limit)
         self._convert(precision)
-        if other_notes:
-            self._note_again()
+        if is_other_kind:
+            self._renew_metadata()
+
+    def limit_latency(self, tokens: int) -> None:
+        """Keep `tokens` at most in all layers, to hold a time per frame."""
+        self.budget = replace(self.budget, latency_limit=tokens)
 
     def undo_frame(self) -> None:
-        """Forget the current frame, as far as it came, in all layers; what it displaced stays
-        forgotten."""
-        self._new_scores.clear()
-        self._means.reset()  # it may have died while it was counting
+        """Remove the current frame from all layers, as far as it was appended. Tokens evicted for
+        it stay evicted."""
+        self._new_similarities.clear()
+        self._means.reset()  # an error may have interrupted its update
+        if not self._is_stored:
+            return self._remove_frame()
+        first = self._frame - self._arriving + 1
         for layer, length in enumerate(self._store.lengths):
-            current = self._store.read(layer).frames == self._frame if length else None
+            current = self._store.read(layer).frames >= first if length else None
             if current is not None and current.any():
-                # heads may have lost some of it already; in those older tokens go with it
-                view = self._view(layer, int(current.sum(dim=-1).max()))
+                # heads may have evicted some of it already; in those older tokens go with it
+                view = self.view(layer, int(current.sum(dim=-1).max()))
                 self._store.drop(layer, self.policy.choose(view, leaving=current))
         self._means.reset()
 
-    def shrink(self, ceiling: int) -> None:
-        """Give memory back to the device: forget until `ceiling` tokens are left in all layers, or
-        the smallest that works."""
-        self.ceiling = ceiling
+    def shrink(self, memory_limit: int) -> None:
+        """Give memory back to the device: evict down to `memory_limit` tokens in all layers, or to
+        the minimum."""
+        self.budget = replace(self.budget, memory_limit=memory_limit)
         self._set_limits()
         self._evict_all()
-        self._new_scores.clear()
+        self._new_similarities.clear()
         self._store.resize(self._wanted_slots(), through_host=True)
 
     def _convert(self, precision: Precision) -> None:
         if precision != self._store.precision:
             self._store.convert(precision)
             if self.policy.uses_mean_key:  # rounded keys are other keys
-                self._note_again()
+                self._renew_metadata()
 
-    def _note_again(self) -> None:
+    def _renew_metadata(self) -> None:
         self._means.reset()
-        for layer in range(len(self._scores) if self._store.slots else 0):
+        for layer in range(self._shape.layers if self._store.slots else 0):
             tokens = self._store.read(layer)
-            tokens.notes[:] = self.policy.note(tokens)
+            tokens.metadata[:] = self.policy.metadata(tokens)
 
     def _evict_all(self) -> None:
-        for layer in range(len(self._scores)):
-            self._evict(layer)
+        for layer in range(self._shape.layers):
+            self.evict(layer)
 
-    def _evict(self, layer: int) -> None:
-        surplus = self._store.lengths[layer] - self._limits[layer]
-        if surplus <= 0:
-            return
-        view = self._view(layer, surplus)
-        indices = self.policy.choose(view)
-        score = self.policy.score(view)
-        if score is not None:
-            self._new_scores[layer] = score
-        if self._means.knows(layer):
-            self._means.remove(layer, view.tokens.unit_keys(indices))
-        self._store.drop(layer, indices)
-
-    def _view(self, layer: int, surplus: int) -> LayerView:
+    def view(self, layer: int, surplus: int) -> LayerView:
+        """Return a layer as a policy sees it that must evict `surplus` tokens per head."""
         tokens = self._store.read(layer)
         candidates = self._protected.candidates(tokens.frames)
-        mean = tokens.notes.new_empty(0)
+        mean = tokens.metadata.new_empty(0)
         if self.policy.uses_mean_key:
             if not self._means.knows(layer):
                 self._means.set(layer, tokens.unit_keys(), candidates)
             mean = self._means.mean(layer, candidates.sum(dim=-1))
-        return LayerView(tokens, candidates, self._frame, self._tokens_per_frame, surplus, mean)
+        return LayerView(
+            tokens,
+            candidates,
+            self._protected,
+            self._frame,
+            self._shape,
+            self.budget.tokens,
+            surplus,
+            mean,
+        )
 
     def _fit_storage(self) -> None:
-        """Room for one more frame: grow towards the budget, never past it, or shrink after it."""
+        """Make room for one more frame: grow towards the budget, or shrink to it."""
         wanted = self._wanted_slots()
         if wanted != self._store.slots:
             self._store.resize(wanted)
-        self._store.make_room(self._tokens_per_frame)
+        self._store.make_room(self._shape.tokens_per_frame)
 
     def _wanted_slots(self) -> int:
-        frame = len(self._scores) * self._tokens_per_frame
-        needed = sum(self._store.lengths) + frame
-        most = max(needed, min(UNLIMITED, self._capacity() + frame))
+        frame = self._shape.frame
+        needed = sum(self._store.lengths) + self._arriving * frame
+        most = max(needed, min(UNLIMITED, self.budget.capacity + frame))
         if needed <= self._store.slots <= most:
             return self._store.slots
         roomy = GROWTH * needed
-        # less than one growth before the bound, go to it: the next copy of all would come so soon
+        # less than one growth below the bound, go to it: the next copy of all would follow soon
         return roomy if GROWTH * roomy <= most else most
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything `load_state_dict` needs to go on as if never stopped."""
+        """Return everything that `load_state_dict` needs to continue."""
         return {
-            "scores": self.scores,
+            "similarities": self.similarities,
             "store": self._store.state_dict(),
             "means": self._means.state_dict(),
-            "own_anchors": sorted(self._protected.others - self.anchors.others),
+            "temporary_anchors": sorted(self._protected.others - self.anchors.others),
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        own = self._store.precision
-        self._scores, self._late_scores = list(state["scores"]), None
+        """Restore a state, converted to the precision of this cache."""
+        precision = self._store.precision
+        self._similarities, self._late_similarities = list(state["similarities"]), None
         self._store.load_state_dict(state["store"], device)
         self._means.load_state_dict(state["means"], device)
-        self._protected = self.anchors.with_others(set(state["own_anchors"]))
-        self._convert(own)
+        self._protected = self.anchors.with_others(set(state["temporary_anchors"]))
+        self._convert(precision)

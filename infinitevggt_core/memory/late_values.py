@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers on their way from the device: nobody waits for them before they are read."""
+"""Asynchronous device-to-host copy of per-layer scalars."""
 
 import torch
 from torch import Tensor
 
 
 class LateValues:
-    """Scalar tensors by layer, read as numbers later."""
+    """Scalar tensors by layer, on their way to the host."""
 
     def __init__(self, values: dict[int, Tensor]) -> None:
         self._layers = list(values)
@@ -19,7 +19,7 @@ class LateValues:
             self._arrived = torch.cuda.current_stream(device).record_event()
 
     def read(self) -> dict[int, float]:
-        """The numbers by layer; waits if they have not arrived."""
+        """Return the numbers by layer; wait if they have not arrived."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return dict(zip(self._layers, self._values.tolist(), strict=True))

@@ -1,42 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mean direction of a layer's keys, kept up to date by what comes and goes."""
+"""Running mean of the normalised keys of each layer."""
 
 import torch
 from torch import Tensor
 
 SUM_DTYPE = torch.float64
-"""A key adds to the sum the very number it later takes away; in fp64 nothing adds up over a million
-frames."""
+"""A key subtracts exactly the number it added; in fp64 no error builds up over a million frames."""
 SHORTEST = 1e-12
 
 
 class MeanKeys:
-    """Per layer and head, the sum of the normalised keys that may be forgotten."""
+    """Sum of the normalised keys that may be evicted, per layer and head."""
 
     def __init__(self) -> None:
         self._sums: dict[int, Tensor] = {}  # (batch, heads, head_dim) by layer
 
     def knows(self, layer: int) -> bool:
+        """Return True if the sum of a layer is up to date."""
         return layer in self._sums
 
     def reset(self) -> None:
-        """Some keys changed, or which of them may be forgotten: sum them up again when asked."""
+        """Discard all sums: keys changed, or the set of those that may be evicted."""
         self._sums.clear()
 
     def set(self, layer: int, unit_keys: Tensor, candidates: Tensor) -> None:
-        """From all keys of a layer, (batch, heads, tokens, head_dim), and which of them count."""
+        """Sum up the candidates among all keys of a layer, (batch, heads, tokens, head_dim)."""
         self._sums[layer] = _sum(unit_keys * candidates[..., None])
 
     def add(self, layer: int, unit_keys: Tensor) -> None:
-        """Tokens (batch, heads, tokens, head_dim) came in."""
+        """Add appended tokens (batch, heads, tokens, head_dim)."""
         self._sums[layer] = self._sums[layer] + _sum(unit_keys)
 
     def remove(self, layer: int, unit_keys: Tensor) -> None:
-        """Tokens (batch, heads, tokens, head_dim) were forgotten."""
+        """Subtract evicted tokens (batch, heads, tokens, head_dim)."""
         self._sums[layer] = self._sums[layer] - _sum(unit_keys)
 
     def mean(self, layer: int, counts: Tensor) -> Tensor:
-        """(batch, heads, head_dim) fp32, for (batch, heads) counts of keys."""
+        """Return the mean (batch, heads, head_dim) fp32, for (batch, heads) counts of keys."""
         return (self._sums[layer] / counts.clamp(min=1)[..., None]).float()
 
     def state_dict(self) -> dict[int, Tensor]:
@@ -47,7 +47,7 @@ class MeanKeys:
 
 
 def inverse_norms(keys: Tensor) -> Tensor:
-    """(batch, heads, tokens) fp32 of keys (batch, heads, tokens, head_dim)."""
+    """Return (batch, heads, tokens) fp32 inverse norms of keys (batch, heads, tokens, head_dim)."""
     norms: Tensor = torch.linalg.vector_norm(keys, dim=-1, dtype=torch.float32)
     return 1 / norms.clamp(min=SHORTEST)
 

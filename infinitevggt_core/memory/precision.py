@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In what form keys and values are stored: plain numbers, or eight bits with a scale per token."""
+"""Storage of keys and values: plain numbers, or eight bits with a scale per token."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,34 +11,34 @@ from torch import Tensor
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PRECISIONS = ("auto", *DTYPES, "int8")
 LARGEST = 127
-"""Of eight bits with a sign."""
+"""Largest signed eight-bit number used."""
 BF16_PIECES = 3
 """24 bits of mantissa in pieces of 8: as exact as fp32."""
 
 
 @dataclass(frozen=True)
 class Precision(ABC):
-    """Turns vectors (batch, heads, tokens, head_dim) into the parts that are stored, and back."""
+    """Conversion of vectors (batch, heads, tokens, head_dim) to stored parts and back."""
 
     compute: torch.dtype
-    """What decoded vectors are in, and so the attention over them."""
+    """Precision of decoded vectors, and of the attention over them."""
 
     @abstractmethod
     def encode(self, vectors: Tensor) -> tuple[Tensor, ...]:
-        """Parts (batch, heads, tokens, ...)."""
+        """Return parts (batch, heads, tokens, ...)."""
 
     @abstractmethod
     def decode(self, parts: Sequence[Tensor]) -> Tensor:
-        """The vectors; where nothing is to be done, the stored ones themselves."""
+        """Return the vectors, or views of the stored ones if no conversion is needed."""
 
     @abstractmethod
     def products(self, parts: Sequence[Tensor], vector: Tensor) -> Tensor:
-        """(batch, heads, tokens): of each stored vector with its head's (batch, heads, head_dim),
-        to fp32 precision, in one pass over what is stored."""
+        """Return (batch, heads, tokens) products of each stored vector with its head's `vector`
+        (batch, heads, head_dim), to fp32 precision, in one pass over the stored parts."""
 
 
 class Plain(Precision):
-    """The numbers themselves, in `compute`."""
+    """Plain numbers in precision `compute`."""
 
     def encode(self, vectors: Tensor) -> tuple[Tensor, ...]:
         return (vectors.to(self.compute),)
@@ -51,7 +51,7 @@ class Plain(Precision):
 
 
 class EightBit(Precision):
-    """Eight bits a number, and per head and token the fp32 scale of its largest one."""
+    """Eight bits per number, and one fp32 scale per head and token."""
 
     def encode(self, vectors: Tensor) -> tuple[Tensor, ...]:
         vectors = vectors.float()
@@ -69,21 +69,21 @@ class EightBit(Precision):
 
 
 def precision_of(name: str, model_dtype: torch.dtype) -> Precision:
-    """The precision that MemoryConfig.dtype names, for a network that computes in `model_dtype`."""
+    """Return the precision that MemoryConfig.dtype names, for a network in `model_dtype`."""
     if name == "int8":
         return EightBit(model_dtype)
     return Plain(DTYPES.get(name, model_dtype))
 
 
 def precision_of_part(part: Tensor, compute: torch.dtype) -> Precision:
-    """The precision that wrote a first part, as `encode` gives it."""
+    """Return the precision whose `encode` wrote this first part."""
     return EightBit(compute) if part.dtype == torch.int8 else Plain(part.dtype)
 
 
 def fp32_products(vectors: Tensor, vector: Tensor) -> Tensor:
-    """(B, H, N, d) of any precision times fp32 (B, H, d) -> fp32 (B, H, N).
+    """Return fp32 products (B, H, N) of vectors (B, H, N, d) of any precision and fp32 (B, H, d).
 
-    Products rounded to bf16 would not do: a tenth of the tokens an eviction picks by them differ.
+    Products rounded to bf16 are not precise enough: they change a tenth of the evicted tokens.
     """
     if vectors.dtype == torch.float32:
         return (vector[..., None, :] @ vectors.transpose(-1, -2)).squeeze(-2)
@@ -100,7 +100,7 @@ def fp32_products(vectors: Tensor, vector: Tensor) -> Tensor:
 
 
 def _bf16_pieces(vector: Tensor) -> Tensor:
-    """(..., d) fp32 -> (..., d, pieces) bf16 that sum to it."""
+    """Split (..., d) fp32 into (..., d, pieces) bf16 that sum to it."""
     pieces, rest = [], vector
     for _ in range(BF16_PIECES):
         pieces.append(rest.to(torch.bfloat16))

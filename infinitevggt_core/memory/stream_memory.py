@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that a session remembers of its streams: the global layers' tokens and the camera head's."""
+"""Memory of a session's streams: tokens of the global layers, and camera tokens."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from infinitevggt_core.config import UNLIMITED, ModelConfig
-from infinitevggt_core.memory import MemoryConfig, RollingMemory, camera_policy, token_policy
 from infinitevggt_core.memory.anchors import Anchors
+from infinitevggt_core.memory.budget import Budget
+from infinitevggt_core.memory.config import MemoryConfig, camera_policy, token_policy
+from infinitevggt_core.memory.kv_cache import KVCache
+from infinitevggt_core.memory.policies.base import RetentionPolicy
 from infinitevggt_core.memory.precision import Plain, Precision, precision_of
 from infinitevggt_core.memory.token_store import TokenStore
 from infinitevggt_core.model.attention import attend_all
@@ -19,7 +23,8 @@ MEGABYTE = 10**6
 
 
 class StreamMemory:
-    """Memories of B streams in step, which forget independently, and of their cameras."""
+    """Caches of B streams in step. The streams evict independently; a camera cache holds all of
+    them. It is the `Context` in which the network decodes their next frames."""
 
     def __init__(
         self,
@@ -29,179 +34,209 @@ class StreamMemory:
         streams: int,
         tokens_per_frame: int,
         first_frame: int = 0,
+        start_frames: int = 1,
     ) -> None:
-        """dtype: what the network computes in. tokens_per_frame: of the aggregator.
+        """dtype: precision of the network. first_frame: number of the first frame to be stored.
+        start_frames: frames with which the streams start together.
 
-        Raises ValueError if that many tokens have no room.
+        Raises ValueError if the memory cannot hold the anchors and one more frame.
         """
         self.config, self.model, self.dtype = config, model, dtype
         self.tokens_per_frame = tokens_per_frame
         self.pinned: frozenset[int] = frozenset()
-        """Frames that are anchors beside the first ones."""
-        self._count, self._first_frame = streams, first_frame
-        self._room = UNLIMITED  # tokens per stream that the device turned out to have memory for
-        self.check(config)
-        anchors, ceiling = self._anchors(config), self._ceiling(config)
+        """Anchor frames besides the first ones."""
+        self.start_frames = 0
+        """Frames of the current forward that start the streams together; 0 after the start."""
+        self._count, self._first_frame, self._start = streams, first_frame, start_frames
+        self._stored = self._arriving = 0
+        self._device_limit = UNLIMITED  # tokens per stream for which the device had memory
+        self._latency_limit = UNLIMITED
+        self._check(config, len(self.pinned))
+        self._policy, self._camera_policy = token_policy(config), camera_policy(config)
+        anchors = self._anchors()
         self.streams = [
-            RollingMemory(model.depth, token_policy(config), self._precision(config), anchors)
+            KVCache(
+                model.depth, self._policy, self._precision(config), anchors, model.special_tokens
+            )
             for _ in range(streams)
         ]
         for stream in self.streams:
-            stream.ceiling = ceiling
+            stream.budget = Budget(memory_limit=self._memory_limit(config, 0))
         layers = self._camera_layers(config)
-        self.camera = RollingMemory(layers, camera_policy(config), CAMERA_PRECISION, anchors)
+        self.camera = KVCache(layers, self._camera_policy, CAMERA_PRECISION, anchors)
 
-    def begin_frame(self, frame: int) -> None:
+    @property
+    def indices(self) -> list[int]:
+        """Temporal index of the current frame, or of the first of several, per stream: the number
+        of frames stored before it."""
+        return [self._stored] * self._count
+
+    @property
+    def stored_frames(self) -> int:
+        """Number of frames stored since the streams began."""
+        return self._stored
+
+    @property
+    def latest_stored(self) -> int:
+        """Number of the frame that was stored last."""
+        return self._first_frame + self._stored - 1
+
+    def begin_frame(self, count: int = 1, *, is_start: bool, is_stored: bool = True) -> None:
+        """Prepare for the next frame, or for `count` frames that start the streams together.
+
+        is_stored: False if the frame leaves nothing in the memory.
+        """
+        self.start_frames = count if is_start else 0
+        frame = self._first_frame + self._stored
         for stream in self.streams:
-            stream.begin_frame(frame, self.tokens_per_frame)
-        self.camera.begin_frame(frame, self._camera_tokens(self.config))
+            stream.begin_frame(frame, self.tokens_per_frame, count, is_stored)
+        self.camera.begin_frame(frame, self._camera_tokens(self.config), count, is_stored)
+        self._arriving = count if is_stored else 0
 
     def end_frame(self) -> None:
-        for memory in self._all:
-            memory.end_frame()
+        """Complete the frame or frames that `begin_frame` prepared."""
+        for cache in self._all:
+            cache.end_frame()
+        self._stored += self._arriving
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """A frame's tokens meet the memory of one global layer; forgetting may come before
-        attention, so that a frame may lose tokens of its own."""
+        """Attend the memory of one global layer. Eviction may precede attention, so that a frame
+        may lose some of its own tokens."""
         outputs = []
         for stream, query, key, value in zip(
             self.streams, *(torch.split(x, 1) for x in (q, k, v)), strict=True
         ):
-            stream.remember(layer, key, value)
-            stream.forget(layer)
-            outputs.append(_attend_stored(query, *stream.recall(layer)))
+            outputs.append(_attend_stored(query, *stream.update(layer, key, value)))
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def attend_camera(self, iteration: int, block: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """A camera token meets those of the past, as they were in the same refinement or, shared,
-        in all of them."""
+        """Attend the past camera tokens of the same refinement or, if shared, of all."""
         shared = self.config.camera_memory == "shared"
         layer = block if shared else iteration * self.model.camera_trunk_depth + block
-        self.camera.remember(layer, k, v)
-        return _attend_stored(q, *self.camera.recall(layer))
+        return _attend_stored(q, *self.camera.update(layer, k, v))
 
     @property
     def watches_updates(self) -> bool:
-        """Whether the policy wants `observe` to be called."""
-        return self.streams[0].policy.watches_updates
+        """True if the policy needs `observe`."""
+        return self._policy.watches_updates
 
     def observe(self, layer: int, updates: Tensor) -> None:
-        """What a global block's feed-forward part adds to the current frame, (B, tokens, dim)."""
+        """Take note of the output of a global block's feed-forward part, (B, tokens, dim)."""
         for stream, update in zip(self.streams, torch.split(updates, 1), strict=True):
             stream.observe(layer, update)
 
     def configure(self, config: MemoryConfig) -> None:
-        """Another memory from the next frame on. Raises ValueError, and changes nothing, if it
-        cannot work."""
+        """Change the settings from the next frame on. Raises ValueError, and changes nothing, if
+        they cannot work."""
         self.check(config)
-        self._room = UNLIMITED
-        self._apply(config)
+        self._device_limit = UNLIMITED
+        self._apply(config, self.pinned)
 
-    def _apply(self, config: MemoryConfig) -> None:
-        self.config = config
-        anchors, ceiling = self._anchors(config), min(self._room, self._ceiling(config))
+    def _apply(self, config: MemoryConfig, pinned: frozenset[int]) -> None:
+        self.config, self.pinned = config, pinned
+        self._policy, self._camera_policy = token_policy(config), camera_policy(config)
+        anchors, limit = self._anchors(), self._memory_limit(config, len(pinned))
         for stream in self.streams:
-            stream.configure(token_policy(config), self._precision(config), anchors, ceiling)
-        self.camera.configure(camera_policy(config), CAMERA_PRECISION, anchors, UNLIMITED)
+            stream.configure(
+                self._policy, self._precision(config), anchors, min(self._device_limit, limit)
+            )
+        self.camera.configure(self._camera_policy, CAMERA_PRECISION, anchors)
 
-    def check(self, config: MemoryConfig, pinned: int | None = None) -> None:
-        """Raise ValueError if there would be no room for the anchors and one frame more.
+    def check(self, config: MemoryConfig) -> None:
+        """Raise ValueError if the memory cannot hold the anchors and one more frame."""
+        self._check(config, len(self.pinned))
 
-        pinned: anchor frames beside the first ones, if others than now.
-        """
-        pinned = len(self.pinned) if pinned is None else pinned
-        config.check_budget(self.model.depth, self.tokens_per_frame, pinned)
-        smallest = config.smallest_budget(self.model.depth, self.tokens_per_frame, pinned)
-        if self._ceiling(config, pinned) < smallest:
-            least = -(-self._bytes(config, smallest, pinned) // MEGABYTE)
+    def _check(self, config: MemoryConfig, pinned: int) -> None:
+        budget = config.check_budget(self.model.depth, self.tokens_per_frame, pinned, self._start)
+        least = max(budget.minimum, self._start * self.model.depth * self.tokens_per_frame)
+        if self._memory_limit(config, pinned) < least:
+            smallest = -(-self._bytes(config, least, pinned) // MEGABYTE)
             raise ValueError(
                 f"limit_mb {config.limit_mb} cannot hold the anchors and one frame more: the "
-                f"smallest that works is {least}"
+                f"smallest that works is {smallest}"
             )
 
     def pin(self, frames: frozenset[int]) -> None:
-        """These frames are anchors from now on, beside the first ones. Raises ValueError if there
-        is no room for them."""
-        self.check(self.config, pinned=len(frames))
-        self.pinned = frames
-        self._apply(self.config)
+        """Make these frames the anchors besides the first ones. Raises ValueError if there is no
+        room for them."""
+        self._check(self.config, len(frames))
+        self._apply(self.config, frames)
 
     def undo_frame(self) -> None:
-        """Forget the current frame, as far as it came."""
-        for memory in self._all:
-            memory.undo_frame()
+        """Remove the current frame, as far as it was appended."""
+        for cache in self._all:
+            cache.undo_frame()
 
     def shrink(self, share: float) -> int:
-        """Keep `share` of the tokens only, from now on; how many that are. Raises MemoryError where
-        they are too few to work with."""
-        room = int(share * max(sum(stream.lengths) for stream in self.streams))
-        if room < self.streams[0].smallest:
-            raise MemoryError("there are no tokens left to forget")
-        self._room = room
+        """Keep only `share` of the tokens from now on, and return their number. Raises MemoryError
+        if they are too few to work with."""
+        limit = int(share * max(sum(stream.lengths) for stream in self.streams))
+        if limit < self.streams[0].budget.minimum:
+            raise MemoryError("no tokens are left to evict")
+        self._device_limit = limit
+        limit = min(limit, self._memory_limit(self.config, len(self.pinned)))
         for stream in self.streams:
-            stream.shrink(min(room, self._ceiling(self.config)))
-        if camera_policy(self.config).window >= UNLIMITED:
+            stream.shrink(limit)
+        if self._camera_policy.window >= UNLIMITED:
             self.camera.shrink(int(share * sum(self.camera.lengths)))
-        return room
+        return self._device_limit
 
     @property
-    def budget_range(self) -> tuple[int, int]:
-        """Least tokens per stream that work, and most that are kept."""
-        layers, tokens, pinned = self.model.depth, self.tokens_per_frame, len(self.pinned)
-        smallest = self.config.smallest_budget(layers, tokens, pinned)
-        anchors = smallest // (layers * tokens) - 1
-        wanted = token_policy(self.config).wanted(layers, anchors, tokens)
-        return smallest, max(smallest, min(wanted, self._room, self._ceiling(self.config)))
+    def budget(self) -> Budget:
+        """Tokens per stream that may be kept now."""
+        config, pinned = self.config, len(self.pinned)
+        limit = min(self._device_limit, self._memory_limit(config, pinned))
+        budget = config.check_budget(self.model.depth, self.tokens_per_frame, pinned, self._start)
+        return replace(budget, memory_limit=limit, latency_limit=self._latency_limit)
 
-    @property
-    def budget(self) -> int:
-        """Most tokens per stream that are kept now."""
-        smallest, largest = self.budget_range
-        return max(smallest, min(largest, self.streams[0].target))
-
-    def aim(self, tokens: int) -> None:
-        """Keep `tokens` at most for want of time, or the smallest number that works."""
+    def limit_latency(self, tokens: int) -> None:
+        """Keep `tokens` per stream at most, to hold a time per frame."""
+        self._latency_limit = tokens
         for stream in self.streams:
-            stream.target = tokens
+            stream.limit_latency(tokens)
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens held per global layer; of several streams, by the one that holds most."""
+        """Number of tokens per global layer; of several streams, the largest number."""
         return [max(lengths) for lengths in zip(*(m.lengths for m in self.streams), strict=True)]
 
     @property
     def nbytes(self) -> int:
         """Bytes held over every cache, free slots included."""
-        return sum(memory.nbytes for memory in self._all)
+        return sum(cache.nbytes for cache in self._all)
 
     @property
-    def _all(self) -> list[RollingMemory]:
+    def _all(self) -> list[KVCache]:
         return [*self.streams, self.camera]
 
-    def _anchors(self, config: MemoryConfig) -> Anchors:
-        return Anchors(self._first_frame, config.anchor_frames).with_others(set(self.pinned))
+    def _anchor_count(self, config: MemoryConfig, policy: RetentionPolicy) -> int:
+        return policy.anchor_frames(config.anchor_frames, self._start)
+
+    def _anchors(self) -> Anchors:
+        count = self._anchor_count(self.config, self._policy)
+        return Anchors(self._first_frame, count).with_others(set(self.pinned))
 
     def _precision(self, config: MemoryConfig) -> Precision:
         return precision_of(config.dtype, self.dtype)
 
     def _camera_tokens(self, config: MemoryConfig) -> int:
-        """Camera tokens that a frame leaves in each layer of the camera memory."""
+        """Return the number of camera tokens per frame in each layer of the camera cache."""
         return ITERATIONS if config.camera_memory == "shared" else 1
 
     def _camera_layers(self, config: MemoryConfig) -> int:
         return self.model.camera_trunk_depth * ITERATIONS // self._camera_tokens(config)
 
-    def _ceiling(self, config: MemoryConfig, pinned: int | None = None) -> int:
-        """Tokens per stream that `limit_mb` leaves room for."""
+    def _memory_limit(self, config: MemoryConfig, pinned: int) -> int:
+        """Return the number of tokens per stream for which `limit_mb` has room."""
         if not config.limit_mb:
             return UNLIMITED
         rest = MEGABYTE * config.limit_mb - self._bytes(config, 0, pinned)
         return rest // (self._count * self._bytes_per_token(config))
 
-    def _bytes(self, config: MemoryConfig, tokens: int, pinned: int | None = None) -> int:
-        """Of `tokens` per stream, of the room for the next frame and of the camera's memory."""
+    def _bytes(self, config: MemoryConfig, tokens: int, pinned: int) -> int:
+        """Return the bytes of `tokens` per stream, of the next frame and of the camera cache."""
         model, frames = self.model, camera_policy(config).window
-        anchors = config.anchor_frames + (len(self.pinned) if pinned is None else pinned)
+        anchors = self._anchor_count(config, token_policy(config)) + pinned
         head_dim = 2 * model.embed_dim // model.camera_num_heads
         per_token = TokenStore.bytes_per_token(model.camera_num_heads, head_dim, CAMERA_PRECISION)
         cameras = self._camera_tokens(config) * self._camera_layers(config)
@@ -215,21 +250,26 @@ class StreamMemory:
         return TokenStore.bytes_per_token(model.num_heads, head_dim, precision)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return everything that `load_state_dict` needs to continue."""
         return {
             "first_frame": self._first_frame,
+            "start_frames": self._start,
+            "stored": self._stored,
             "pinned": sorted(self.pinned),
             "streams": [stream.state_dict() for stream in self.streams],
             "camera": self.camera.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Raises ValueError if the snapshot is not of such a memory; it must not be used then."""
-        self._first_frame = state["first_frame"]
+        """Restore a state. Raises ValueError if it is of another memory, which must not be used
+        then."""
+        self._first_frame, self._start = state["first_frame"], state["start_frames"]
+        self._stored = state["stored"]
         self.pin(frozenset(state["pinned"]))
-        for memory, part in zip(self._all, [*state["streams"], state["camera"]], strict=True):
-            memory.load_state_dict(part, device)
+        for cache, part in zip(self._all, [*state["streams"], state["camera"]], strict=True):
+            cache.load_state_dict(part, device)
 
 
 def _attend_stored(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention in the precision the memory is stored in."""
+    """Attend in the precision in which the memory is stored."""
     return attend_all(query.to(keys.dtype), keys, values).to(query.dtype)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys and values of past tokens, for every layer of one memory, in one preallocated arena.
+"""Keys and values of past tokens, for all layers of one cache, in one preallocated arena.
 
 The layers lie one after another in the arena, each with free slots behind it:
 
     | layer 0 tokens | free | layer 1 tokens | free | ...
 
-Attention does not care about the order of keys, and everything here is built on that. A new frame
-is written behind its layer's tokens. Dropped tokens leave holes, which the layer's last tokens
-fill. When budgets move between layers, a layer slides by moving only as many tokens as it slides
-slots. So the traffic per frame is that of the new tokens, whatever the size of the memory, and the
-free slots of all layers together are those of one frame, whatever their budgets do.
+Attention does not depend on the order of keys, and the arena relies on that. A new frame is written
+behind its layer's tokens. Dropped tokens leave holes, which the layer's last tokens fill. When
+budgets move between layers, a layer slides by moving only as many tokens as it slides slots. The
+traffic per frame is therefore that of the new tokens, whatever the size of the memory, and all
+layers together have free slots for one frame only.
 """
 
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from torch import Tensor
 from infinitevggt_core.memory.precision import Precision, precision_of_part
 
 FRAME_DTYPE = torch.int32
-NOTE_DTYPE = torch.float32
+METADATA_DTYPE = torch.float32
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTokens:
-    """Some of the tokens of a layer; writing to them writes to the store."""
+    """View of some tokens of a layer; writing to it writes to the store."""
 
     precision: Precision
     arena: list[Tensor]
-    """Of the keys, of the values, frames, notes: each (batch, heads, slots, ...)."""
+    """Parts of keys, parts of values, frames and metadata: each (batch, heads, slots, ...)."""
     slots: slice
-    """Where they lie."""
+    """Slots of the tokens."""
 
     @property
     def parts(self) -> list[Tensor]:
@@ -51,21 +51,22 @@ class StoredTokens:
 
     @property
     def frames(self) -> Tensor:
-        """(batch, heads, tokens) int32: the frame a token came from."""
+        """(batch, heads, tokens) int32: the frame of each token."""
         return self.arena[-2][:, :, self.slots]
 
     @property
-    def notes(self) -> Tensor:
-        """(batch, heads, tokens) fp32: what the policy noted about a token."""
+    def metadata(self) -> Tensor:
+        """(batch, heads, tokens) fp32: a number per token, which the policy defines."""
         return self.arena[-1][:, :, self.slots]
 
     def key_products(self, vector: Tensor) -> Tensor:
-        """(batch, heads, tokens) fp32: of each key with its head's (batch, heads, head_dim)."""
+        """Return (batch, heads, tokens) fp32 products of each key with its head's vector (batch,
+        heads, head_dim)."""
         return self.precision.products(self.parts[: self._per_vector], vector)
 
     def unit_keys(self, indices: Tensor | None = None) -> Tensor:
-        """(batch, heads, tokens, head_dim) fp32, the keys divided by their norms, all or those at
-        (batch, heads, count) indices. The notes must be their inverse norms."""
+        """Return (batch, heads, tokens, head_dim) fp32 keys divided by their norms: all, or those
+        at (batch, heads, count) indices. The metadata must be their inverse norms."""
         parts = [*self.arena[: self._per_vector], self.arena[-1]]
         if indices is None:
             parts = [part[:, :, self.slots] for part in parts]
@@ -74,14 +75,14 @@ class StoredTokens:
         return self.precision.decode(parts[:-1]).float() * parts[-1][..., None]
 
     def overwrite(self, targets: Tensor, sources: Tensor) -> None:
-        """Copy the tokens at indices (batch, heads, count) to others, distinct in each head."""
+        """Copy tokens from indices (batch, heads, count) to others, which are distinct per head."""
         taken = self._taken(self.arena, sources)  # all first: nothing is half done if memory ends
         rows = self._rows(targets)
         for part, source in zip(self.arena, taken, strict=True):
             _as_rows(part).index_copy_(0, rows, _as_rows(source))
 
     def _taken(self, parts: list[Tensor], indices: Tensor) -> list[Tensor]:
-        """A copy of the tokens at (batch, heads, count) indices, of each part."""
+        """Return a copy of the tokens at (batch, heads, count) indices, part by part."""
         rows = self._rows(indices)
         return [
             _as_rows(part).index_select(0, rows).view(*indices.shape, *part.shape[3:])
@@ -89,8 +90,8 @@ class StoredTokens:
         ]
 
     def _rows(self, indices: Tensor) -> Tensor:
-        """Row numbers in (batch * heads * slots, ...): a row is copied whole, which gather and
-        scatter do number by number."""
+        """Return row numbers in (batch * heads * slots, ...). Copying rows is faster than gather
+        and scatter, which copy number by number."""
         batch, heads, slots = self.arena[0].shape[:3]
         first = self.slots.start + slots * torch.arange(batch * heads, device=indices.device)
         rows: Tensor = (first.view(batch, heads, 1) + indices).flatten()
@@ -102,8 +103,8 @@ class StoredTokens:
 
 
 class TokenStore:
-    """Tokens of all layers. Heads keep tokens of their own; all heads of a layer hold equally
-    many."""
+    """Tokens of all layers. Each head keeps its own tokens; all heads of a layer hold the same
+    number."""
 
     def __init__(self, layers: int, precision: Precision) -> None:
         self.precision = precision
@@ -123,21 +124,21 @@ class TokenStore:
 
     @staticmethod
     def bytes_per_token(heads: int, head_dim: int, precision: Precision) -> int:
-        """Bytes of one token of one layer, in all heads."""
+        """Return the bytes of one token of one layer, in all heads."""
         like = torch.empty(1, heads, 1, head_dim, device="meta")
         return sum(part.nbytes for part in _empty_parts(like, precision, slots=1))
 
     def allocate(self, like: Tensor, slots: int) -> None:
-        """Hold `slots` tokens like (batch, heads, tokens, head_dim) `like`, of which none yet."""
+        """Allocate `slots` slots for tokens like `like`, (batch, heads, tokens, head_dim)."""
         with torch.inference_mode(False):  # a stream may go on in and out of inference mode
             self._arena = _empty_parts(like, self.precision, slots)
         self._starts = self._layout(slots)
 
     def resize(self, slots: int, through_host: bool = False) -> None:
-        """More slots or fewer, and at least the tokens held. One part after the other, so that
-        never more than one is there twice. After a failure for want of memory all is as it was.
+        """Change the number of slots; it must hold all tokens. Parts are resized one by one, so
+        that only one of them exists twice at a time. If memory ends, the store stays usable.
 
-        through_host: the device has no memory left even for one part of fewer slots.
+        through_host: copy through the host, if the device has no memory for a second part.
         """
         if slots < self.slots:
             self._arrange(slots)
@@ -153,7 +154,7 @@ class TokenStore:
         self._arrange(slots)
 
     def convert(self, precision: Precision) -> None:
-        """Store in another precision from now on."""
+        """Convert the stored tokens, and store later ones, in another precision."""
         if self._arena:
             arena = StoredTokens(self.precision, self._arena, slice(0, self.slots))
             with torch.inference_mode(False):
@@ -162,14 +163,14 @@ class TokenStore:
         self.precision = precision
 
     def make_room(self, tokens: int) -> None:
-        """Slide the layers until each has `tokens` free slots. The arena must have them in all."""
+        """Slide the layers until each has `tokens` free slots; the arena must have enough."""
         ends = [*self._starts[1:], self.slots]
         spans = zip(ends, self._starts, self.lengths, strict=True)
         if any(end - start - length < tokens for end, start, length in spans):
             self._arrange(self.slots)
 
     def _arrange(self, slots: int) -> None:
-        """Share the free ones of the first `slots` equally."""
+        """Distribute the free slots among the first `slots` equally over the layers."""
         targets = self._layout(slots)
         layers = range(len(targets))
         # those that slide left go first to last, then those that slide right last to first:
@@ -180,7 +181,7 @@ class TokenStore:
             self._slide(layer, targets[layer])
 
     def _layout(self, slots: int) -> list[int]:
-        """First slot of each layer when the free slots are shared equally."""
+        """Return the first slot of each layer if the free slots are shared equally."""
         layers, free = len(self.lengths), slots - sum(self.lengths)
         return [sum(self.lengths[:i]) + free * i // layers for i in range(layers)]
 
@@ -197,20 +198,26 @@ class TokenStore:
         for part in self._arena:
             part[:, :, target : target + count] = part[:, :, source : source + count]
 
-    def append(self, layer: int, keys: Tensor, values: Tensor, frame: int) -> StoredTokens:
-        """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens; what
-        was written. Their notes are still to be made."""
+    def append(
+        self, layer: int, keys: Tensor, values: Tensor, frame: int, count: int = 1
+    ) -> StoredTokens:
+        """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens and
+        return them. Their metadata is still unset.
+
+        count: frames that the tokens belong to, in order, `frame` the first of them.
+        """
         length = self.lengths[layer]
         encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
         self.lengths[layer] = length + keys.shape[2]
         written = self.read(layer, start=length)
         for target, source in zip(written.parts[:-2], encoded, strict=True):
             target.copy_(source)
-        written.frames.fill_(frame)
+        for index, of_frame in enumerate(written.frames.chunk(count, dim=-1)):
+            of_frame.fill_(frame + index)
         return written
 
     def read(self, layer: int, start: int = 0) -> StoredTokens:
-        """A layer's tokens, from place `start` on."""
+        """Return a view of a layer's tokens from index `start` on."""
         if not self._arena:
             raise RuntimeError("nothing is allocated yet")
         first = self._starts[layer]
@@ -218,7 +225,7 @@ class TokenStore:
         return StoredTokens(self.precision, self._arena, span)
 
     def drop(self, layer: int, indices: Tensor) -> None:
-        """Forget tokens (batch, heads, count) of a layer, distinct in each head."""
+        """Remove the tokens at indices (batch, heads, count) from a layer, distinct per head."""
         count = indices.shape[2]
         kept = self.lengths[layer] - count
         holes = indices.sort(dim=-1).values
@@ -233,11 +240,11 @@ class TokenStore:
         self.lengths[layer] = kept
 
     def truncate(self, layer: int, length: int) -> None:
-        """Forget the tokens behind the first `length`."""
+        """Remove the tokens behind the first `length`."""
         self.lengths[layer] = min(length, self.lengths[layer])
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything held, without the free slots."""
+        """Return all tokens, without the free slots."""
         if not self._arena:
             return {"lengths": list(self.lengths)}
         layers = [self.read(layer) for layer in range(len(self.lengths))]
@@ -251,7 +258,7 @@ class TokenStore:
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take over what another store held, in the precision it is in."""
+        """Restore tokens in the precision in which they were saved."""
         if len(state["lengths"]) != len(self.lengths):
             raise ValueError(f"{len(state['lengths'])} layers, not {len(self.lengths)}")
         self._arena, self.lengths = [], [0] * len(self.lengths)
@@ -270,11 +277,12 @@ class TokenStore:
 
 
 def _empty_parts(like: Tensor, precision: Precision, slots: int) -> list[Tensor]:
-    """Parts of keys and values like (batch, heads, tokens, head_dim) `like`, frames and notes."""
+    """Return empty parts for keys and values like `like`, (batch, heads, tokens, head_dim), for
+    frames and for metadata."""
     batch, heads = like.shape[:2]
     vectors = precision.encode(like[:, :, :1]) * 2
     parts = [part.new_empty(batch, heads, slots, *part.shape[3:]) for part in vectors]
-    marks = [like.new_empty(batch, heads, slots, dtype=t) for t in (FRAME_DTYPE, NOTE_DTYPE)]
+    marks = [like.new_empty(batch, heads, slots, dtype=t) for t in (FRAME_DTYPE, METADATA_DTYPE)]
     return parts + marks
 
 

@@ -1,32 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The floor before a camera, found in its depth: the lowest level surface of some size."""
+"""Distance of a camera from the floor by its depth: the lowest level surface of some size."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 SIDE = 80
-"""Points are thinned to about so many rows or columns."""
+"""Approximate number of rows or columns to which points are thinned."""
 HORIZON = np.sin(np.deg2rad(5))
-"""Below it, by this sine at least, lies what may be floor."""
+"""Sine of the least angle of floor points below the horizon."""
 MOST_TILT = np.cos(np.deg2rad(15))
-"""Cosine between the floor's normal and gravity: the direction of gravity may be off by so much."""
+"""Cosine of the largest angle between the floor's normal and gravity, which may be inexact."""
 ROUGH_TILT = np.cos(np.deg2rad(35))
-"""The same of the surface around single points, which depth noise turns."""
+"""The same for the surface around single points, whose normals are noisy."""
 THICKNESS = 0.05
-"""Points this near to the plane, relative to its distance, are of it."""
+"""Largest distance of a point from its plane, relative to the distance of the plane."""
 TRIES = 200
 REFINEMENTS = 3
 LEAST_SHARE = 0.04
-"""Of the image that a surface must fill."""
+"""Least share of the image that a surface must fill."""
 
 
 def floor_distance(points: Array, down: Array) -> float | None:
-    """Of the camera from the floor, in the unit of the points; None where no floor is seen.
+    """Return the camera's distance from the floor in the unit of the points; None if no floor is
+    visible.
 
-    points: (H, W, 3) in the camera's axes, not finite where not known. down: (3,) unit vector, the
-    direction of gravity in those axes. Tables are level too, and may fill more of the image: of all
-    level surfaces the lowest counts that fills enough of it.
+    points: (H, W, 3) in the camera's axes, not finite if unknown. down: (3,) unit vector, the
+    direction of gravity in those axes. Tables are level too and may fill more of the image: the
+    floor is the lowest level surface that fills enough of it.
     """
     step = max(1, min(points.shape[:2]) // SIDE)
     points = points[::step, ::step].astype(np.float64)
@@ -45,7 +46,7 @@ def floor_distance(points: Array, down: Array) -> float | None:
 
 
 def _level_points(points: Array, down: Array) -> Array:
-    """(N, 3): points below the horizon with a level surface around them."""
+    """Return points (N, 3) below the horizon with a level surface around them."""
     across, along = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
     normals, inner = np.cross(across, along), points[1:-1, 1:-1]
     is_level = abs(normals @ down) > ROUGH_TILT * np.linalg.norm(normals, axis=-1)
@@ -54,7 +55,7 @@ def _level_points(points: Array, down: Array) -> Array:
 
 
 def _planes_through(points: Array, down: Array) -> Array:
-    """(planes, 4): through random triples of points, as far as they are about level."""
+    """Return the roughly level planes (planes, 4) through random triples of points."""
     triples = points[np.random.default_rng(0).integers(len(points), size=(TRIES, 3))]
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
@@ -67,8 +68,8 @@ def _planes_through(points: Array, down: Array) -> Array:
 
 
 def _surfaces(points: Array, planes: Array, least: float) -> list[Array]:
-    """Of (planes, 4), those with at least so many points, each of which counts for the fullest of
-    its planes only: else one that cuts through several surfaces passes for one."""
+    """Return the planes with at least `least` points. Each point counts for one plane only, the one
+    with most points, so that no plane that cuts several surfaces is counted."""
     near = _near(points, planes)
     found: list[Array] = []
     while len(planes):
@@ -82,12 +83,12 @@ def _surfaces(points: Array, planes: Array, least: float) -> list[Array]:
 
 
 def _near(points: Array, planes: Array) -> NDArray[np.bool_]:
-    """(points, planes): which point belongs to which plane."""
+    """Return (points, planes), True if a point belongs to a plane."""
     return np.asarray(abs(points @ planes[:, :3].T / planes[:, 3] - 1) < THICKNESS)
 
 
 def _fitted(points: Array) -> Array:
-    """(4,): the plane of the least squares of distances, away from the origin."""
+    """Return the least-squares plane (4,) with its normal away from the origin."""
     centre = points.mean(axis=0)
     normal = np.linalg.svd(points - centre, full_matrices=False)[2][2]
     normal = normal * np.sign(normal @ centre)

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alternating attention inside each frame and over all frames (model_spec.md section 3)."""
+"""Alternating attention within each frame and across all frames (docs/model.md, Aggregator)."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from infinitevggt_core.config import ModelConfig
+from infinitevggt_core.config import REGISTERS, ModelConfig
 from infinitevggt_core.model.attention import LayerAttend
-from infinitevggt_core.model.encoder import REGISTERS, build_patch_embed
+from infinitevggt_core.model.encoder import build_patch_embed
 from infinitevggt_core.model.layers import Block, parameter_dtype
-from infinitevggt_core.model.rope import SPECIAL_TOKENS, frame_rotation
+from infinitevggt_core.model.rope import Rotation, clip_rotation, frame_rotation
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 class Aggregator(nn.Module):
-    """Images to tokens that know the other frames. Weights only: the past comes with `attend`."""
+    """Images to tokens that have seen the other frames. Weights only: `attend` brings the past."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -29,6 +29,8 @@ class Aggregator(nn.Module):
         # variant 0 marks the first frame of a stream, variant 1 every other
         self.camera_token = nn.Parameter(1e-6 * torch.randn(1, 2, 1, dim))
         self.register_token = nn.Parameter(1e-6 * torch.randn(1, 2, REGISTERS, dim))
+        if config.scale_token:  # variant 0 marks the frames that start a stream together
+            self.scale_token = nn.Parameter(1e-6 * torch.randn(1, 2, 1, dim))
         self.frame_blocks = self._blocks()
         self.global_blocks = self._blocks()
 
@@ -39,36 +41,30 @@ class Aggregator(nn.Module):
         )
 
     def tokens_per_frame(self, height: int, width: int) -> int:
-        """Tokens of one frame of height x width pixels: patches, camera token, registers."""
-        return SPECIAL_TOKENS + (height // self.config.patch_size) * (
-            width // self.config.patch_size
-        )
+        """Return the tokens of a frame of height x width pixels: special tokens and patches."""
+        patch = self.config.patch_size
+        return self.config.special_tokens + (height // patch) * (width // patch)
 
     def forward(
         self,
         images: Tensor,
         attend: LayerAttend,
-        levels: Collection[int],
-        starts: bool = True,
+        layers: Collection[int],
+        start_frames: int = 1,
+        indices: Sequence[int] = (0,),
         observe: Callable[[int, Tensor], None] | None = None,
     ) -> dict[int, Tensor]:
-        """Tokens (B, S, P, 2C) of the asked layers, frame half first.
+        """Return tokens (B, S, P, 2C) of the requested layers, frame half first.
 
-        images: (B, S, 3, H, W) in [0, 1], H and W multiples of the patch size. attend: what the
-        global blocks see. starts: the clip's first frame is the first of its stream. observe: is
-        shown what the feed-forward part of each global block adds, (B, S * P, C).
+        images: (B, S, 3, H, W) in [0, 1], H and W multiples of the patch size. attend: attention of
+        the global blocks. start_frames: number of frames at the head of the clip that start their
+        stream together; 0 if it has begun before. indices: temporal index of the first frame, one
+        per stream of the batch. observe: called with the output of the feed-forward part of each
+        global block, (B, S * P, C).
         """
-        batch, frames, _, height, width = images.shape
-        tokens = self._embed(images, starts)  # (B S) P C
-        patch = self.config.patch_size
-        rotate = frame_rotation(
-            height // patch,
-            width // patch,
-            self.config.embed_dim // self.config.num_heads,
-            tokens.device,
-            tokens.dtype,
-        )
-        rotate_clip = rotate.repeat(frames) if frames > 1 else rotate
+        batch, frames = images.shape[:2]
+        tokens = self._embed(images, start_frames)  # (B S) P C
+        rotate, rotate_clip = self._rotations(images, indices, tokens.dtype)
         outputs: dict[int, Tensor] = {}
         for layer, (frame_block, global_block) in enumerate(
             zip(self.frame_blocks, self.global_blocks, strict=True)
@@ -82,27 +78,48 @@ class Aggregator(nn.Module):
                 observe=observe and partial(observe, layer),
             )
             tokens = rearrange(across, "b (s p) c -> (b s) p c", s=frames)
-            if layer in levels:
+            if layer in layers:
                 both = torch.cat((within, tokens), dim=-1)
                 outputs[layer] = rearrange(both, "(b s) p c -> b s p c", b=batch)
         return outputs
 
-    def _embed(self, images: Tensor, starts: bool) -> Tensor:
-        """(B, S, 3, H, W) -> (B S, P, C): camera token, registers, patches."""
+    def _rotations(
+        self, images: Tensor, indices: Sequence[int], dtype: torch.dtype
+    ) -> tuple[Rotation, Rotation]:
+        """Return the rotations of the frame blocks and of the global blocks."""
+        config, frames = self.config, images.shape[1]
+        rows, cols = (side // config.patch_size for side in images.shape[-2:])
+        head_dim, device = config.embed_dim // config.num_heads, images.device
+        specials = config.special_tokens
+        rotate = frame_rotation(rows, cols, head_dim, device, dtype, specials)
+        if config.temporal_rotation:
+            return rotate, clip_rotation(indices, frames, (rows, cols), specials, device, dtype)
+        return rotate, rotate.repeat(frames) if frames > 1 else rotate
+
+    def _embed(self, images: Tensor, start_frames: int) -> Tensor:
+        """(B, S, 3, H, W) -> (B S, P, C): camera token, registers, scale token, patches."""
         batch, frames = images.shape[:2]
         dtype = parameter_dtype(self)
-        mean, std = _image_statistics(images.device)
+        mean, std = image_statistics(images.device)
         patches = self.patch_embed(((images.flatten(0, 1).float() - mean) / std).to(dtype))
-        first, other = torch.cat((self.camera_token, self.register_token), dim=2)[0]
-        special = torch.stack([first if starts and i == 0 else other for i in range(frames)])
+        special = torch.stack([self._special_tokens(i, start_frames) for i in range(frames)])
         special = special.expand(batch, -1, -1, -1).flatten(0, 1)
         return torch.cat((special, patches), dim=1)
 
+    def _special_tokens(self, frame: int, start_frames: int) -> Tensor:
+        """Return the special tokens (specials, C) of a frame of the clip."""
+        is_first, is_start = frame == 0 and start_frames > 0, frame < start_frames
+        tokens = [self.camera_token[0, 1 - is_first], self.register_token[0, 1 - is_first]]
+        if self.config.scale_token:
+            tokens.append(self.scale_token[0, 1 - is_start])
+        return torch.cat(tokens)
+
 
 @lru_cache(maxsize=8)
-def _image_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+def image_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of image colours, (3, 1, 1) each."""
     shape = (3, 1, 1)
-    with torch.inference_mode(False):  # remembered: training may use it after a stream has
+    with torch.inference_mode(False):  # cached: training may use it after a stream has
         return (
             torch.tensor(IMAGE_MEAN, device=device).view(shape),
             torch.tensor(IMAGE_STD, device=device).view(shape),

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patch embedding: DINOv2 with registers, or one convolution (model_spec.md section 2)."""
+"""Patch embedding: DINOv2 with registers, or one convolution (docs/model.md, Patch embedding)."""
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infinitevggt_core.config import DINOV2_WIDTHS, ModelConfig
+from infinitevggt_core.config import DINOV2_WIDTHS, REGISTERS, ModelConfig
 from infinitevggt_core.model.layers import Block
 
 DINOV2_DEPTHS = {384: 12, 768: 12, 1024: 24, 1536: 40}
 DINOV2_HEADS = {384: 6, 768: 12, 1024: 16, 1536: 24}
-REGISTERS = 4
 EPS = 1e-6
 
 
@@ -28,7 +27,7 @@ class PatchProjection(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """Vision transformer with four registers; gives the normalised patch tokens."""
+    """Vision transformer with four registers. Returns the normalised patch tokens."""
 
     def __init__(self, img_size: int, patch_size: int, dim: int) -> None:
         super().__init__()
@@ -40,7 +39,7 @@ class DinoV2(nn.Module):
             nn.init.trunc_normal_(torch.empty(1, 1 + self.grid**2, dim), std=0.02)
         )
         self.register_tokens = nn.Parameter(1e-6 * torch.randn(1, REGISTERS, dim))
-        # in every checkpoint, never read: masked patches exist in its pre-training only
+        # in every checkpoint, but never read: only pre-training masks patches
         self.mask_token = nn.Parameter(torch.zeros(1, dim), requires_grad=False)
         self.blocks = nn.ModuleList(
             Block(dim, DINOV2_HEADS[dim], eps=EPS, layer_scale=1.0)
@@ -55,7 +54,7 @@ class DinoV2(nn.Module):
         tokens = (
             torch.cat((self.cls_token.expand(len(patches), -1, -1), patches), dim=1) + positions
         )
-        registers = self.register_tokens.expand(len(patches), -1, -1)  # take no position
+        registers = self.register_tokens.expand(len(patches), -1, -1)  # without position
         tokens = torch.cat((tokens[:, :1], registers, tokens[:, 1:]), dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -63,7 +62,7 @@ class DinoV2(nn.Module):
         return out
 
     def _positions(self, rows: int, cols: int) -> Tensor:
-        """(1, 1 + rows * cols, dim): the learned table, resampled to another grid."""
+        """Return the learned table, resampled to the grid, (1, 1 + rows * cols, dim)."""
         if rows == cols == self.grid:
             return self.pos_embed
         table = rearrange(self.pos_embed[:, 1:].float(), "n (h w) c -> n c h w", h=self.grid)
@@ -74,6 +73,7 @@ class DinoV2(nn.Module):
 
 
 def build_patch_embed(config: ModelConfig) -> nn.Module:
+    """Return the patch embedding that the configuration names."""
     if "conv" in config.patch_embed:
         return PatchProjection(config.patch_size, config.embed_dim)
     width = DINOV2_WIDTHS[config.patch_embed]

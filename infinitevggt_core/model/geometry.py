@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pose encodings, intrinsics and unprojection (model_spec.md section 8). OpenCV camera axes."""
+"""Pose encodings, intrinsics and unprojection, in OpenCV camera axes (docs/model.md, Camera
+head)."""
 
 import torch
 from torch import Tensor
 
 
 def rotation_from_quaternion(quat_xyzw: Tensor) -> Tensor:
-    """(..., 4) quaternions, scalar last, of any length but zero -> (..., 3, 3)."""
+    """Convert (..., 4) quaternions, scalar last, of any length but zero, to (..., 3, 3)."""
     i, j, k, r = quat_xyzw.unbind(-1)
     s = 2 / quat_xyzw.square().sum(-1)
     rows = (
@@ -18,7 +19,7 @@ def rotation_from_quaternion(quat_xyzw: Tensor) -> Tensor:
 
 
 def quaternion_from_rotation(rotation: Tensor) -> Tensor:
-    """(..., 3, 3) -> unit quaternions (..., 4), scalar last and not negative."""
+    """Convert (..., 3, 3) to unit quaternions (..., 4), scalar last and not negative."""
     m = rotation.flatten(-2).unbind(-1)
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = m
     lengths = torch.stack(
@@ -42,13 +43,26 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
 
 
 def camera_from_world(pose_encoding: Tensor) -> Tensor:
-    """(..., 9) pose encodings -> (..., 3, 4) rigid transforms, world points to camera points."""
+    """Convert (..., 9) pose encodings to (..., 3, 4) transforms of world to camera points."""
     rotation = rotation_from_quaternion(pose_encoding[..., 3:7])
     return torch.cat((rotation, pose_encoding[..., :3, None]), dim=-1)
 
 
+def invert_pose_encoding(pose_encoding: Tensor) -> Tensor:
+    """Encode the inverse transforms: (..., 9) world_from_camera -> (..., 9) camera_from_world.
+
+    The quaternions of the result are unit quaternions; the fields of view stay.
+    """
+    rotation = rotation_from_quaternion(pose_encoding[..., 3:7])
+    translation = -(rotation.transpose(-1, -2) @ pose_encoding[..., :3, None])[..., 0]
+    vector, scalar = pose_encoding[..., 3:6], pose_encoding[..., 6:7]
+    quaternion = torch.cat((-vector, scalar), dim=-1)
+    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
+    return torch.cat((translation, quaternion, pose_encoding[..., 7:]), dim=-1)
+
+
 def intrinsics_from_encoding(pose_encoding: Tensor, height: int, width: int) -> Tensor:
-    """(..., 9) -> (..., 3, 3) pinhole matrix in pixels; a field of view of 0 gives inf."""
+    """Convert (..., 9) to (..., 3, 3) pinhole matrices in px; a field of view of 0 gives inf."""
     fov_vertical, fov_horizontal = pose_encoding[..., 7], pose_encoding[..., 8]
     matrix = pose_encoding.new_zeros(*pose_encoding.shape[:-1], 3, 3)
     matrix[..., 0, 0] = width / 2 / (fov_horizontal / 2).tan()
@@ -60,7 +74,7 @@ def intrinsics_from_encoding(pose_encoding: Tensor, height: int, width: int) -> 
 
 
 def encode_pose(transform: Tensor, intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """camera_from_world (..., 3, 4) and intrinsics (..., 3, 3) -> pose encoding (..., 9)."""
+    """Encode camera_from_world (..., 3, 4) and intrinsics (..., 3, 3) as (..., 9)."""
     fov_vertical = 2 * (height / 2 / intrinsics[..., 1, 1]).atan()
     fov_horizontal = 2 * (width / 2 / intrinsics[..., 0, 0]).atan()
     return torch.cat(
@@ -75,7 +89,7 @@ def encode_pose(transform: Tensor, intrinsics: Tensor, height: int, width: int) 
 
 
 def angle_deg(rotation: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) -> their angles (...), degrees."""
+    """Return the angles (...) of rotations (..., 3, 3), degrees."""
     # atan2 and not acos: exact for small angles too
     difference = rotation - rotation.transpose(-1, -2)
     sine = torch.stack(
@@ -86,13 +100,13 @@ def angle_deg(rotation: Tensor) -> Tensor:
 
 
 def invert(transform: Tensor) -> Tensor:
-    """Inverse of rigid transforms (..., 3, 4)."""
+    """Return the inverses of rigid transforms (..., 3, 4)."""
     rotation = transform[..., :3].transpose(-1, -2)
     return torch.cat((rotation, -rotation @ transform[..., 3:]), dim=-1)
 
 
 def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Depth (..., H, W) along the optical axis -> camera points (..., H, W, 3).
+    """Convert depth (..., H, W) along the optical axis to camera points (..., H, W, 3).
 
     Pixel (0, 0) is the centre of the first pixel, as in the released code.
     """
@@ -109,7 +123,8 @@ def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def world_points(depth: Tensor, transform: Tensor, intrinsics: Tensor) -> Tensor:
-    """Depth (..., H, W), camera_from_world (..., 3, 4), K (..., 3, 3) -> (..., H, W, 3)."""
+    """Unproject depth (..., H, W) by camera_from_world (..., 3, 4) and K (..., 3, 3) to points
+    (..., H, W, 3) in the world."""
     camera = unproject(depth, intrinsics) - transform[..., None, None, :, 3]
     # R^T x written as x R, point by point
     return torch.einsum("...hwi,...ij->...hwj", camera, transform[..., :3])

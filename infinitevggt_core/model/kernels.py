@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products and attention by the library that is fast where they run.
+"""Matrix products and attention by the fastest library for the processor.
 
-PyTorch's fp32 products on the CPU are MKL's, which leaves half of the vector units of AMD's
-processors unused. oneDNN, the other library in PyTorch, uses them; in bf16, where PyTorch asks
-oneDNN too, its operator is reached by a shorter way. Everywhere else, and where gradients are asked
-for, PyTorch's own choice stays.
+On a CPU, PyTorch computes fp32 products with MKL, which leaves half of the vector units of AMD
+processors unused. oneDNN, which PyTorch includes as well, uses them. In bf16, where PyTorch calls
+oneDNN itself, the direct call saves overhead. Everywhere else, and if gradients are needed,
+PyTorch's own choice stays.
 """
 
 from collections.abc import Iterator
@@ -20,17 +20,19 @@ from torch.nn import functional as F
 from infinitevggt_core.io.machine import processor
 
 LEAST_ROWS = 16
-"""For fewer of them reading the weights takes the time, and both libraries do that alike."""
+"""Rows from which oneDNN is used. Below, reading the weights dominates, in both libraries."""
 LEAST_KEY_NUMBERS = 2**16
-"""Of a head: below it PyTorch's fused attention is as fast."""
+"""Size of a head's keys from which oneDNN is used. Below, PyTorch's fused attention is as fast."""
 QUERIES_AT_ONCE = 256
-"""What they make of some thousand keys stays in the cache."""
+"""Queries per block: their products with some thousand keys fit into the processor's cache."""
 PRECISIONS = (torch.float32, torch.bfloat16)
 
 _plain = ContextVar("plain", default=False)
 
 
 class Linear(nn.Linear):
+    """Linear layer whose product runs in the fastest library."""
+
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-2] >= LEAST_ROWS and prefers_onednn(x):
             return _product(x, self.weight, self.bias)
@@ -38,7 +40,7 @@ class Linear(nn.Linear):
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Every query (batch, heads, tokens, head_dim) sees every key."""
+    """Attend all keys; queries are (batch, heads, tokens, head_dim)."""
     is_large = q.shape[-2] >= LEAST_ROWS and k.shape[-2] * k.shape[-1] >= LEAST_KEY_NUMBERS
     if is_large and prefers_onednn(q):
         return _attention_by_products(q, k, v)
@@ -47,7 +49,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """PyTorch's own choice while this lasts: what these kernels are compared with."""
+    """Context manager that restores PyTorch's own choice, for comparison."""
     before = _plain.set(True)
     try:
         yield
@@ -56,14 +58,14 @@ def plain() -> Iterator[None]:
 
 
 def prefers_onednn(x: Tensor) -> bool:
-    """Whether a product with x is faster by it."""
+    """Return True if oneDNN is faster for a product with x."""
     if x.device.type != "cpu" or x.dtype not in PRECISIONS or torch.is_grad_enabled():
         return False
     return not torch.compiler.is_compiling() and _mkl_is_slow() and not _plain.get()
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a product in bf16 takes half the time there that it takes in fp32, or less."""
+    """Return True if a product in bf16 takes at most half the time of one in fp32."""
     if device.type != "cpu":
         return device.type == "cuda"
     processor_has = torch.cpu.get_capabilities()
@@ -84,18 +86,18 @@ def _mkl_is_slow() -> bool:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., in), (out, in) -> (..., out)."""
-    # what torch.compile makes of linear layers; PyTorch has no public name for it
+    """Multiply (..., in) by (out, in) to (..., out)."""
+    # the operator that torch.compile emits for linear layers; it has no public name
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
 
 
 def _attention_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scores and their softmax are fp32: rounded to bf16 they would be other scores."""
+    """Compute attention by products. Scores and softmax are fp32: bf16 would change the scores."""
     out = torch.empty_like(q)
     scaled = q.float() * q.shape[-1] ** -0.5
     for place in product(range(q.shape[0]), range(q.shape[1])):
-        # rows with gaps between them would cost a thousand times as much
+        # rows with gaps between them are a thousand times slower
         keys, values = k[place].float().contiguous(), v[place].contiguous().t()
         queries, targets = (x[place].split(QUERIES_AT_ONCE) for x in (scaled, out))
         for query, target in zip(queries, targets, strict=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transformer block that all parts of the network share (model_spec.md sections 2, 3, 5)."""
+"""Transformer block of all parts of the network (docs/model.md, Aggregator)."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,7 +16,7 @@ from infinitevggt_core.model.rope import Rotation
 
 
 class Attention(nn.Module):
-    """Multi-head attention with a fused projection, but for what the queries see."""
+    """Fused projections of multi-head attention. The attention itself is the block's argument."""
 
     def __init__(self, dim: int, heads: int, qk_norm: bool = False) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Attention(nn.Module):
         self.proj = Linear(dim, dim)
 
     def split(self, x: Tensor, rotate: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, tokens, dim) -> queries, keys, values (batch, heads, tokens, head_dim)."""
+        """Project (batch, tokens, dim) to q, k, v (batch, heads, tokens, head_dim)."""
         q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotate is not None:
@@ -35,7 +35,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def join(self, attended: Tensor) -> Tensor:
-        """(batch, heads, tokens, head_dim) -> (batch, tokens, dim)."""
+        """Project (batch, heads, tokens, head_dim) to (batch, tokens, dim)."""
         out: Tensor = self.proj(rearrange(attended, "b h n d -> b n (h d)"))
         return out
 
@@ -54,6 +54,8 @@ class Mlp(nn.Module):
 
 
 class LayerScale(nn.Module):
+    """Learned scale per channel."""
+
     def __init__(self, dim: int, initial: float) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((dim,), initial))
@@ -63,11 +65,11 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block on (batch, tokens, dim). `attend` decides what the queries see."""
+    """Pre-norm transformer block on (batch, tokens, dim). `attend` computes the attention."""
 
     is_compiled = False
-    """Whether torch.compile's form of the parts is used; what they attend to, whose size moves with
-    every frame of a stream, stays as it is."""
+    """True if the parts run compiled. Attention does not, because the number of keys changes with
+    every frame of a stream."""
 
     def __init__(
         self,
@@ -93,40 +95,40 @@ class Block(nn.Module):
         rotate: Rotation | None = None,
         observe: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
-        """observe: is shown what the feed-forward part adds."""
-        before, after = _compiled_parts() if self.is_compiled else (Block.before, Block.after)
+        """Run the block. observe: called with the output of the feed-forward part."""
+        before, after = compiled_parts() if self.is_compiled else (Block.before, Block.after)
         x, update = after(self, x, attend(*before(self, x, rotate)))
         if observe is not None:
             observe(update)
         return x
 
     def before(self, x: Tensor, rotate: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (batch, heads, tokens, head_dim)."""
+        """Return queries, keys and values (batch, heads, tokens, head_dim)."""
         return self.attn.split(self.norm1(x), rotate)
 
     def after(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens, and what the feed-forward part has added to them."""
+        """Return the tokens, and the output of the feed-forward part that was added to them."""
         x = x + self.ls1(self.attn.join(attended))
         update: Tensor = self.ls2(self.mlp(self.norm2(x)))
         return x + update, update
 
 
 @lru_cache(maxsize=1)
-def _compiled_parts() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Of all blocks alike: nothing is compiled twice for the same shapes."""
+def compiled_parts() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compile the parts once for all blocks, so that no shape is compiled twice."""
     before, after = (torch.compile(x, dynamic=False) for x in (Block.before, Block.after))
     return before, after
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise RuntimeError, with the reason in a line, where torch.compile does not work."""
+    """Raise RuntimeError with a one-line reason if torch.compile does not work."""
     try:
         torch.compile(torch.neg)(torch.ones(1, device=device))
-    except Exception as error:  # of a dozen libraries: what fails depends on what is missing
+    except Exception as error:  # a dozen libraries may fail, each in its own way
         reason = str(error).strip().splitlines()[0]
         raise RuntimeError(f"torch.compile does not work here: {reason}") from error
 
 
 def parameter_dtype(module: nn.Module) -> torch.dtype:
-    """The precision a module computes in: that of its weights."""
+    """Return the precision in which a module computes: that of its weights."""
     return next(module.parameters()).dtype

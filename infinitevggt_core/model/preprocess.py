@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a camera's image to the network's, and back (model_spec.md section 1)."""
+"""Conversion of camera images to network images and back (docs/model.md, Inputs and tokens)."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-MODES = ("crop", "pad")
+MODES = ("crop", "pad", "area")
+AREA = 255_000
+"""Most pixels of an image in mode "area", for a network of width AREA_SIZE."""
+AREA_SIZE = 518
 
 
 @dataclass(frozen=True, slots=True)
 class PixelMap:
-    """How pixels (u, v) of the camera's image map to the network's: scale, then shift.
+    """Map of pixels (u, v) of the camera's image to the network's image: scale, then shift.
 
     A pixel's centre has integer coordinates, as in sensor_msgs/CameraInfo.
     """
@@ -27,10 +30,10 @@ class PixelMap:
     scale: tuple[float, float]
     """Network pixels per camera pixel, (u, v)."""
     shift: tuple[int, int]
-    """Network pixels (u, v) added after scaling: negative where cropped, positive where padded."""
+    """Network pixels (u, v) added after scaling: negative if cropped, positive if padded."""
 
     def _matrix(self) -> NDArray[np.float64]:
-        """3 x 3, camera pixels to network pixels."""
+        """Return the 3 x 3 matrix from camera pixels to network pixels."""
         (su, sv), (du, dv) = self.scale, self.shift
         return np.array(
             [[su, 0, 0.5 * su - 0.5 + du], [0, sv, 0.5 * sv - 0.5 + dv], [0, 0, 1]],
@@ -38,17 +41,17 @@ class PixelMap:
         )
 
     def model_intrinsics(self, camera_matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """K (3 x 3) of the camera's image -> K of the network's image."""
+        """Convert K (3 x 3) of the camera's image to K of the network's image."""
         return self._matrix() @ camera_matrix
 
     def camera_intrinsics(self, model_matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """K (3 x 3) of the network's image -> K of the camera's image."""
+        """Convert K (3 x 3) of the network's image to K of the camera's image."""
         return np.linalg.inv(self._matrix()) @ model_matrix
 
     def to_camera(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A map (H, W) of the network's image at the camera's resolution.
+        """Resample a map (H, W) of the network's image to the camera's resolution, bilinearly.
 
-        Bilinear where all four neighbours are finite; NaN where the network did not look (cropped).
+        A pixel is NaN if one of its four neighbours is not finite, or if it was cropped.
         """
         (height, width), (su, sv), (left, top) = self.camera_size, self.scale, self.shift
         rows, cols = round(height * sv), round(width * su)  # before cropping and padding
@@ -56,7 +59,7 @@ class PixelMap:
         seen = values[first_row : first_row + rows, first_col : first_col + cols]
         above, before = max(-top, 0), max(-left, 0)
         below, after = rows - above - seen.shape[0], cols - before - seen.shape[1]
-        # the edge goes on into what was cropped, so that the interpolation stays as it is up to it
+        # the edge is replicated into the cropped part, so that interpolation at it stays valid
         whole = cv2.copyMakeBorder(seen, above, below, before, after, cv2.BORDER_REPLICATE)
         resized = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
         camera = np.asarray(resized, dtype=np.float32)
@@ -66,20 +69,22 @@ class PixelMap:
 
 
 def _outside(pixels: int, scale: float, first: int, stop: int) -> NDArray[np.bool_]:
-    """Which camera pixels of a side lie outside pixels first..stop-1 of the resized image."""
+    """Return True for camera pixels of a side outside pixels first..stop-1 of the resized image."""
     place = (np.arange(pixels) + 0.5) * scale - 0.5
     return np.asarray((place < first - 0.5) | (place > stop - 0.5))
 
 
 def preprocess(
-    image: NDArray[np.uint8], size: int = 518, patch_size: int = 14, mode: str = "crop"
+    image: NDArray[np.uint8], size: int, patch_size: int = 14, mode: str = "crop"
 ) -> tuple[Tensor, PixelMap]:
-    """An 8-bit image -> float [3, H, W] in [0, 1] of the network's size, and the way back.
+    """Convert an 8-bit image to float [3, H, W] in [0, 1] of the network's size, and return the map
+    between their pixels. `VGGT.preprocess` takes the size from the network.
 
     image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, which is laid over white. size: width of
     the result, a multiple of patch_size. mode: "crop" (width `size`, height cut to it from the
-    middle) or "pad" (longer side `size`, white added to a square). Raises ValueError for another
-    image or size.
+    middle), "pad" (longer side `size`, white added to a square), or "area" (aspect kept, never
+    enlarged, at most 255,000 pixels for size 518 and in proportion to size^2 for others). Raises
+    ValueError for another image or size.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
@@ -98,7 +103,7 @@ def preprocess(
         square = np.ones((size, size, 3), dtype=np.float32)
         square[top : top + new_height, left : left + new_width] = pixels
         pixels, shift = square, (left, top)
-    elif new_height > size:
+    elif mode == "crop" and new_height > size:
         top = (new_height - size) // 2
         pixels, shift = pixels[top : top + size], (0, -top)
     pixel_map = PixelMap(
@@ -111,10 +116,20 @@ def preprocess(
 
 
 def _resized(height: int, width: int, size: int, patch_size: int, mode: str) -> tuple[int, int]:
-    """Height and width before cropping or padding; the order of operations is the released one."""
+    """Return height and width before cropping or padding, in the released order of operations."""
+    if mode == "area":
+        return _within_area(height, width, size, patch_size)
     if mode == "crop" or width >= height:
         return round(height * (size / width) / patch_size) * patch_size, size
     return size, round(width * (size / height) / patch_size) * patch_size
+
+
+def _within_area(height: int, width: int, size: int, patch_size: int) -> tuple[int, int]:
+    """Return the largest height and width, multiples of the patch, within the area budget."""
+    area = AREA * (size / AREA_SIZE) ** 2
+    scale = min(1.0, (area / (height * width)) ** 0.5)
+    rows, cols = (int(scale * side / patch_size + 1e-9) for side in (height, width))
+    return rows * patch_size, cols * patch_size
 
 
 def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

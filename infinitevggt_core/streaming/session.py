@@ -1,254 +1,236 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream: one frame in, one prediction out, and a memory that never grows past its budget.
+"""A stream: one frame in, one prediction out, with a memory that never exceeds its budget.
 
 This is InfiniteVGGT (arXiv 2601.02281): the tokens of the first frames are anchors and stay; a
-layer over its budget forgets what says nothing new, which a policy decides (memory/). All state of
-a stream lives here; the model holds weights only, so any number of sessions can share one.
+layer over its budget evicts tokens by the score of a policy (memory/). A session holds all state of
+its streams, the model only weights; any number of sessions can share a model.
 """
 
-import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory import MemoryConfig
-from infinitevggt_core.memory.stream_memory import StreamMemory
-from infinitevggt_core.model.frame import forward_frame
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.vggt import VGGT
-from infinitevggt_core.streaming.batching import SideBySide
-from infinitevggt_core.streaming.latency import LatencyController
-from infinitevggt_core.streaming.reanchoring import Alignment
+from infinitevggt_core.streaming import snapshot
+from infinitevggt_core.streaming.reanchoring import Overlap
+from infinitevggt_core.streaming.segment import Segment
+from infinitevggt_core.streaming.snapshot import StreamState
 
 LEFT_AFTER_OOM = 0.75
-"""Part of the tokens kept when the device runs out of memory."""
+"""Share of the tokens kept when the device runs out of memory."""
 
 
 class StreamSession:
-    """Streams of one camera each, in step: B streams when the images are [B, 3, H, W]."""
+    """Streams of one camera each, in step: B streams if the images are [B, 3, H, W]."""
 
     def __init__(
         self, model: VGGT, memory: MemoryConfig | None = None, *, points: bool = False
     ) -> None:
-        """points: also run the point head, which costs as much as the depth head."""
+        """points: also run the point head, which costs as much as the depth head. Raises ValueError
+        if the network has none."""
+        if points:
+            model.check_point_head()
         self.model = model
         self.memory = memory or MemoryConfig()
         self.points = points
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next frame starts a new world."""
-        self.frame_index = 0
-        """Frames pushed since the last reset."""
-        self._image_shape: tuple[int, ...] = ()
-        self._held: StreamMemory | None = None
-        self._first_frame = 0  # of the stream that the network sees, see reanchor()
-        self._alignment: Alignment | None = None
-        self._reanchoring = False
-        self._controller: LatencyController | None = None
-        self._interrupted = False
-        self._said_oom = False
+        """Clear the memory: the next frame starts a new world."""
+        self._state = StreamState()
 
     @torch.no_grad()
     def push(self, image: Tensor) -> Prediction:
-        """The next frame of the stream.
+        """Decode the next frame of the stream.
 
         image: [3, H, W] or [B, 3, H, W], float in [0, 1], sides multiples of the patch size, the
-        shape that of the frames before. Returns [B, ...]. Raises ValueError for another image,
-        which leaves the stream as it was, and RuntimeError after a push that was interrupted.
+        same shape for all frames. Returns [B, ...]. Raises ValueError for another image, which
+        leaves the stream unchanged, and RuntimeError after an interrupted push.
         """
-        images = self._checked(image)
-        self._begin(images)
-        started_s = time.perf_counter()
-        return self._finish(images, self._predict_within_memory(images), started_s)
+        clip = self.begin(image)
+        return self.complete(self._decode(self.segment, clip))
 
-    def _begin(self, images: Tensor) -> None:
-        if self._held is None:
+    def begin(self, image: Tensor) -> Tensor:
+        """Prepare the memory for the next frame and return the frames to decode, [B, S, 3, H, W]:
+        the first of the two halves of `push`, between which `push_together` decodes many sessions
+        at once."""
+        images, state = self._checked(image), self._state
+        if state.segment is None:
             self._open(tuple(images.shape))
-        self._interrupted = True
+        self._reanchor_if_due()
+        state.images, state.is_interrupted = images, True
+        state.revised = []
+        state.pacing.start()
+        self.segment.memory.limit_latency(state.pacing.tokens)
+        return self.segment.begin(images)
 
-    def _finish(self, images: Tensor, prediction: Prediction, started_s: float) -> Prediction:
-        """In the world of the stream that the user sees."""
-        if self._alignment is not None:
-            prediction = self._alignment.apply(prediction)
-        if self._reanchoring:
-            self._start_again(images, prediction)
-        self.frame_index += 1
-        self._interrupted = False
-        self._keep_pace(started_s)
-        return prediction
+    def complete(self, prediction: Prediction) -> Prediction:
+        """Return the prediction for the frame that has begun, in the world of the first frame.
 
-    def _predict_within_memory(self, images: Tensor) -> Prediction:
+        prediction: [B, S, ...] for the frames that `begin` returned.
+        """
+        state = self._state
+        self.segment.end()
+        latest = prediction.frame(-1)
+        if state.alignment is not None:
+            latest = state.alignment.apply(latest)
+        if state.overlap is not None:
+            self._see_again(state.overlap, latest)
+        state.frame_index += 1
+        state.images, state.is_interrupted = None, False
+        state.pacing.stop(self.model.device, sum(self.stored_tokens))
+        self.segment.memory.limit_latency(state.pacing.tokens)
+        return latest
+
+    def cancel(self) -> None:
+        """Go on without the frame that has begun."""
+        self.segment.undo()
+        self._state.images, self._state.is_interrupted = None, False
+        if not self.frame_index:
+            self.reset()  # the next frame may have another shape
+
+    def _open(self, image_shape: tuple[int, ...]) -> None:
+        """Fix the number of streams and the image size."""
+        self._state.segment = Segment(self.model, self.memory, image_shape, self.frame_index)
+        self._state.image_shape = image_shape
+        self._set_pace()
+
+    def _set_pace(self) -> None:
+        memory, pacing = self.segment.memory, self._state.pacing
+        pacing.configure(self.memory.target_ms, memory.budget)
+        memory.limit_latency(pacing.tokens)
+
+    def _decode(self, segment: Segment, clip: Tensor) -> Prediction:
+        """Decode frames that have begun, and keep fewer tokens if the device runs out of memory."""
         while True:
             try:
-                return self._predict(images)
+                return segment.decode(clip, self.points)
             except torch.OutOfMemoryError as error:
                 reason = str(error)
-            # here, where no traceback keeps the tensors of the frame alive
-            self._make_do(reason)
+            # here, no traceback keeps the tensors of the frame alive
+            self._make_room(segment, reason)
 
-    def _predict(self, images: Tensor) -> Prediction:
-        """In the world of the stream that the network sees."""
-        held = self._opened
-        held.begin_frame(self.frame_index)  # splits the budget by the last frame's scores
-        prediction = forward_frame(
-            self.model, images, held, starts=self._starts, points=self.points
-        )
-        held.end_frame()
-        return prediction
-
-    @property
-    def _starts(self) -> bool:
-        """Whether the next frame is the first that the network sees of the stream."""
-        return self.frame_index == self._first_frame
-
-    def _make_do(self, reason: str) -> None:
-        """The device has no memory for a frame: keep less from now on, so that it can be tried
-        again. Raises torch.OutOfMemoryError where there is nothing left to forget."""
-        held = self._opened
-        held.undo_frame()
+    def _make_room(self, segment: Segment, reason: str) -> None:
+        """Keep fewer tokens from now on. Raises torch.OutOfMemoryError if too few would be left."""
         try:
-            room = held.shrink(LEFT_AFTER_OOM)
+            tokens = segment.retry(LEFT_AFTER_OOM)
         except MemoryError as error:
-            # without this frame the stream goes on, unless it is in two worlds
-            self._interrupted = self._reanchoring
+            if segment is self._state.segment:
+                self._state.is_interrupted = False
+                self._state.images = None
             raise torch.OutOfMemoryError(reason) from error
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
-        if not self._said_oom:
-            self._said_oom = True
+        if not self._state.has_warned:
+            self._state.has_warned = True
             warnings.warn(
-                f"out of memory on {self.model.device}: a stream keeps {room} tokens from now on; "
-                f"a lower total_budget or limit_mb avoids this ({reason})",
+                f"out of memory on {self.model.device}: a stream keeps {tokens} tokens from now "
+                f"on; a lower total_budget or limit_mb avoids this ({reason})",
                 RuntimeWarning,
                 stacklevel=4,
             )
 
-    def _undo(self) -> None:
-        """Go on without the frame that has begun."""
-        self._opened.undo_frame()
-        self._interrupted = False
-        if not self.frame_index:
-            self.reset()  # the next frame may have another shape
-
     def pin(self) -> int:
-        """Make the latest frame an anchor: what is still held of it is never forgotten. Returns its
-        index. Raises ValueError if there is no room for one more."""
-        held, frame = self._opened, self.frame_index - 1
-        held.pin(held.pinned | {frame})
+        """Make the latest stored frame an anchor: its tokens are not evicted any more. Returns the
+        number of the frame, as in `token_frames`. Raises ValueError if there is no room for it."""
+        memory = self.segment.memory
+        frame = memory.latest_stored
+        memory.pin(memory.pinned | {frame})
         return frame
 
     def unpin(self, frame: int | None = None) -> None:
-        """Make a pinned frame, or all of them, an ordinary one."""
-        held = self._opened
-        if frame is not None and frame not in held.pinned:
-            raise ValueError(f"frame {frame} is not pinned; pinned are: {sorted(held.pinned)}")
-        held.pin(frozenset() if frame is None else held.pinned - {frame})
+        """Make a pinned frame, or all of them, ordinary frames. Raises ValueError if it is not
+        pinned."""
+        memory = self.segment.memory
+        if frame is not None and frame not in memory.pinned:
+            raise ValueError(f"frame {frame} is not pinned; pinned are: {sorted(memory.pinned)}")
+        memory.pin(frozenset() if frame is None else memory.pinned - {frame})
 
-    def reanchor(self) -> None:
-        """Start a new stream at the next frame, and go on giving predictions in the old world.
+    def reanchor(self, overlap: int = 1) -> None:
+        """Start a new stream of the network with the next frame, in the same world.
 
-        The further a stream is from its anchors, the more it drifts; here the next frame becomes
-        the first of a new stream, with an empty memory. It is seen twice, by the old stream and by
-        the new: its pose in both gives the rotation and translation between their worlds, its depth
-        in both the scale between their units. What comes after is brought into the old world by
-        them, so that poses and points go on without a jump. Pinned frames are gone.
+        The further a stream is from its anchors, the more it drifts. The next frame becomes the
+        first of a new stream with an empty memory. The next `overlap` frames are decoded in both
+        streams, and predictions come from the old one. Then the new stream continues, aligned with
+        the world of the old one: by the pose of the last common frame, and by the ratio of depths
+        in all of them. Pinned frames become ordinary. A network with a trained range of temporal
+        indices is re-anchored automatically before the range ends. Raises ValueError if overlap is
+        below 1.
         """
-        self._reanchoring = self._held is not None
+        if overlap < 1:
+            raise ValueError(f"overlap must be 1 frame or more; got {overlap}")
+        if self._state.segment is not None:
+            self._state.reanchor_overlap, self._state.overlap = overlap, None
 
-    def _start_again(self, images: Tensor, seen: Prediction) -> None:
-        """The frame that was `seen` by the old stream is the first of a new one."""
-        self._first_frame = self.frame_index
-        self._held = self._memory_for(self.memory, self._image_shape)
-        self._set_pace(self._held)
-        self._alignment = Alignment.between(self._predict_within_memory(images), seen)
-        self._reanchoring = False
+    def _reanchor_if_due(self) -> None:
+        state, segment = self._state, self.segment
+        temporal_range, start = self.model.config.temporal_range, segment.start_frames
+        is_near_end = segment.memory.stored_frames + start >= temporal_range > 0
+        if is_near_end and state.overlap is None and not state.reanchor_overlap:
+            state.reanchor_overlap = start
+        if state.reanchor_overlap:
+            new = Segment(self.model, self.memory, state.image_shape, self.frame_index)
+            state.overlap, state.reanchor_overlap = Overlap(new, state.reanchor_overlap), 0
 
-    def _open(self, image_shape: tuple[int, ...]) -> None:
-        """The first frame fixes the number of streams and the image size."""
-        self._held = self._memory_for(self.memory, image_shape)
-        self._image_shape = image_shape
-        self._set_pace(self._held)
+    def _see_again(self, overlap: Overlap, prediction: Prediction) -> None:
+        """Decode the frame in the new stream as well, and change to it after the last one."""
+        state = self._state
+        assert state.images is not None
+        overlap.add(state.images, prediction, self.segment.latest_is_stored, self._decode)
+        if overlap.is_complete:
+            state.alignment, state.revised = overlap.align()
+            state.segment, state.overlap = overlap.segment, None
+            self._set_pace()
 
-    @property
-    def _opened(self) -> StreamMemory:
-        if self._held is None:
-            raise ValueError("the stream has seen no frame yet")
-        return self._held
-
-    def _memory_for(self, memory: MemoryConfig, image_shape: tuple[int, ...]) -> StreamMemory:
-        streams, _, height, width = image_shape
-        tokens = self.model.aggregator.tokens_per_frame(height, width)
-        model = self.model
-        return StreamMemory(memory, model.config, model.dtype, streams, tokens, self._first_frame)
-
-    def _set_pace(self, held: StreamMemory) -> None:
-        """Start or stop holding a time per frame."""
-        before, target_ms = self._controller, self.memory.target_ms
-        self._controller = LatencyController(target_ms, *held.budget_range) if target_ms else None
-        if self._controller is not None and before is not None:
-            self._controller.resume(before.budget)
-        held.aim(UNLIMITED if self._controller is None else self._controller.budget)
-
-    def _keep_pace(self, started_s: float) -> None:
-        if self._controller is None or self._held is None:
-            return
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        frame_ms = 1e3 * (time.perf_counter() - started_s)
-        self._controller.update(frame_ms, sum(self._held.lengths))
-        self._held.aim(self._controller.budget)
+    def check_image(self, image: Tensor) -> None:
+        """Raise ValueError if the stream cannot take an image, RuntimeError if it is broken."""
+        self._checked(image)
 
     def _checked(self, image: Tensor) -> Tensor:
         self._refuse_if_interrupted()
         images = image[None] if image.ndim == 3 else image
         self.model.check_images(images, dims=4)
-        if self._image_shape and tuple(images.shape) != self._image_shape:
+        if self.image_shape and tuple(images.shape) != self.image_shape:
             raise ValueError(
-                f"this stream takes images {self._image_shape}, got {tuple(images.shape)}: "
+                f"this stream takes images {self.image_shape}, got {tuple(images.shape)}: "
                 "reset() it or open another session"
             )
         if not images.isfinite().all():  # one such pixel would stay in the anchors for good
             raise ValueError("the image holds values that are not finite")
         return images.to(self.model.device)
 
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether a push broke off and left the stream torn: only a reset helps."""
-        return self._interrupted
-
     def _refuse_if_interrupted(self) -> None:
-        if self._interrupted:
-            raise RuntimeError("the last push was interrupted and left the stream torn: reset() it")
+        if self.is_interrupted:
+            raise RuntimeError("the last push was interrupted and left the stream broken: reset it")
 
     def check(self, memory: MemoryConfig) -> None:
-        """Raise ValueError if the stream cannot go on under `memory`, with the reason."""
-        if self._held is None:
+        """Raise ValueError, with the reason, if the stream cannot go on under `memory`."""
+        if self._state.segment is None:
             return
         if memory.camera_memory != self.memory.camera_memory:
             raise ValueError("camera_memory cannot change in mid-stream: reset() first")
-        self._held.check(memory)
+        self.segment.memory.check(memory)
 
     def configure(self, memory: MemoryConfig) -> None:
-        """Another memory from the next frame on. Raises ValueError, and changes nothing, if it
-        cannot work."""
+        """Change the memory's settings from the next frame on. Raises ValueError, and changes
+        nothing, if they cannot work."""
         self.check(memory)
         if memory == self.memory:
             return
         self.memory = memory
-        if self._held is not None:
-            self._held.configure(memory)
-            self._set_pace(self._held)
+        if self._state.segment is not None:
+            self.segment.configure(memory)
+            self._set_pace()
+        if self._state.overlap is not None:
+            self._state.overlap.segment.configure(memory)
 
     def to(self, device: torch.device | str) -> None:
-        """Take the weights, which other sessions may share, and all that is held to another device;
-        the stream goes on there as if it had always been. Raises RuntimeError or ValueError, and
-        changes nothing, where that has no room."""
+        """Move the weights, which other sessions may share, and the memory to another device.
+        Raises RuntimeError or ValueError, and changes nothing, if that has no room."""
         before = self.model.device
         try:
             self.model.to(device)  # first: that leaves room on a full device for the snapshot
@@ -259,136 +241,78 @@ class StreamSession:
         torch.cuda.empty_cache()
 
     @property
+    def segment(self) -> Segment:
+        """The stream of the network. Raises ValueError before the first frame."""
+        if self._state.segment is None:
+            raise ValueError("the stream has seen no frame yet")
+        return self._state.segment
+
+    @property
+    def frame_index(self) -> int:
+        """Number of frames pushed since the last reset."""
+        return self._state.frame_index
+
+    @property
+    def is_interrupted(self) -> bool:
+        """True if a push was interrupted and left the stream broken; only a reset helps."""
+        return self._state.is_interrupted
+
+    @property
+    def revised(self) -> list[Prediction]:
+        """Predictions of the new stream for the frames of the overlap, in the world, if the latest
+        push completed one; else empty."""
+        return list(self._state.revised)
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """(B, 3, H, W) of every image; empty before the first."""
-        return self._image_shape
+        return self._state.image_shape
 
     @property
     def stored_tokens(self) -> list[int]:
-        """Tokens now kept per global layer; of several streams, by the one that keeps most."""
-        return [0] * self.model.config.depth if self._held is None else self._held.lengths
+        """Number of tokens per global layer; of several streams, the largest number."""
+        if self._state.segment is None:
+            return [0] * self.model.config.depth
+        return self.segment.memory.lengths
 
     @property
     def budget(self) -> int:
-        """Tokens per stream that may be kept now, over all global layers: what the policy wants, as
-        far as `limit_mb` and the device have room and `target_ms` has time. Before the first frame
-        `total_budget`."""
-        return self.memory.total_budget if self._held is None else self._held.budget
+        """Most tokens per stream kept now, over all global layers: as many as the policy requests,
+        as far as `limit_mb` and the device have room and `target_ms` has time. Before the first
+        frame, `total_budget`."""
+        if self._state.segment is None:
+            return self.memory.total_budget
+        return self.segment.memory.budget.tokens
 
     @property
-    def layer_scores(self) -> list[list[float]]:
-        """Per stream, per global layer: mean cosine similarity with the mean key, at the last
-        eviction; 0 before one."""
-        return [] if self._held is None else [stream.scores for stream in self._held.streams]
+    def layer_similarity(self) -> list[list[float]]:
+        """Per stream and global layer: mean cosine similarity of the keys with their mean key, at
+        the last eviction; 0 before one."""
+        if self._state.segment is None:
+            return []
+        return [stream.similarities for stream in self.segment.memory.streams]
 
     @property
     def memory_bytes(self) -> int:
         """Bytes held for the streams, over every cache, free slots included."""
-        return 0 if self._held is None else self._held.nbytes
+        holders = (self._state.segment, self._state.overlap)
+        return sum(holder.nbytes for holder in holders if holder is not None)
 
     def token_frames(self, layer: int, stream: int = 0) -> Tensor:
-        """[heads, tokens] int32, a copy: the frame each kept token of a global layer came from."""
-        return self._opened.streams[stream].frames(layer)[0].clone()
+        """Return a copy, [heads, tokens] int32, of the frame of each token of a global layer.
+        Frames are counted as they are stored: all of them, unless `keyframe_interval` is set."""
+        return self.segment.memory.streams[stream].frames(layer)[0].clone()
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot; `load_state_dict` goes on from it as if the stream had never stopped.
+        """Return a snapshot, from which `load_state_dict` continues bit by bit.
 
-        Plain numbers and tensors: `torch.load(weights_only=True)` reads it back.
+        It consists of plain numbers and tensors: `torch.load(weights_only=True)` reads it back.
         """
         self._refuse_if_interrupted()
-        return {
-            "model": asdict(self.model.config),
-            "memory": asdict(self.memory),
-            "frame_index": self.frame_index,
-            "image_shape": self._image_shape,
-            "first_frame": self._first_frame,
-            "reanchoring": self._reanchoring,
-            "paced_budget": None if self._controller is None else self._controller.budget,
-            "alignment": None if self._alignment is None else self._alignment.state_dict(),
-            "held": None if self._held is None else self._held.state_dict(),
-        }
+        return snapshot.save(self._state, self.model, self.memory)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a snapshot of a session with the same model; keys and values are converted to
-        the precision this one stores. Raises ValueError, and changes nothing, if it does not
-        fit."""
-        resumed = StreamSession(self.model, points=self.points)
-        try:
-            resumed._resume(state)
-        except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
-            raise ValueError(f"not a snapshot of a stream: {error!r}") from error
-        vars(self).update(vars(resumed))
-
-    def _resume(self, state: dict[str, Any]) -> None:
-        if state["model"] != asdict(self.model.config):
-            raise ValueError(
-                f"the snapshot is of another network: {state['model']}; this is {self.model.config}"
-            )
-        self.memory = MemoryConfig(**state["memory"])
-        self.frame_index, self._first_frame = state["frame_index"], state["first_frame"]
-        self._reanchoring = state["reanchoring"]
-        device = self.model.device
-        if state["alignment"] is not None:
-            self._alignment = Alignment(**{k: v.to(device) for k, v in state["alignment"].items()})
-        if state["held"] is not None:
-            self._open(tuple(state["image_shape"]))
-            self._opened.load_state_dict(state["held"], device)
-            if self._controller is not None:
-                self._controller.resume(state["paced_budget"])
-                self._opened.aim(self._controller.budget)
-
-
-@torch.no_grad()
-def push_together(sessions: Sequence[StreamSession], images: Sequence[Tensor]) -> list[Prediction]:
-    """The next frame of each of several sessions, as `push` gives it but for rounding. Those of one
-    network and image shape are computed in one forward: all that have begun, and all that begin.
-
-    Raises ValueError, and leaves the streams as they were, if one of the images is refused. What
-    else is raised leaves them without this frame: each can be pushed by itself then.
-    """
-    checked = [session._checked(image) for session, image in zip(sessions, images, strict=True)]
-    begun: list[StreamSession] = []
-    started_s = time.perf_counter()
-    try:
-        for session, frames in zip(sessions, checked, strict=True):
-            session._begin(frames)
-            session._opened.begin_frame(session.frame_index)
-            begun.append(session)
-        predictions = _predict_together(sessions, checked)
-    except Exception as error:
-        for session in begun:
-            session._undo()
-        if not isinstance(error, torch.OutOfMemoryError):
-            raise
-        predictions = []
-    if not predictions:  # one after another they may have room, or make it
-        return [session.push(image) for session, image in zip(sessions, images, strict=True)]
-    return [
-        session._finish(frames, prediction, started_s)
-        for session, frames, prediction in zip(sessions, checked, predictions, strict=True)
-    ]
-
-
-def _predict_together(sessions: Sequence[StreamSession], images: list[Tensor]) -> list[Prediction]:
-    """For each session, of which the frame has begun."""
-    groups: dict[object, list[int]] = {}
-    for index, (session, image) in enumerate(zip(sessions, images, strict=True)):
-        kind = (id(session.model), session._starts, image.shape[1:], session.points)
-        groups.setdefault(kind, []).append(index)
-    predictions: dict[int, Prediction] = {}
-    for group in groups.values():
-        members, frames = [sessions[index] for index in group], [images[index] for index in group]
-        predictions.update(zip(group, _predict_abreast(members, frames), strict=True))
-    return [predictions[index] for index in range(len(sessions))]
-
-
-def _predict_abreast(sessions: list[StreamSession], images: list[Tensor]) -> list[Prediction]:
-    if len(sessions) == 1:
-        return [sessions[0]._predict(images[0])]
-    first, memories = sessions[0], [session._opened for session in sessions]
-    together = SideBySide(memories)
-    batch = torch.cat(images)  # (B of all, 3, H, W)
-    found = forward_frame(first.model, batch, together, starts=first._starts, points=first.points)
-    for memory in memories:
-        memory.end_frame()
-    return together.split(found)
+        """Continue from a snapshot of a session with the same network; keys and values are
+        converted to the precision of this one. Raises ValueError, and changes nothing, if it does
+        not fit."""
+        self._state, self.memory = snapshot.load(state, self.model)

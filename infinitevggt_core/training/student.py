@@ -36,7 +36,8 @@ class Student(nn.Module):
         what the global layers look at in the first frame."""
         super().__init__()
         self.model, self.points, self.matches = model.train(), points, matches
-        self.tracks = PatchTracks(model.config, model.levels).to(model.device) if tracks else None
+        patch_tracks = PatchTracks(model.config, model.feature_layers) if tracks else None
+        self.tracks = None if patch_tracks is None else patch_tracks.to(model.device)
         self.autocasts = wants_bf16(config.precision, model.device)
         freeze(model, config, points)
         for head in (model.depth_head, model.point_head):
@@ -72,7 +73,7 @@ class Student(nn.Module):
 
         size = (images.shape[-2], images.shape[-1])
         with torch.autocast(kind, torch.bfloat16, enabled=self.autocasts), self._attention(kind):
-            levels = model.aggregator(images, attend_layer, model.levels)
+            levels = model.aggregator(images, attend_layer, model.feature_layers)
             seen = tuple(matches)
             dense = {level: x[:, list(focus.dense)] for level, x in levels.items()}
             depth, depth_confidence = model.depth_head(dense, size)

@@ -163,7 +163,7 @@ class Outputs:
         """What changed in the map since the last time; to a new listener all of it is new."""
         listeners = self._map_updates.get_subscription_count()
         if listeners > self._update_listeners:
-            point_map.hand_out_again()
+            point_map.mark_all_changed()
         self._update_listeners = listeners
         if not listeners:
             return

@@ -312,7 +312,7 @@ class Stream:
         """Everything known so far has another length from this frame on."""
         if scale != self.scale:
             self._outputs.rescale(scale / self.scale)
-            self.map.hand_out_again()
+            self.map.mark_all_changed()
             self.scale = scale
 
     def _fuse(self, result: FrameResult) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Newest message of a topic."""
+"""The newest message of a topic."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from rclpy.serialization import deserialize_message
 
 
 class Latest:
-    """Holds one serialized message: only messages that are shown are deserialized."""
+    """Holds one message, as bytes: only what is shown is ever unpacked."""
 
     def __init__(
         self, node: Node, kind: type[Any], topic: str, period_s: float, *, latched: bool = False
     ) -> None:
-        """period_s: shortest time between two messages that take() returns."""
+        """period_s: shortest time between two messages taken."""
         self._kind = kind
         self._period_s = period_s
         self._bytes: bytes | None = None
@@ -24,11 +24,10 @@ class Latest:
         node.create_subscription(kind, topic, self.keep, qos, raw=True)
 
     def keep(self, message: bytes) -> None:
-        """Replace the held message."""
         self._bytes = message
 
     def take(self, now_s: float) -> Any | None:
-        """Return a new message; None if there is none or the period has not passed."""
+        """A message not taken before; None where there is none, or it is too soon."""
         if self._bytes is None or now_s < self._due_s:
             return None
         taken, self._bytes = self._bytes, None

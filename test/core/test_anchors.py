@@ -47,10 +47,10 @@ def test_a_pinned_frame_stays_as_it_is(model: VGGT, name: str) -> None:
     assert min(held) > 0
     push_all(session, frames[6:25])
     assert held_of(session, 5) == held
-    assert 5 in session._held.camera.frames(0).flatten().tolist()
+    assert 5 in session.segment.memory.camera.frames(0).flatten().tolist()
     session.unpin(5)
     push_all(session, frames[25:])
-    assert 5 not in session._held.streams[0].anchors
+    assert 5 not in session.segment.memory.streams[0].anchors
     if name != "frames":  # for which it may be worth keeping
         assert held_of(session, 5) != held
     assert held_of(session, 0) == [TOKENS] * SMALL.num_heads

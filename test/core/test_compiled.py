@@ -34,7 +34,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, model: VGGT) -> Iterator[VGGT]:
 def _forget_compiled() -> None:
     torch._dynamo.reset()
     counters.clear()
-    layers._compiled_parts.cache_clear()
+    layers.compiled_parts.cache_clear()
 
 
 @pytest.mark.parametrize("name", MEMORIES)

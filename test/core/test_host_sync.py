@@ -14,12 +14,13 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 
-from infinitevggt_core import VGGT, StreamSession
-from infinitevggt_core.memory import kv_cache as rolling
+from infinitevggt_core import VGGT
+from infinitevggt_core.memory import kv_cache
 from infinitevggt_core.memory.stream_memory import StreamMemory
-from infinitevggt_core.model.aggregator import _image_statistics
-from infinitevggt_core.model.heads.dense_head import _position_parts
+from infinitevggt_core.model.aggregator import image_statistics
+from infinitevggt_core.model.heads.dense_head import position_parts
 from infinitevggt_core.model.rope import frame_rotation
+from infinitevggt_core.streaming.segment import Segment
 from support.core_samples import HEIGHT, MEMORIES, SMALL, TOKENS, WIDTH
 
 SIZE = (1, 3, HEIGHT, WIDTH)
@@ -43,13 +44,13 @@ def _no_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """But on the host, which splits the budget before a frame begins."""
     begin = StreamMemory.begin_frame
 
-    def begin_on_the_host(memory: StreamMemory, frame: int) -> None:
+    def begin_on_the_host(memory: StreamMemory, *args: int, **options: bool) -> None:
         with unset_fake_temporarily():
-            begin(memory, frame)
+            begin(memory, *args, **options)
 
     monkeypatch.setattr(StreamMemory, "begin_frame", begin_on_the_host)
-    monkeypatch.setattr(rolling, "LateValues", NeverArrived)
-    remembered = (frame_rotation, _image_statistics, _position_parts)
+    monkeypatch.setattr(kv_cache, "LateValues", NeverArrived)
+    remembered = (frame_rotation, image_statistics, position_parts)
     for constants in remembered:
         constants.cache_clear()
     with FakeTensorMode():
@@ -63,12 +64,12 @@ def _no_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_no_frame_waits_for_a_number(name: str) -> None:
     memory = MEMORIES[name]
     memory = replace(memory, total_budget=memory.total_budget // SMALL.depth)
-    session = StreamSession(VGGT(ONE_LAYER).eval(), memory)
-    session._open(SIZE)
+    segment = Segment(VGGT(ONE_LAYER).eval(), memory, SIZE, first_frame=0)
     with torch.no_grad():
-        for session.frame_index in range(FRAMES):
-            session._predict(torch.rand(SIZE))
-    forgot = session.stored_tokens < [FRAMES * TOKENS]
+        for _ in range(FRAMES):
+            segment.decode(segment.begin(torch.rand(SIZE)), points=False)
+            segment.end()
+    forgot = segment.memory.lengths < [FRAMES * TOKENS]
     assert forgot == (name != "full")
 
 

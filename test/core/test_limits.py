@@ -86,7 +86,7 @@ def test_out_of_memory_shrinks_the_stream_and_it_goes_on(
     module = model.get_submodule(place)
     monkeypatch.setattr(module, "forward", device.guard(module.forward))
     memory = replace(MEMORIES[name], total_budget=20 * SMALLEST, policy_options="")
-    memory = replace(memory, window=20 if name == "window" else 2, camera_frames=3)
+    memory = replace(memory, window=20 if name in ("window", "trajectory") else 2, camera_frames=3)
     session = device.session = StreamSession(model, memory)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -98,7 +98,7 @@ def test_out_of_memory_shrinks_the_stream_and_it_goes_on(
     for layer in range(SMALL.depth):
         origin = session.token_frames(layer)
         assert ((origin == 0).sum(dim=-1) == TOKENS).all(), "the anchor is whole"
-        for head in session._held.streams[0].recall(layer)[0][0]:
+        for head in session.segment.memory.streams[0].get(layer)[0][0]:
             assert len(head.unique(dim=0)) == len(head), "a token was stored twice"
     assert (session.token_frames(0) == session.frame_index - 1).any()
 
@@ -124,7 +124,7 @@ def test_a_frame_that_failed_once_leaves_no_trace_but_the_budget(
     # 9 frames of 11 tokens in 4 layers are held
     with pytest.warns(RuntimeWarning, match="keeps 297 tokens"):
         got = [session.push(frames[10])]
-    want._held.shrink(0.75)
+    want.segment.memory.shrink(0.75)
     assert_same([*got, *push_all(session, frames[11:])], push_all(want, frames[10:]))
 
 
@@ -203,7 +203,7 @@ def test_a_session_keeps_its_pace(model: VGGT, monkeypatch: pytest.MonkeyPatch) 
         readings.append(readings[-1] + 0.5e-3 + 0.5e-6 * sum(session.stored_tokens))
         return readings[-1]
 
-    monkeypatch.setattr("infinitevggt_core.streaming.session.time.perf_counter", clock)
+    monkeypatch.setattr("infinitevggt_core.streaming.latency.time.perf_counter", clock)
     for frame in small_frames(120):
         session.push(frame)
     assert 2500 <= sum(session.stored_tokens) <= session.budget <= 3000  # 2 ms at 3000

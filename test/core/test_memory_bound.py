@@ -13,10 +13,11 @@ from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
 from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory import (
     POLICIES,
-    RollingMemory,
+    CacheShape,
+    KVCache,
     TokenStore,
+    allocate_budget,
     camera_policy,
-    split_budget,
     token_policy,
 )
 from infinitevggt_core.memory.anchors import Anchors
@@ -32,6 +33,7 @@ from support.core_samples import (
     SMALL,
     SMALLEST,
     TOKENS,
+    TRAJECTORY,
     WIDTH,
     WINDOW,
     small_model,
@@ -45,10 +47,12 @@ BOUNDED = {
     "window": WINDOW,
     "frames": FRAMES,
     "importance": IMPORTANCE,
+    "trajectory": TRAJECTORY,
     "no anchors": replace(EVICTING, anchor_frames=0),
 }
 PER_TOKEN = 2 * SMALL.embed_dim * 4 + SMALL.num_heads * (4 + 4)
 """Bytes of a token in a layer: key and value, and per head its frame and the policy's note."""
+SHAPE = CacheShape(SMALL.depth, TOKENS, special_tokens=SMALL.special_tokens)
 EARLY, LATE = 200, 600
 LEAK = 0.5
 """New containers a frame anywhere in the process; a leak would be one at least."""
@@ -83,7 +87,7 @@ def test_every_policy_is_either_bounded_here_or_says_that_it_is_not() -> None:
     unbounded = {
         name
         for name in POLICIES
-        if token_policy(MemoryConfig(policy=name)).wanted(SMALL.depth, 1, TOKENS) >= UNLIMITED
+        if token_policy(MemoryConfig(policy=name)).capacity(SHAPE) >= UNLIMITED
     }
     assert bounded | unbounded == set(POLICIES)
     assert unbounded == {"full"}
@@ -124,14 +128,14 @@ def test_three_thousand_frames_hold_the_bytes_of_two_hundred(generator: torch.Ge
 def test_the_camera_memory_of_the_default_settings_is_full_by_frame_200() -> None:
     """It is the one cache whose bound does not depend on the image size."""
     config = MemoryConfig()
-    memory = RollingMemory(2, camera_policy(config), CAMERA_PRECISION, Anchors())
+    memory = KVCache(2, camera_policy(config), CAMERA_PRECISION, Anchors())
     token = torch.zeros(1, 1, 1, 4)
     held = []
     for frame in range(LATE):
         memory.begin_frame(frame, 1)
         for layer in range(2):
-            memory.remember(layer, token, token)
-            memory.recall(layer)
+            memory.append(layer, token, token)
+            memory.get(layer)
         memory.end_frame()
         held.append(memory.nbytes)
     assert held[EARLY] == held[-1]
@@ -145,7 +149,7 @@ def test_the_camera_memory_is_bounded(
     memory = replace(EVICTING, camera_memory=camera_memory, camera_frames=4)
     session = StreamSession(model, memory)
     push_noise(session, 12, generator)
-    kept = session._held.camera.frames(0)
+    kept = session.segment.memory.camera.frames(0)
     per_frame = ITERATIONS if camera_memory == "shared" else 1
     assert kept.flatten().unique().tolist() == [0, 8, 9, 10, 11]
     assert kept.shape[-1] == 5 * per_frame
@@ -158,7 +162,7 @@ def test_storage_grows_towards_a_huge_budget_and_is_not_allocated_at_once(
     per_frame = SMALL.depth * TOKENS * PER_TOKEN
     for pushed in range(1, 30):
         push_noise(session, 1, generator)
-        tokens_alone = session.memory_bytes - session._held.camera.nbytes
+        tokens_alone = session.memory_bytes - session.segment.memory.camera.nbytes
         assert tokens_alone <= 2 * (pushed + 1) * per_frame
     assert session.stored_tokens == [29 * TOKENS] * SMALL.depth
 
@@ -169,7 +173,7 @@ def test_storage_never_passes_the_budget_and_one_frame(
     session = StreamSession(model, EVICTING)
     for _ in range(30):
         push_noise(session, 1, generator)
-        tokens_alone = session.memory_bytes - session._held.camera.nbytes
+        tokens_alone = session.memory_bytes - session.segment.memory.camera.nbytes
         assert tokens_alone <= (EVICTING.total_budget + SMALL.depth * TOKENS) * PER_TOKEN
 
 
@@ -184,7 +188,7 @@ def test_bytes_are_those_of_the_tokens_within_five_percent(
     precision = precision_of(dtype, model.dtype)
     head_dim = SMALL.embed_dim // SMALL.num_heads
     per_token = TokenStore.bytes_per_token(SMALL.num_heads, head_dim, precision)
-    held = session.memory_bytes - session._held.camera.nbytes
+    held = session.memory_bytes - session.segment.memory.camera.nbytes
     tokens = sum(session.stored_tokens)
     assert tokens > memory.total_budget - SMALL.depth
     assert tokens * per_token <= held <= 1.05 * tokens * per_token
@@ -210,7 +214,9 @@ def test_layer_budgets_keep_to_their_bounds(model: VGGT, generator: torch.Genera
     session = StreamSession(model, memory)
     floor = (1 + memory.anchor_frames) * TOKENS
     for _ in range(40):
-        budgets = split_budget(memory.total_budget, (session.layer_scores or [[0.0] * 4])[0], floor)
+        budgets = allocate_budget(
+            memory.total_budget, (session.layer_similarity or [[0.0] * 4])[0], floor
+        )
         assert min(budgets) >= floor
         assert sum(budgets) <= memory.total_budget
         push_noise(session, 1, generator)

@@ -244,7 +244,7 @@ def test_changes_followed_one_by_one_are_the_map() -> None:
                 known[voxel] = tuple(position.tolist())
     assert sorted(known.values()) == sorted(map(tuple, point_map.cloud().positions.tolist()))
     assert len(point_map.changes(10_000).voxels) == 0
-    point_map.hand_out_again()
+    point_map.mark_all_changed()
     assert len(point_map.changes(10_000).voxels) == len(point_map)
 
 

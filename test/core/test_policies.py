@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept: the formula of model_spec.md section 4, and the promises of every policy."""
+"""What is kept: the formula of docs/model.md, and the promises of every policy."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,13 @@ from torch import Tensor
 
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession
 from infinitevggt_core.config import option
-from infinitevggt_core.memory import POLICIES, RetentionPolicy, split_budget, token_policy
+from infinitevggt_core.memory import (
+    POLICIES,
+    CacheShape,
+    RetentionPolicy,
+    allocate_budget,
+    token_policy,
+)
 from infinitevggt_core.memory.policies.base import LayerView, register
 from infinitevggt_core.memory.policies.registry import Importance
 from infinitevggt_core.memory.precision import EightBit, Plain, Precision
@@ -25,8 +31,8 @@ from support.core_samples import (
     TOKENS,
     WINDOW,
     assert_close,
+    make_cache,
     push_all,
-    rolling_memory,
     small_frames,
     view_of,
 )
@@ -65,7 +71,7 @@ def test_diversity_forgets_the_keys_with_the_highest_scores(
     want = diversity_by_the_formula(view.tokens.keys[:, :, first:].double())
     highest = want.topk(60, dim=-1).indices + first
     assert torch.equal(gone.sort(dim=-1).values, highest.sort(dim=-1).values)
-    assert_close(policy.score(view), want.mean(), EXACT)
+    assert_close(policy.similarity(view), want.mean(), EXACT)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -78,7 +84,7 @@ def test_choosing_does_not_touch_the_tokens(name: str) -> None:
 
 def test_diversity_of_keys_without_length_is_finite() -> None:
     view, policy = view_of(torch.zeros(1, 1, 6, 1, 4), EVICTING, 5), token_policy(EVICTING)
-    assert policy.score(view) == 0
+    assert policy.similarity(view) == 0
     assert sorted(policy.choose(view).flatten().tolist()) == [1, 2, 3, 4, 5]
 
 
@@ -104,17 +110,17 @@ def test_a_memory_keeps_what_the_formula_keeps(
     floor = (anchors + 1) * tokens
     budget = layers * floor + extra
     config = MemoryConfig("diversity", total_budget=budget, anchor_frames=anchors)
-    memory = rolling_memory(layers, config)
+    memory = make_cache(layers, config)
     oracle = [torch.zeros(1, heads, 0, dim) for _ in range(layers)]
     generator = torch.Generator().manual_seed(seed)
     scores = [0.0] * layers
     for frame in range(6):
         memory.begin_frame(frame, tokens)
-        limits = split_budget(budget, scores, floor)
+        limits = allocate_budget(budget, scores, floor)
         for layer in range(layers):
             keys = torch.randn(1, heads, tokens, dim, generator=generator) + 0.3 * layer
-            memory.remember(layer, keys, 2 * keys)
-            memory.forget(layer)
+            memory.append(layer, keys, 2 * keys)
+            memory.evict(layer)
             plain = torch.cat((oracle[layer], keys), dim=2)
             if plain.shape[2] > limits[layer]:
                 first = anchors * tokens
@@ -124,13 +130,13 @@ def test_a_memory_keeps_what_the_formula_keeps(
                 plain = plain.gather(2, kept[..., None].expand(-1, -1, -1, dim))
                 scores[layer] = formula.mean().item()
             oracle[layer] = plain
-            got_keys, got_values = memory.recall(layer)
+            got_keys, got_values = memory.get(layer)
             assert torch.equal(got_values, 2 * got_keys)
             for head in range(heads):
                 got = sorted(map(tuple, got_keys[0, head].tolist()))
                 assert got == sorted(map(tuple, plain[0, head].tolist()))
         memory.end_frame()
-        assert_close(torch.tensor(memory.scores), torch.tensor(scores), EXACT, "scores")
+        assert_close(torch.tensor(memory.similarities), torch.tensor(scores), EXACT, "scores")
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -156,7 +162,7 @@ def test_evicting_never_touches_anchors(
 
 def anchor_keys(session: StreamSession, layer: int, anchors: int) -> list[Tensor]:
     """Per head, the keys of the anchors in an order that depends on their values alone."""
-    keys = session._held.streams[0].recall(layer)[0][0]
+    keys = session.segment.memory.streams[0].get(layer)[0][0]
     origin = session.token_frames(layer)
     rows = [head[frame < anchors] for head, frame in zip(keys, origin, strict=True)]
     return [row[row[:, 0].argsort()].clone() for row in rows]
@@ -223,10 +229,10 @@ def test_frames_keeps_whole_frames_that_differ(budget: int, precision: Precision
     keys = torch.stack([places[i * i % 5, :, 0] for i in range(30)], dim=1)
     keys += 0.5 * torch.randn_like(keys)
     config = MemoryConfig(policy="frames", total_budget=budget * tokens, window=window)
-    memory = rolling_memory(1, config, precision)
+    memory = make_cache(1, config, precision)
     for frame, of_frame in enumerate(keys.unbind(1)):
         memory.begin_frame(frame, tokens)
-        memory.remember(0, of_frame[None], of_frame[None])
+        memory.append(0, of_frame[None], of_frame[None])
         memory.end_frame()
     want = torch.tensor(frames_by_the_description(keys, budget, window)).repeat_interleave(tokens)
     for head in memory.frames(0)[0].sort(dim=-1).values:
@@ -255,9 +261,9 @@ def test_importance_keeps_the_tokens_with_the_largest_updates(model: VGGT, frame
     hook = block.ls2.register_forward_hook(lambda _m, _x, out: seen.append(out[0].norm(dim=-1)))
     push_all(session, frames)
     hook.remove()
-    stored = session._held.streams[0]._store.read(layer)
-    assert torch.equal(stored.notes[0, 0], stored.notes[0, 1])
-    held = list(zip(stored.frames[0, 0].tolist(), stored.notes[0, 0].tolist(), strict=True))
+    stored = session.segment.memory.streams[0].tokens(layer)
+    assert torch.equal(stored.metadata[0, 0], stored.metadata[0, 1])
+    held = list(zip(stored.frames[0, 0].tolist(), stored.metadata[0, 0].tolist(), strict=True))
     room = session.stored_tokens[layer] - TOKENS
     kept: list[tuple[int, float]] = []
     for frame, sizes in enumerate(seen[1:], start=1):
@@ -286,11 +292,11 @@ def test_a_policy_of_ones_own_needs_one_class(model: VGGT, frames: Tensor) -> No
         total_budget: int
         offset: float = option(0.5, "an offset", low=0.0, high=1.0)
 
-        def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
+        def capacity(self, shape: CacheShape) -> int:
             return self.total_budget
 
-        def redundancy(self, layer: LayerView) -> Tensor:
-            return (layer.frame - layer.tokens.frames) + self.offset
+        def score(self, layer: LayerView) -> Tensor:
+            return (layer.tokens.frames - layer.frame) - self.offset
 
     try:
         memory = MemoryConfig(
@@ -326,7 +332,7 @@ def test_no_tokens_are_kept_twice(model: VGGT) -> None:
     session = StreamSession(model, EVICTING)
     push_all(session, small_frames(30))
     for layer in range(SMALL.depth):
-        for keys in session._held.streams[0].recall(layer)[0][0]:
+        for keys in session.segment.memory.streams[0].get(layer)[0][0]:
             assert len(keys.unique(dim=0)) == len(keys)
 
 
@@ -350,12 +356,13 @@ def test_settings_out_of_range_are_refused(change: dict[str, object], said: str)
 
 
 def test_a_memory_that_does_not_evict_keeps_its_scores() -> None:
-    memory = rolling_memory(1, MemoryConfig(total_budget=100))
+    memory = make_cache(1, MemoryConfig(total_budget=100))
     memory.load_state_dict(
-        {"scores": [0.25], "store": {"lengths": [0]}, "means": {}, "own_anchors": []}, CPU
+        {"similarities": [0.25], "store": {"lengths": [0]}, "means": {}, "temporary_anchors": []},
+        CPU,
     )
     memory.begin_frame(0, 4)
-    memory.remember(0, torch.randn(1, 1, 4, 2), torch.randn(1, 1, 4, 2))
-    memory.forget(0)
+    memory.append(0, torch.randn(1, 1, 4, 2), torch.randn(1, 1, 4, 2))
+    memory.evict(0)
     memory.end_frame()
-    assert memory.scores == [0.25]
+    assert memory.similarities == [0.25]

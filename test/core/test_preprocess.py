@@ -24,7 +24,7 @@ def noise(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
 
 
 def released_crop(image: Image.Image, size: int) -> NDArray[np.float32]:
-    """model_spec.md section 1, crop mode, written down once more: (3, H, W)."""
+    """Crop mode of docs/model.md, written a second time: (3, H, W)."""
     width, height = image.size
     new_height = 14 * round(height * (size / width) / 14)
     resized = image.convert("RGB").resize((size, new_height), Image.Resampling.BICUBIC)
@@ -65,7 +65,7 @@ def test_cropping_gives_the_released_sizes_and_pixels(
     height: int, width: int, want: tuple[int, int]
 ) -> None:
     image = noise(height, width)
-    tensor, pixel_map = preprocess(image)
+    tensor, pixel_map = preprocess(image, 518)
     assert tensor.shape == (3, *want)
     assert (pixel_map.camera_size, pixel_map.model_size) == ((height, width), want)
     assert np.array_equal(tensor.numpy(), released_crop(Image.fromarray(image), 518))
@@ -204,7 +204,7 @@ def test_intrinsics_there_and_back_are_the_same(height: int, width: int, mode: s
 
 
 def test_the_corners_of_the_image_stay_its_corners() -> None:
-    _, pixel_map = preprocess(noise(480, 640))
+    _, pixel_map = preprocess(noise(480, 640), 518)
     np.testing.assert_allclose(to_model(pixel_map, -0.5, -0.5), [-0.5, -0.5], atol=1e-12)
     np.testing.assert_allclose(to_model(pixel_map, 639.5, 479.5), [517.5, 391.5], atol=1e-12)
 

@@ -55,7 +55,7 @@ def test_the_defaults_stream_as_the_checkpoints_were_trained(model: VGGT, frames
 def test_a_window_session_sees_one_frame_more_than_the_batch(
     model: VGGT, frames: Tensor, window: int
 ) -> None:
-    """Frame i sees frame 0 and i - window .. i (model_spec.md section 9, the cache form)."""
+    """Frame i sees frame 0 and i - window .. i (docs/model.md, Window sessions)."""
     memory = MemoryConfig(policy="window", window=window)
     streamed = clip_of(push_all(StreamSession(model, memory, points=True), frames))
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_reset_equals_a_new_session_bit_for_bit(model: VGGT, frames: Tensor, nam
     session.reset()
     assert (session.frame_index, session.memory_bytes) == (0, 0)
     assert session.stored_tokens == [0] * SMALL.depth
-    assert session.layer_scores == []
+    assert session.layer_similarity == []
     got = push_all(session, frames)
     assert_same(got, push_all(StreamSession(model, MEMORIES[name]), frames))
 
@@ -109,7 +109,7 @@ def test_streams_in_step_equal_streams_alone(model: VGGT, frames: Tensor, name: 
             got_frames = together.token_frames(layer, stream).sort(dim=-1).values
             assert torch.equal(got_frames, session.token_frames(layer).sort(dim=-1).values)
     if name == "diversity":
-        assert together.layer_scores[0] != together.layer_scores[1]
+        assert together.layer_similarity[0] != together.layer_similarity[1]
         assert alone[0].stored_tokens != alone[1].stored_tokens, "both streams forget alike"
 
 
@@ -160,7 +160,7 @@ def test_cast_keeps_the_camera_head_in_fp32() -> None:
 def test_bf16_streams_forget_too(frames: Tensor, name: str) -> None:
     session = StreamSession(small_model().cast(torch.bfloat16), MEMORIES[name])
     assert all(prediction.depth.isfinite().all() for prediction in push_all(session, frames))
-    assert all(0 <= score <= 1 for score in session.layer_scores[0])
+    assert all(0 <= score <= 1 for score in session.layer_similarity[0])
 
 
 def test_frames_of_inference_mode_and_of_others_mix(model: VGGT, frames: Tensor) -> None:

@@ -67,7 +67,7 @@ def test_policies_switch_in_mid_stream(model: VGGT) -> None:
         session.configure(MEMORIES[name])
         predictions = push_all(session, frames[8 * turn : 8 * turn + 8])
         assert all(prediction.depth.isfinite().all() for prediction in predictions)
-        assert all(0 <= score <= 1 for score in session.layer_scores[0])
+        assert all(0 <= score <= 1 for score in session.layer_similarity[0])
         if name == "diversity":
             assert sum(session.stored_tokens) <= EVICTING.total_budget
         if name == "window":
@@ -83,14 +83,14 @@ def test_scores_measure_diversity_whatever_the_policies_before(model: VGGT) -> N
     frames = small_frames(30)
     session = StreamSession(model, replace(EVICTING, total_budget=SMALLEST + 60))
     push_all(session, frames[:10])
-    before = session.layer_scores[0]
+    before = session.layer_similarity[0]
     lengths = sorted(session.stored_tokens)
     window = next(
         w for w in range(1, 9) if lengths[0] + TOKENS <= (1 + w) * TOKENS < lengths[-1] + TOKENS
     )
     session.configure(MemoryConfig(policy="window", window=window))
     session.push(frames[10])
-    assert session.layer_scores[0] == before
+    assert session.layer_similarity[0] == before
 
 
 def test_more_and_fewer_anchors_in_mid_stream(model: VGGT) -> None:

@@ -40,7 +40,7 @@ def test_a_resumed_stream_equals_one_that_never_stopped(
     assert resumed.memory_bytes == session.memory_bytes
     assert_same(push_all(resumed, images[stop:]), push_all(session, images[stop:]))
     assert resumed.stored_tokens == session.stored_tokens
-    assert resumed.layer_scores == session.layer_scores
+    assert resumed.layer_similarity == session.layer_similarity
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
@@ -84,16 +84,16 @@ def test_a_snapshot_of_another_network_is_refused(
 
 
 def break_layers(state: dict[str, Any]) -> None:
-    state["held"]["streams"][0]["store"]["lengths"].pop()
+    state["segment"]["memory"]["streams"][0]["store"]["lengths"].pop()
 
 
 def break_tokens(state: dict[str, Any]) -> None:
-    stored = state["held"]["streams"][0]["store"]["stored"]
+    stored = state["segment"]["memory"]["streams"][0]["store"]["stored"]
     stored[0] = stored[0][:, :, 3:]
 
 
 def break_streams(state: dict[str, Any]) -> None:
-    state["held"]["streams"] *= 2
+    state["segment"]["memory"]["streams"] *= 2
 
 
 def break_settings(state: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ def break_settings(state: dict[str, Any]) -> None:
 
 
 def break_keys(state: dict[str, Any]) -> None:
-    del state["held"]["camera"]
+    del state["segment"]["memory"]["camera"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_snapshot_is_converted_to_the_precision_of_the_session(
     push_all(exact, frames[:8])
     resumed = StreamSession(small_model().cast(torch.bfloat16))
     resumed.load_state_dict(saved_and_read(exact.state_dict()))
-    assert resumed._held.streams[0].recall(0)[0].dtype == torch.bfloat16
+    assert resumed.segment.memory.streams[0].get(0)[0].dtype == torch.bfloat16
     half = StreamSession(small_model().cast(torch.bfloat16), MEMORIES[name])
     push_all(half, frames[:8])
     assert resumed.memory_bytes == half.memory_bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of model_spec.md sections 10 and 12, with the deterministic fill of section 12."""
+"""Numbers of the released implementation with a deterministic fill of the weights."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, StreamSession
-from infinitevggt_core.memory import split_budget, token_policy
+from infinitevggt_core.memory import allocate_budget, token_policy
 from infinitevggt_core.model.aggregator import IMAGE_MEAN, IMAGE_STD, Aggregator
 from infinitevggt_core.model.attention import batch_attention
 from infinitevggt_core.model.encoder import DinoV2
@@ -23,12 +23,12 @@ from support.core_samples import (
     deterministic_frames,
     deterministic_values,
     fill_deterministically,
-    rolling_memory,
+    make_cache,
     view_of,
 )
 
 PRINTED = 1e-5
-"""Section 12 prints six digits."""
+"""The numbers were printed with six digits."""
 SMALL_CONFIG = ModelConfig(
     img_size=84,
     embed_dim=64,
@@ -124,24 +124,26 @@ def test_g4_streaming_under_a_budget(aggregator: Aggregator, clip: Tensor) -> No
         5: (0.121030, 0.094870, 0.104512, 0.074212),
     }
     memory = MemoryConfig(policy="diversity", total_budget=256)
-    rolling = rolling_memory(len(LAYERS), memory)
+    cache = make_cache(len(LAYERS), memory)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rolling.remember(layer, k, v)
-        rolling.forget(layer)
-        return nn.functional.scaled_dot_product_attention(q, *rolling.recall(layer))
+        cache.append(layer, k, v)
+        cache.evict(layer)
+        return nn.functional.scaled_dot_product_attention(q, *cache.get(layer))
 
     for t in range(6):
-        rolling.begin_frame(t, tokens_per_frame=29)
-        levels = aggregator(clip[:, t : t + 1], attend, LAYERS, starts=t == 0)
-        rolling.end_frame()
-        assert rolling.lengths == lengths[t]
+        cache.begin_frame(t, tokens_per_frame=29)
+        levels = aggregator(clip[:, t : t + 1], attend, LAYERS, start_frames=int(t == 0))
+        cache.end_frame()
+        assert cache.lengths == lengths[t]
         if t in scores:
-            assert_close(torch.tensor(rolling.scores), torch.tensor(scores[t]), PRINTED, "scores")
+            assert_close(
+                torch.tensor(cache.similarities), torch.tensor(scores[t]), PRINTED, "scores"
+            )
 
     first = (0.030049, 0.137974, -0.318331, -0.173210)
     check_vector(levels[3], (0.077814, 1.322159, first, -2.536646))
-    check_keys(rolling.recall(3)[0])
+    check_keys(cache.get(3)[0])
 
 
 def check_keys(keys: Tensor) -> None:
@@ -230,7 +232,7 @@ def test_g7_track_head(aggregator: Aggregator) -> None:
     head.tracker.updateformer.flow_head.weight[:2] = 0
     head.tracker.updateformer.flow_head.bias[:2] = torch.tensor([0.25, -0.125])
 
-    features = head.features(levels, size)
+    features = head.feature_maps(levels, size)
     assert features.shape == (1, 3, 128, 70, 77)
     first = (-0.828802, -1.029968, -0.865948, -0.680027)
     check_vector(features, (-0.136305, 1.765726, first, 0.115213))
@@ -281,7 +283,7 @@ def test_t2_positional_map() -> None:
 
 
 def test_t3_budgets() -> None:
-    assert split_budget(1000, [0.2, 0.5, 0.8], floor=0) == [540, 296, 162]
+    assert allocate_budget(1000, [0.2, 0.5, 0.8], floor=0) == [540, 296, 162]
 
 
 def test_t4_eviction() -> None:
@@ -292,7 +294,7 @@ def test_t4_eviction() -> None:
     view, policy = view_of(keys[None, None, :, None], memory, 3), token_policy(memory)
     gone = policy.choose(view)
     assert set(range(7)) - set(gone.flatten().tolist()) == {0, 1, 5, 6}
-    assert abs(policy.score(view) - 0.613463) <= PRINTED
+    assert abs(policy.similarity(view) - 0.613463) <= PRINTED
 
 
 def test_t5_quaternion() -> None:

@@ -11,7 +11,7 @@ from geometry_msgs.msg import TransformStamped
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core import Prediction, preprocess
-from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.model import geometry
 from infinitevggt_core.worlds import World
 from infinitevggt_ros.input.camera import Camera
@@ -167,7 +167,7 @@ def test_a_rig_takes_the_distance_from_tf_and_its_poses_become_metric() -> None:
     for number in range(1, 8):
         rig.take_together(images, number * 10**9, frame_ids="{}_eye")
         left, right = (frame.prediction for frame in rig.stream.latest_of.values())
-        distances.append(seen_baseline(right, left, np.eye(3))[0])
+        distances.append(predicted_baseline(right, left, np.eye(3))[0])
     expected = BASELINE_M / np.median(distances)
     assert rig.stream.measured.estimate[0] == pytest.approx(expected, rel=1e-6)
     assert rig.statuses[-1].scale_source == "baseline"

@@ -156,7 +156,7 @@ def test_odometry_says_how_well_it_is_known() -> None:
     rig = Rig(Settings(model=SMALL, scale=ScaleSettings("depth", track=False, samples=2)))
     rig.push(2)
     for _ in range(2):
-        rig.stream.measured._estimate.add(50.0, 1.0, doubt=0.1)
+        rig.stream.measured._estimate.add(50.0, 1.0, relative_sigma=0.1)
     rig.stream.measured.factor = 50.0
     rig.push(1)
     unscaled, metric = [message for topic, message in rig.sent if topic == ODOMETRY][-2:]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from infinitevggt_core import StreamSession
+from infinitevggt_core.streaming.segment import Segment
 from infinitevggt_ros.node import node
 from infinitevggt_ros.node.stream_node import main
 from infinitevggt_ros.output.map_publisher import Outputs
@@ -18,7 +19,7 @@ FOREVER_S = 10_000
 
 def some_frames() -> None:
     """Frame 2 breaks when it is published, 4 in the network, 6 takes the whole thread along."""
-    publish, predict = Outputs.publish_frame, StreamSession._predict
+    publish, decode = Outputs.publish_frame, Segment.decode
 
     def broken_publish(self: Outputs, result: Any) -> None:
         number = result.header.stamp.nanosec
@@ -28,15 +29,15 @@ def some_frames() -> None:
             raise SystemExit
         publish(self, result)
 
-    def broken_predict(self: StreamSession, images: Any) -> Any:
+    def broken_decode(self: Segment, clip: Any, points: bool) -> Any:
         predictions.append(1)
         if len(predictions) == 4:
             raise KeyError("the network broke")
-        return predict(self, images)
+        return decode(self, clip, points)
 
     predictions: list[int] = []
     Outputs.publish_frame = broken_publish  # type: ignore[method-assign]
-    StreamSession._predict = broken_predict  # type: ignore[method-assign]
+    Segment.decode = broken_decode  # type: ignore[method-assign]
 
 
 def loading() -> None:

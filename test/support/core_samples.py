@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from weights import fill_with_stand_in_weights, stand_in_frames
 
 from infinitevggt_core import VGGT, MemoryConfig, ModelConfig, Prediction, StreamSession
-from infinitevggt_core.memory import RollingMemory, token_policy
+from infinitevggt_core.memory import KVCache, token_policy
 from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.policies.base import LayerView
 from infinitevggt_core.memory.precision import Plain, Precision
@@ -57,11 +57,13 @@ IMPORTANCE = MemoryConfig(
     total_budget=3 * SMALLEST,
     camera_frames=3,
 )
+TRAJECTORY = MemoryConfig(policy="trajectory", window=2, trajectory_frames=4)
 MEMORIES = {
     "diversity": EVICTING,
     "window": WINDOW,
     "frames": FRAMES,
     "importance": IMPORTANCE,
+    "trajectory": TRAJECTORY,
     "full": FULL,
 }
 
@@ -90,24 +92,21 @@ def clip_of(predictions: list[Prediction]) -> Prediction:
     )
 
 
-def rolling_memory(
-    layers: int, config: MemoryConfig, precision: Precision | None = None
-) -> RollingMemory:
-    """As a session would make it."""
+def make_cache(layers: int, config: MemoryConfig, precision: Precision | None = None) -> KVCache:
+    """Return a cache as a session makes it."""
     exact, anchors = Plain(torch.float32), Anchors(count=config.anchor_frames)
-    return RollingMemory(layers, token_policy(config), precision or exact, anchors)
+    return KVCache(layers, token_policy(config), precision or exact, anchors)
 
 
 def view_of(
     keys: Tensor, config: MemoryConfig, surplus: int, precision: Precision | None = None
 ) -> LayerView:
-    """What a policy sees of keys (batch, heads, frames, tokens, head_dim) of a layer."""
-    memory = rolling_memory(1, config, precision)
-    for frame, of_frame in enumerate(keys.unbind(2)):
-        memory.begin_frame(frame, of_frame.shape[2])
-        memory._fit_storage()
-        memory.remember(0, of_frame, 2 * of_frame)
-    return memory._view(0, surplus)
+    """Return the view that a policy has of keys (batch, heads, frames, tokens, head_dim)."""
+    cache, (frames, tokens) = make_cache(1, config, precision), keys.shape[2:4]
+    cache.begin_frame(0, tokens, count=frames)
+    flat = keys.flatten(2, 3)
+    cache.append(0, flat, 2 * flat)
+    return cache.view(0, surplus)
 
 
 def assert_close(got: Tensor, want: Tensor, tolerance: float, what: str = "") -> None:
@@ -157,7 +156,9 @@ class ReferenceCase:
     def model(self) -> VGGT:
         values = dict(self.meta["config"])
         seed = values.pop("seed")
-        return small_model(seed, ModelConfig(**values))
+        is_lingbot_map = self.meta.get("kind") == "lingbot_map"
+        make = ModelConfig.lingbot_map if is_lingbot_map else ModelConfig
+        return small_model(seed, make(**values))
 
     @property
     def frames(self) -> Tensor:
@@ -173,13 +174,13 @@ def reference_case(name: str) -> ReferenceCase:
 
 
 def deterministic_values(count: int, rank: int) -> np.ndarray:
-    """u(i, rank) of model_spec.md section 12 for i < count, float64 in [0, 1)."""
+    """Return u(i, rank) for i < count, float64 in [0, 1)."""
     i = np.arange(count, dtype=np.float64)
     return np.modf(np.abs(np.sin(12.9898 * (i + 1) + 78.233 * (rank + 1))) * 43758.5453)[0]
 
 
 def fill_deterministically(module: nn.Module) -> None:
-    """The deterministic fill of model_spec.md section 12."""
+    """Fill the weights with numbers that depend on name and place alone."""
     state = module.state_dict()
     for rank, name in enumerate(sorted(state)):
         tensor = state[name]
@@ -197,7 +198,7 @@ def fill_deterministically(module: nn.Module) -> None:
 
 
 def deterministic_frames(count: int, height: int, width: int) -> Tensor:
-    """[1, count, 3, height, width] of model_spec.md section 12."""
+    """Return frames [1, count, 3, height, width] that depend on their place alone."""
     size = 3 * height * width
     frames = np.stack([deterministic_values(size, 100 + t) for t in range(count)])
     return torch.from_numpy(frames.astype(np.float32)).view(1, count, 3, height, width)

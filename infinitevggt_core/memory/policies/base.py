@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a memory keeps: one small class per policy, chosen by name.
+"""Interface of a retention policy, and the registry of policies by name.
 
-A policy is a frozen dataclass in a file of its own, and its fields are its settings:
+A policy is a frozen dataclass in a file of its own. Its fields are its settings:
 
     @register("newest")
     @dataclass(frozen=True)
     class Newest(RetentionPolicy):
-        total_budget: int                                            # given by MemoryConfig
+        total_budget: int                                            # from MemoryConfig
         half_life: float = option(30.0, "...", low=1.0, high=1e6)    # its own: policy_options
 
-        def wanted(self, layers, anchors, tokens_per_frame):
+        def capacity(self, shape):
             return self.total_budget
 
-        def redundancy(self, layer):
-            return (layer.frame - layer.tokens.frames) / self.half_life
+        def score(self, layer):
+            return (layer.tokens.frames - layer.frame) / self.half_life
 
-A package makes its policies known to the node by an entry point of the group
+A package registers its policies with the node by an entry point of the group
 `infinitevggt.policies` that names their module.
 """
 
@@ -28,6 +28,8 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from infinitevggt_core.memory.anchors import Anchors
+from infinitevggt_core.memory.budget import CacheShape
 from infinitevggt_core.memory.mean_key import inverse_norms
 from infinitevggt_core.memory.token_store import StoredTokens
 
@@ -40,104 +42,120 @@ Policy = TypeVar("Policy", bound="RetentionPolicy")
 
 @dataclass(frozen=True, slots=True)
 class LayerView:
-    """What a policy sees of a layer that holds too much."""
+    """One layer that holds more tokens than its budget, as a policy sees it."""
 
     tokens: StoredTokens
     candidates: Tensor
-    """(batch, heads, tokens) bool: what may be forgotten, which anchors may not."""
+    """(batch, heads, tokens) bool: True if a token may be evicted, False for anchors."""
+    anchors: Anchors
     frame: int
-    """The latest frame."""
-    tokens_per_frame: int
+    """Latest frame, counted in stored frames."""
+    shape: CacheShape
+    total: int
+    """Budget of all layers."""
     surplus: int
-    """Tokens to forget in each head."""
+    """Number of tokens to evict in each head."""
     mean_key: Tensor
-    """(batch, heads, head_dim) fp32, of the normalised candidates; empty unless the policy uses
-    it."""
+    """(batch, heads, head_dim) fp32 mean of the normalised candidates; empty unless the policy sets
+    `uses_mean_key`."""
 
     @property
-    def ages(self) -> Tensor:
-        """(batch, heads, tokens) fp32 frames since a token came: exact however long the stream."""
-        return (self.frame - self.tokens.frames).float()
+    def tokens_per_frame(self) -> int:
+        return self.shape.tokens_per_frame
+
+    @property
+    def recency(self) -> Tensor:
+        """(batch, heads, tokens) fp32: 0 for tokens of the latest frame, -1 for the one before.
+        Exact for any length of stream."""
+        return (self.tokens.frames - self.frame).float()
 
 
 @dataclass(frozen=True)
 class RetentionPolicy(ABC):
-    """A policy says how many tokens to keep and which are the most redundant ones.
+    """Number of tokens to keep, and a score of each token by which the others are evicted.
 
-    This class picks them and protects the anchors; a policy never touches the tokens it is shown.
+    This class selects the tokens and protects the anchors; a policy never modifies tokens.
     """
 
     before_attention: ClassVar[bool] = False
-    """True: a frame attends what is left after forgetting, its own tokens among them (paper)."""
+    """True if a frame attends the tokens left after eviction (InfiniteVGGT); else eviction follows
+    attention."""
     uses_mean_key: ClassVar[bool] = False
-    """True: the memory keeps the mean of the normalised keys, and notes 1 / norm of each key."""
+    """True if `score` reads the mean key. The metadata of a token is then 1 / norm of its key."""
     watches_updates: ClassVar[bool] = False
-    """True: `note_updates` is shown what the feed-forward parts of the global blocks add."""
+    """True if `update_metadata` is called with the output of the feed-forward layers."""
+    marks_specials: ClassVar[bool] = False
+    """True if the metadata of a token is 1 for special tokens and 0 for patches."""
 
     @abstractmethod
-    def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
-        """Tokens to keep in all layers together after a frame, `anchors` frames among them;
-        UNLIMITED: no bound."""
+    def capacity(self, shape: CacheShape) -> int:
+        """Return the most tokens to keep in all layers together; UNLIMITED for no bound."""
 
     @abstractmethod
-    def redundancy(self, layer: LayerView) -> Tensor:
-        """(batch, heads, tokens) fp32: how little each token says; the highest are forgotten
-        first."""
+    def score(self, layer: LayerView) -> Tensor:
+        """Return (batch, heads, tokens) fp32 scores; the lowest are evicted first."""
 
-    def split(
-        self, total: int, scores: list[float], anchors: int, tokens_per_frame: int
-    ) -> list[int]:
-        """Of `total` tokens each layer's, given its last score: the anchors and a frame more at
-        least, which `total` has."""
-        return [total // len(scores)] * len(scores)
+    def allocate(self, total: int, similarities: list[float], shape: CacheShape) -> list[int]:
+        """Divide `total` tokens over the layers, given their similarities.
 
-    def score(self, layer: LayerView) -> Tensor | None:
-        """A scalar that says how alike the keys of a layer are, for `split`, if it is of use."""
+        `total` is at least `shape.minimum`; each layer must be given (anchors + 1) frames or more.
+        """
+        return [total // shape.layers] * shape.layers
+
+    def similarity(self, layer: LayerView) -> Tensor | None:
+        """Return a scalar measure of how similar the keys of a layer are, if `allocate` needs
+        it."""
         return None
 
     def camera_frames(self, configured: int) -> int:
-        """Latest frames that the camera head remembers besides the anchors."""
+        """Return the number of latest frames, besides the anchors, in the camera head's cache."""
         return configured
 
-    def note(self, tokens: StoredTokens) -> Tensor | float:
-        """What to note about tokens (batch, heads, tokens) that were just stored."""
+    def anchor_frames(self, configured: int, start_frames: int) -> int:
+        """Return the number of first frames that are anchors."""
+        return configured
+
+    def metadata(self, tokens: StoredTokens) -> Tensor | float:
+        """Return the metadata (batch, heads, tokens) of tokens that were just stored."""
         return inverse_norms(tokens.keys) if self.uses_mean_key else 0.0
 
-    def note_updates(self, updates: Tensor) -> Tensor:
-        """What to note (batch, tokens) about the current frame's tokens, given what the layer's
-        feed-forward part adds to them, (batch, tokens, dim)."""
+    def update_metadata(self, updates: Tensor) -> Tensor:
+        """Return the metadata (batch, tokens) of the current frame's tokens, given the output of
+        the layer's feed-forward part for them, (batch, tokens, dim)."""
         raise NotImplementedError
 
     @property
-    def most_own_anchors(self) -> int:
-        """Most frames that `own_anchors` names."""
+    def most_temporary_anchors(self) -> int:
+        """Largest number of frames that `temporary_anchors` returns."""
         return 0
 
-    def own_anchors(self, frame: int) -> set[int]:
-        """Frames, up to the current one, that are anchors now beside the first ones."""
+    def temporary_anchors(self, frame: int) -> set[int]:
+        """Return frames, up to the current one, that are anchors for now."""
         return set()
 
     def choose(self, layer: LayerView, leaving: Tensor | None = None) -> Tensor:
-        """Indices (batch, heads, surplus) of the tokens to forget; those `leaving`, (batch, heads,
-        tokens) bool, before any other."""
-        redundancy = self.redundancy(layer).masked_fill(~layer.candidates, -torch.inf)
+        """Return indices (batch, heads, surplus) of the tokens to evict.
+
+        leaving: (batch, heads, tokens) bool, tokens that are evicted before any other.
+        """
+        score = self.score(layer).masked_fill(~layer.candidates, torch.inf)
         if leaving is not None:
-            redundancy = redundancy.masked_fill(leaving, torch.inf)
-        return redundancy.topk(layer.surplus, dim=-1, sorted=False).indices
+            score = score.masked_fill(leaving, -torch.inf)
+        return score.topk(layer.surplus, dim=-1, largest=False, sorted=False).indices
 
 
-def whole_frames(total: int, layers: int, tokens_per_frame: int) -> list[int]:
-    """Of `total` tokens the same number of whole frames for each layer, in tokens."""
-    frames = total // (layers * tokens_per_frame)
-    return [frames * tokens_per_frame] * layers
+def whole_frames(total: int, shape: CacheShape) -> list[int]:
+    """Divide `total` tokens into the same number of whole frames per layer, in tokens."""
+    return [total // shape.frame * shape.tokens_per_frame] * shape.layers
 
 
 def register(name: str) -> Callable[[type[Policy]], type[Policy]]:
-    """Make a policy known by its name. Raises ValueError if it cannot be."""
+    """Register a policy class under a name. Raises ValueError if the name is taken, or if the class
+    sets flags that exclude each other."""
 
     def keep(policy: type[Policy]) -> type[Policy]:
         if name in POLICIES:
-            raise ValueError(f"there is a policy {name!r} already: {POLICIES[name]}")
+            raise ValueError(f"policy {name!r} is already registered: {POLICIES[name]}")
         if policy.before_attention and policy.watches_updates:
             raise ValueError(
                 f"policy {name!r} cannot have both before_attention and watches_updates: when "

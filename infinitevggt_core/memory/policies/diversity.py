@@ -1,38 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InfiniteVGGT: forget the keys most like the mean key (arXiv 2601.02281, section 3.2)."""
+"""InfiniteVGGT: evict the keys most similar to the mean key (arXiv 2601.02281, section 3.2)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from infinitevggt_core.memory.budget import split_budget
+from infinitevggt_core.memory.budget import CacheShape, allocate_budget
 from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy, register
 
 
 @register("diversity")
 @dataclass(frozen=True)
 class Diversity(RetentionPolicy):
-    """Anchors, and per head the keys least like the mean key. Layers whose keys are more alike get
-    a smaller share of the budget (model_spec.md section 4)."""
+    """Keeps the anchors and, per head, the keys least similar to the mean key. Layers of more
+    similar keys get a smaller share of the budget (docs/model.md, Memory and eviction)."""
 
     before_attention: ClassVar[bool] = True
     uses_mean_key: ClassVar[bool] = True
 
     total_budget: int
 
-    def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
+    def capacity(self, shape: CacheShape) -> int:
         return self.total_budget
 
-    def split(
-        self, total: int, scores: list[float], anchors: int, tokens_per_frame: int
-    ) -> list[int]:
-        return split_budget(total, scores, (anchors + 1) * tokens_per_frame)
-
-    def redundancy(self, layer: LayerView) -> Tensor:
-        """Product of each normalised key with their mean, which is not normalised."""
-        return layer.tokens.key_products(layer.mean_key) * layer.tokens.notes
+    def allocate(self, total: int, similarities: list[float], shape: CacheShape) -> list[int]:
+        return allocate_budget(total, similarities, (shape.anchors + 1) * shape.tokens_per_frame)
 
     def score(self, layer: LayerView) -> Tensor:
-        """The mean redundancy of the candidates, which is the mean key's squared length."""
+        """Return minus the product of each normalised key with their mean, which is not
+        normalised."""
+        return layer.tokens.key_products(-layer.mean_key) * layer.tokens.metadata
+
+    def similarity(self, layer: LayerView) -> Tensor:
+        """Return the mean product of the candidates, which is the mean key's squared length."""
         return layer.mean_key.square().sum(dim=-1).mean()

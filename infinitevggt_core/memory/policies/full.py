@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from infinitevggt_core.config import UNLIMITED
+from infinitevggt_core.memory.budget import CacheShape
 from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy, register
 
 
 @register("full")
 @dataclass(frozen=True)
 class Full(RetentionPolicy):
-    """Every token of every frame; where that cannot be held, the latest."""
+    """Keeps every token of every frame; if memory ends, the latest ones."""
 
-    def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
+    def capacity(self, shape: CacheShape) -> int:
         return UNLIMITED
 
-    def redundancy(self, layer: LayerView) -> Tensor:
-        return layer.ages
+    def score(self, layer: LayerView) -> Tensor:
+        return layer.recency
 
     def camera_frames(self, configured: int) -> int:
         return UNLIMITED

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STream3R's window: the anchors and the latest frames."""
+"""STream3R's window: keep the anchors and the latest frames."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from infinitevggt_core.memory.budget import CacheShape
 from infinitevggt_core.memory.policies.base import (
     LayerView,
     RetentionPolicy,
@@ -16,21 +17,19 @@ from infinitevggt_core.memory.policies.base import (
 @register("window")
 @dataclass(frozen=True)
 class Window(RetentionPolicy):
-    """Anchors and the latest `window` frames. A frame still attends the one that leaves after it
-    (the session form of model_spec.md section 9)."""
+    """Keeps the anchors and the latest `window` frames. Eviction follows attention (docs/model.md,
+    Window sessions)."""
 
     window: int
 
-    def wanted(self, layers: int, anchors: int, tokens_per_frame: int) -> int:
-        return layers * (anchors + self.window) * tokens_per_frame
+    def capacity(self, shape: CacheShape) -> int:
+        return (shape.anchors + self.window) * shape.frame
 
-    def split(
-        self, total: int, scores: list[float], anchors: int, tokens_per_frame: int
-    ) -> list[int]:
-        return whole_frames(total, len(scores), tokens_per_frame)
+    def allocate(self, total: int, similarities: list[float], shape: CacheShape) -> list[int]:
+        return whole_frames(total, shape)
 
-    def redundancy(self, layer: LayerView) -> Tensor:
-        return layer.ages
+    def score(self, layer: LayerView) -> Tensor:
+        return layer.recency
 
     def camera_frames(self, configured: int) -> int:
         return self.window

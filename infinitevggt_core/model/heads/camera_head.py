@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera pose from the camera token, refined four times (model_spec.md section 5)."""
+"""Camera pose from the camera token, refined four times (docs/model.md, Camera head)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,11 +16,11 @@ from infinitevggt_core.model.layers import Block, Mlp, parameter_dtype
 ITERATIONS = 4
 POSE_SIZE = 9
 CameraAttend: TypeAlias = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]
-"""Attention over the camera tokens of (iteration, block): queries, keys, values to outputs."""
+"""Attention over camera tokens, given iteration, block, queries, keys and values."""
 
 
 class CameraHead(nn.Module):
-    """Weights only: what a camera token sees of the other frames comes with `attend`."""
+    """Iterative pose refinement. Weights only: `attend` brings the other frames' camera tokens."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -35,18 +35,18 @@ class CameraHead(nn.Module):
         self.trunk_norm = nn.LayerNorm(dim)
         self.pose_branch = Mlp(dim, dim // 2, POSE_SIZE)
         nn.init.zeros_(self.pose_branch.fc2.weight)
-        # starts as the identity pose with a field of view of one radian
+        # starts at the identity pose with a field of view of one radian
         nn.init.zeros_(self.pose_branch.fc2.bias)
         with torch.no_grad():
             self.pose_branch.fc2.bias[6] = 1 / ITERATIONS
             self.pose_branch.fc2.bias[7:] = 1 / ITERATIONS
 
     def forward(self, tokens: Tensor, attend: CameraAttend) -> Tensor:
-        """tokens (B, S, P, 2C) of the last layer -> pose encoding (B, S, 9)."""
+        """Return the pose encoding (B, S, 9) for tokens (B, S, P, 2C) of the last layer."""
         return self.refinements(tokens, attend)[-1]
 
     def refinements(self, tokens: Tensor, attend: CameraAttend) -> list[Tensor]:
-        """The pose encoding (B, S, 9) after each iteration; the last is the result."""
+        """Return the pose encoding (B, S, 9) after each iteration; the last is the result."""
         camera = self.token_norm(tokens[:, :, 0].to(parameter_dtype(self)))
         normed = F.layer_norm(camera, camera.shape[-1:], eps=1e-6)
         pose = self.empty_pose_tokens.expand(*camera.shape[:2], -1)
@@ -57,7 +57,7 @@ class CameraHead(nn.Module):
             for index, block in enumerate(self.trunk):
                 x = block(x, attend=partial(attend, iteration, index))
             delta = self.pose_branch(self.trunk_norm(x))
-            # the next refinement is fed the encoding before its activation
+            # the next refinement reads the encoding before its activation
             pose = delta if iteration == 0 else pose + delta
             poses.append(torch.cat((pose[..., :7], F.relu(pose[..., 7:])), dim=-1).float())
         return poses

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DPT heads: per-pixel maps from patch tokens of four layers (model_spec.md section 6)."""
+"""DPT heads: per-pixel maps from patch tokens of four layers (docs/model.md, Dense heads)."""
 
 import math
 from collections.abc import Mapping
@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.model.layers import parameter_dtype
-from infinitevggt_core.model.rope import SPECIAL_TOKENS
 
 FRAMES_AT_ONCE = 8
 
 
 class ResidualConvUnit(nn.Module):
+    """Two convolutions with a skip connection."""
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
@@ -31,7 +32,7 @@ class ResidualConvUnit(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Adds a finer level to a coarser one and resizes the sum."""
+    """Adds a finer map to a coarser one and resizes the sum."""
 
     def __init__(self, features: int, has_skip: bool) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class FusionBlock(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The part of a DPT that works on maps of equal width."""
+    """Part of a DPT that works on maps of equal width."""
 
     def __init__(self, features: int, channels: tuple[int, ...], half: bool) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Scratch(nn.Module):
         self.output_conv1 = nn.Conv2d(features, out, 3, padding=1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Four maps, fine to coarse (4h, 2h, h, h/2 rows) -> (N, out, 8h, 8w)."""
+        """Fuse four maps, fine to coarse (4h, 2h, h, h/2 rows), to (N, out, 8h, 8w)."""
         fine_to_coarse = [getattr(self, f"layer{i}_rn")(m) for i, m in enumerate(maps, start=1)]
         rows, cols = fine_to_coarse[0].shape[-2:]
         sizes = [(2 * rows, 2 * cols), *(tuple(m.shape[-2:]) for m in fine_to_coarse[:-1])]
@@ -73,7 +74,7 @@ class Scratch(nn.Module):
 
 
 class DptTrunk(nn.Module):
-    """Tokens (B, S, P, 2C) of four layers -> features at an eighth of the patch pitch."""
+    """Features at an eighth of the patch pitch from tokens (B, S, P, 2C) of four layers."""
 
     def __init__(self, config: ModelConfig, features: int, positional: bool, half: bool) -> None:
         super().__init__()
@@ -91,12 +92,14 @@ class DptTrunk(nn.Module):
         )
         self.scratch = Scratch(features, channels, half)
 
-    def fuse(self, levels: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
-        """(N, features, 8h, 8w) for tokens (N, P, 2C) of images of `size` (H, W) pixels."""
+    def fuse(self, features: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
+        """Return (N, channels, 8h, 8w) for tokens (N, P, 2C) of images of `size` (H, W) pixels."""
         rows, cols = (side // self.config.patch_size for side in size)
         maps = []
         for index, layer in enumerate(self.config.dpt_layers):
-            patches = self.norm(levels[layer][:, SPECIAL_TOKENS:].to(parameter_dtype(self)))
+            patches = self.norm(
+                features[layer][:, self.config.special_tokens :].to(parameter_dtype(self))
+            )
             x = self.projects[index](rearrange(patches, "n (h w) c -> n c h w", h=rows, w=cols))
             if self.positional:
                 x = _placed(x, size)
@@ -105,7 +108,7 @@ class DptTrunk(nn.Module):
 
 
 class DenseHead(DptTrunk):
-    """Depth (output_dim 2, activation "exp") or points (4, "inv_log"), with a confidence."""
+    """Depth (output_dim 2, activation "exp") or points (4, "inv_log"), with confidence."""
 
     def __init__(self, config: ModelConfig, output_dim: int, activation: str) -> None:
         super().__init__(config, config.dpt_features, positional=True, half=True)
@@ -119,10 +122,13 @@ class DenseHead(DptTrunk):
             ),
         )
 
-    def forward(self, levels: Mapping[int, Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Tokens (B, S, P, 2C) per layer -> values (B, S, H, W, output_dim - 1), confidence > 1."""
-        batch, frames = next(iter(levels.values())).shape[:2]
-        flat = {layer: tokens.flatten(0, 1) for layer, tokens in levels.items()}
+    def forward(
+        self, features: Mapping[int, Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return values (B, S, H, W, output_dim - 1) and confidence (B, S, H, W) above 1 for tokens
+        (B, S, P, 2C) per layer."""
+        batch, frames = next(iter(features.values())).shape[:2]
+        flat = {layer: tokens.flatten(0, 1) for layer, tokens in features.items()}
         chunks = [
             self._maps({k: v[i : i + FRAMES_AT_ONCE] for k, v in flat.items()}, size)
             for i in range(0, batch * frames, FRAMES_AT_ONCE)
@@ -132,9 +138,9 @@ class DenseHead(DptTrunk):
         values = raw.exp() if self.activation == "exp" else raw.sign() * raw.abs().expm1()
         return values, 1 + confidence.exp()
 
-    def _maps(self, levels: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
-        """(N, output_dim, H, W), fp32, before activation."""
-        x = _placed(_resize(self.fuse(levels, size), size), size)
+    def _maps(self, features: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
+        """Return (N, output_dim, H, W) fp32 before activation."""
+        x = _placed(_resize(self.fuse(features, size), size), size)
         return cast(Tensor, self.scratch.get_submodule("output_conv2")(x)).float()
 
 
@@ -143,16 +149,16 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _placed(x: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Adds to (N, C, rows, cols), in place, where in the image each pixel lies."""
+    """Add the positional features of the pixels to (N, C, rows, cols), in place."""
     channels, rows, cols = x.shape[1:]
-    across, down = _position_parts(rows, cols, channels, image_size, x.device, x.dtype)
+    across, down = position_parts(rows, cols, channels, image_size, x.device, x.dtype)
     x[:, : channels // 2] += across
     x[:, channels // 2 :] += down
     return x
 
 
 @lru_cache(maxsize=64)
-def _position_parts(
+def position_parts(
     rows: int,
     cols: int,
     channels: int,
@@ -160,7 +166,8 @@ def _position_parts(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # remembered: training may use it after a stream has
+    """Return the scaled features of `position_features` on a device."""
+    with torch.inference_mode(False):  # cached: training may use it after a stream has
         across, down = position_features(rows, cols, channels, image_size)
         return (0.1 * across).to(device, dtype), (0.1 * down).to(device, dtype)
 
@@ -168,8 +175,9 @@ def _position_parts(
 def position_features(
     rows: int, cols: int, channels: int, image_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """The half of the channels that knows the column, (channels / 2, 1, cols), and the one that
-    knows the row, (channels / 2, rows, 1): sines, then cosines, of a quarter each, fp32."""
+    """Return the half of the channels that encodes the column, (channels / 2, 1, cols), and the
+    half that encodes the row, (channels / 2, rows, 1), fp32: a quarter each of sines and cosines.
+    """
     aspect = image_size[1] / image_size[0]
     span_x = aspect / math.sqrt(aspect**2 + 1)
     span_y = 1 / math.sqrt(aspect**2 + 1)
@@ -179,7 +187,7 @@ def position_features(
 
 
 def _waves(span: float, count: int, frequencies: int) -> Tensor:
-    """(2 * frequencies, count): sines and cosines at places from -span to span."""
+    """Return sines and cosines (2 * frequencies, count) at places from -span to span."""
     places = torch.linspace(-span * (count - 1) / count, span * (count - 1) / count, count)
     omega = 100.0 ** (-torch.arange(frequencies, dtype=torch.float64) / frequencies)
     angles = omega[:, None] * places.double()

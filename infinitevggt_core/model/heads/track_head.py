@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Point tracks over a clip (model_spec.md section 7)."""
+"""Point tracks over a clip (docs/model.md, Track head)."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.model.heads.dense_head import DptTrunk
-from infinitevggt_core.model.heads.update_transformer import UpdateTransformer
 from infinitevggt_core.model.layers import Mlp, parameter_dtype
 
 ITERATIONS = 4
@@ -19,10 +18,13 @@ PYRAMID_LEVELS = 7
 RADIUS = 4
 FLOW_SCALE = 518.0
 SMALLEST_IMAGE = 2 ** (PYRAMID_LEVELS - 1) * STRIDE
+UPDATE_DEPTH = 6
+UPDATE_HEADS = 8
+VIRTUAL_TRACKS = 64
 
 
 class TrackHead(nn.Module):
-    """Features at half resolution, then an iterative tracker."""
+    """Feature maps at half resolution, and an iterative tracker."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -32,21 +34,21 @@ class TrackHead(nn.Module):
         self.tracker = Tracker(config.track_features, config.track_hidden)
 
     def forward(
-        self, levels: Mapping[int, Tensor], size: tuple[int, int], queries: Tensor
+        self, features: Mapping[int, Tensor], size: tuple[int, int], queries: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Tracks (B, S, Q, 2), visibility and confidence (B, S, Q).
+        """Return tracks (B, S, Q, 2) in pixels, visibility and confidence (B, S, Q).
 
-        queries: (B, Q, 2), pixels (x, y) of frame 0. Raises ValueError where the image is too small
+        queries: (B, Q, 2), pixels (x, y) of frame 0. Raises ValueError if the image is too small
         for the correlation pyramid.
         """
         if min(size) < SMALLEST_IMAGE:
             raise ValueError(f"tracks need images of {SMALLEST_IMAGE} px or more; got {size}")
-        return self.tracker(self.features(levels, size), queries)  # type: ignore[no-any-return]
+        return self.tracker(self.feature_maps(features, size), queries)  # type: ignore[no-any-return]
 
-    def features(self, levels: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
-        """(B, S, features, H / 2, W / 2)."""
-        batch = next(iter(levels.values())).shape[0]
-        flat = {layer: tokens.flatten(0, 1) for layer, tokens in levels.items()}
+    def feature_maps(self, features: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
+        """Return (B, S, channels, H / 2, W / 2) for tokens (B, S, P, 2C) per layer."""
+        batch = next(iter(features.values())).shape[0]
+        flat = {layer: tokens.flatten(0, 1) for layer, tokens in features.items()}
         half = (size[0] // STRIDE, size[1] // STRIDE)
         maps = F.interpolate(
             self.feature_extractor.fuse(flat, size), size=half, mode="bilinear", align_corners=True
@@ -54,7 +56,94 @@ class TrackHead(nn.Module):
         return rearrange(maps, "(b s) c h w -> b s c h w", b=batch)
 
 
+class SelfBlock(nn.Module):
+    """Self-attention block whose residual is the normalised input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.attn = nn.MultiheadAttention(dim, UPDATE_HEADS, batch_first=True)
+        self.mlp = Mlp(dim, 4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x)
+        x = x + self.attn(x, x, x)[0]
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class CrossBlock(nn.Module):
+    """Cross-attention block whose residual is the normalised input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm_context = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.cross_attn = nn.MultiheadAttention(dim, UPDATE_HEADS, batch_first=True)
+        self.mlp = Mlp(dim, 4 * dim)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        x, context = self.norm1(x), self.norm_context(context)
+        x = x + self.cross_attn(x, context, context)[0]
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class UpdateTransformer(nn.Module):
+    """Transformer over time and over tracks: (B, Q, S, input_dim) to (B, Q, S, output_dim)."""
+
+    def __init__(self, input_dim: int, hidden: int, output_dim: int) -> None:
+        super().__init__()
+        self.input_norm = nn.LayerNorm(input_dim)
+        self.input_transform = nn.Linear(input_dim, hidden)
+        # spelt as in the checkpoints
+        self.virual_tracks = nn.Parameter(torch.randn(1, VIRTUAL_TRACKS, 1, hidden))
+        self.time_blocks = nn.ModuleList(SelfBlock(hidden) for _ in range(UPDATE_DEPTH))
+        self.space_virtual_blocks = nn.ModuleList(SelfBlock(hidden) for _ in range(UPDATE_DEPTH))
+        self.space_point2virtual_blocks = nn.ModuleList(
+            CrossBlock(hidden) for _ in range(UPDATE_DEPTH)
+        )
+        self.space_virtual2point_blocks = nn.ModuleList(
+            CrossBlock(hidden) for _ in range(UPDATE_DEPTH)
+        )
+        self.output_norm = nn.LayerNorm(hidden)
+        self.flow_head = nn.Linear(hidden, output_dim)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.flow_head.weight, std=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, queries, frames, _ = x.shape
+        first = self.input_transform(self.input_norm(x))
+        virtual = self.virual_tracks.expand(batch, -1, frames, -1)
+        tracks = torch.cat((first, virtual), dim=1)  # (B, Q + V, S, C)
+        for i in range(UPDATE_DEPTH):
+            tracks = self.time_blocks[i](tracks.flatten(0, 1)).view(tracks.shape)
+            tracks = self._across_tracks(i, tracks, queries)
+        out: Tensor = self.flow_head(self.output_norm(tracks[:, :queries] + first))
+        return out
+
+    def _across_tracks(self, i: int, tracks: Tensor, queries: int) -> Tensor:
+        """Exchange information between query tracks through virtual ones, at each time alone."""
+        at_time = tracks.transpose(1, 2)  # (B, S, Q + V, C)
+        flat = at_time.flatten(0, 1)
+        points, virtual = flat[:, :queries], flat[:, queries:]
+        virtual = self.space_virtual2point_blocks[i](virtual, points)
+        virtual = self.space_virtual_blocks[i](virtual)
+        points = self.space_point2virtual_blocks[i](points, virtual)
+        return torch.cat((points, virtual), dim=1).view(at_time.shape).transpose(1, 2)
+
+
 class Tracker(nn.Module):
+    """Iterative refinement of tracks by correlation with the feature maps."""
+
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
         self.features = features
@@ -70,7 +159,7 @@ class Tracker(nn.Module):
         self.conf_predictor = nn.Sequential(nn.Linear(features, 1))
 
     def forward(self, maps: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """maps (B, S, C, h, w), queries (B, Q, 2) image pixels."""
+        """Track queries (B, Q, 2), image pixels of frame 0, over maps (B, S, C, h, w)."""
         maps = maps.to(parameter_dtype(self))
         maps = self.fmap_norm(maps.movedim(2, -1)).movedim(-1, 2)
         frames = maps.shape[1]
@@ -92,7 +181,7 @@ class Tracker(nn.Module):
         return (coords * STRIDE).float(), visibility.float(), confidence.float()
 
     def _tokens(self, pyramid: list[Tensor], coords: Tensor, feature: Tensor) -> Tensor:
-        """(B, S, Q, 3 features + 4): how far each track has come, what it sees, what it is."""
+        """Return (B, S, Q, 3 features + 4): displacement, correlation and feature of each track."""
         correlation = self.corr_mlp(correlate(pyramid, coords, feature))
         flow = coords - coords[:, :1]
         scaled = flow / FLOW_SCALE
@@ -100,11 +189,11 @@ class Tracker(nn.Module):
         return torch.cat((embedded, scaled, scaled, correlation, feature), dim=-1)
 
     def _reference(self, frames: int) -> Tensor:
-        """(1, S, 1, token_dim): marks the query's frame."""
+        """Return (1, S, 1, token_dim), which marks the query's frame."""
         return self.query_ref_token[:, [0] + [1] * (frames - 1), None]
 
     def _place(self, size: torch.Size, start: Tensor) -> Tensor:
-        """(B, 1, Q, token_dim): the positional vector at the query's place."""
+        """Return (B, 1, Q, token_dim), the positional vector at the query's place."""
         table = position_table(size[0], size[1], self.query_ref_token.shape[-1])
         table = table.to(start.device, start.dtype).expand(len(start), -1, -1, -1)
         return sample(table, start[:, None], "border").permute(0, 2, 3, 1)
@@ -115,7 +204,7 @@ class Tracker(nn.Module):
 
 
 def build_pyramid(maps: Tensor) -> list[Tensor]:
-    """Maps (B, S, C, h, w), each level half the one before."""
+    """Return maps (B, S, C, h, w) at PYRAMID_LEVELS scales, each half the one before."""
     levels = [maps]
     for _ in range(PYRAMID_LEVELS - 1):
         pooled = F.avg_pool2d(levels[-1].flatten(0, 1), 2, stride=2)
@@ -124,7 +213,7 @@ def build_pyramid(maps: Tensor) -> list[Tensor]:
 
 
 def correlate(pyramid: list[Tensor], coords: Tensor, feature: Tensor) -> Tensor:
-    """(B, S, Q, levels * (2 radius + 1)^2): similarity of each track with its surroundings."""
+    """Correlate tracks with their surroundings: (B, S, Q, levels * (2 radius + 1)^2)."""
     steps = torch.arange(-RADIUS, RADIUS + 1, device=coords.device, dtype=coords.dtype)
     dx, dy = torch.meshgrid(steps, steps, indexing="ij")  # x on the slow axis
     offsets = torch.stack((dx, dy), dim=-1).reshape(1, 1, -1, 2)
@@ -139,21 +228,21 @@ def correlate(pyramid: list[Tensor], coords: Tensor, feature: Tensor) -> Tensor:
 
 
 def sample(maps: Tensor, places: Tensor, padding: str) -> Tensor:
-    """Bilinear values of maps (N, C, h, w) at pixel places (N, i, j, 2) -> (N, C, i, j)."""
+    """Sample maps (N, C, h, w) bilinearly at pixels (N, i, j, 2): (N, C, i, j)."""
     scale = [2 / max(side - 1, 1) for side in maps.shape[:-3:-1]]  # of x, of y
     grid = places * torch.tensor(scale, device=maps.device, dtype=maps.dtype) - 1
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode=padding, align_corners=True)
 
 
 def flow_embedding(flow: Tensor, dim: int) -> Tensor:
-    """(..., 2) -> (..., 2 dim): for x, then y, interleaved sines and cosines."""
+    """Embed (..., 2) as (..., 2 dim): interleaved sines and cosines of x, then of y."""
     frequencies = torch.arange(0, dim, 2, device=flow.device, dtype=torch.float32) * (1000.0 / dim)
     angles = flow.float()[..., None] * frequencies
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3).to(flow.dtype)
 
 
 def position_table(rows: int, cols: int, dim: int) -> Tensor:
-    """(1, dim, rows, cols): sin and cos of x in half of the channels, of y in the other."""
+    """Return (1, dim, rows, cols): sin and cos of x in half of the channels, of y in the other."""
     quarter = dim // 4
     omega = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     angle_x = (omega[:, None] * torch.arange(cols))[:, None, :].expand(-1, rows, -1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.output.frame_result import FrameResult
@@ -33,5 +33,5 @@ class Baseline(ScaleSource):
                     "scale", f"no transform between {' and '.join(frames)}: no scale from it"
                 )
                 continue
-            units, doubt = seen_baseline(result.prediction, other.prediction, known[:3, :3])
+            units, doubt = predicted_baseline(result.prediction, other.prediction, known[:3, :3])
             estimate.add(float(np.linalg.norm(known[:3, 3])), units, doubt)

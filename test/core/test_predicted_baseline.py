@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core import Prediction
-from infinitevggt_core.metric.baseline import seen_baseline
+from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.model.geometry import encode_pose
 
 numbers = st.tuples(*[st.floats(-2, 2)] * 3)
@@ -38,7 +38,7 @@ def test_what_is_seen_as_it_is_is_as_long_as_it_is_wherever_the_rig_stands(
 ) -> None:
     assume(np.linalg.norm(position) > 0.01)
     other, rig = placed(turn, position), placed(rig_turn, rig_position)
-    distance, doubt = seen_baseline(prediction(rig), prediction(rig @ other), other[:3, :3])
+    distance, doubt = predicted_baseline(prediction(rig), prediction(rig @ other), other[:3, :3])
     assert distance == pytest.approx(np.linalg.norm(position), abs=1e-4)
     assert doubt * distance == pytest.approx(0, abs=1e-4)
 
@@ -50,6 +50,6 @@ def test_a_turn_that_is_none_was_a_step_and_says_how_much_is_in_doubt() -> None:
     hidden = np.array((2 * math.sin(turned_by), 0, 2 * math.cos(turned_by) - 2))
     seen = placed((0, turned_by, 0), tuple((0.2, 0, 0) - hidden))
     assert np.linalg.norm(seen[:3, 3]) == pytest.approx(0.1, rel=1e-2), "half as long as it is"
-    distance, doubt = seen_baseline(prediction(np.eye(4)), prediction(seen), np.eye(3))
+    distance, doubt = predicted_baseline(prediction(np.eye(4)), prediction(seen), np.eye(3))
     assert distance == pytest.approx(0.2, rel=1e-4)
     assert doubt == pytest.approx(0.5, rel=1e-3)
