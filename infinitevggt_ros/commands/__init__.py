@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One module per subcommand of `infinitevggt`; cli.py says what a module holds."""
+"""One module per subcommand of `infinitevggt`; cli.py describes the contents of a module."""

@@ -1,63 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`infinitevggt`: the one command line. Each subcommand is a module of `infinitevggt_ros.commands`.
+"""`infinitevggt`: the command line. Each subcommand is a module of `infinitevggt_ros.commands`.
 
-A command module has a docstring (its description), `EXAMPLE` (one command line that works),
-`configure(parser)` (its arguments) and `run(options) -> int` (the exit status). A user's mistake is
-raised as `CommandError` and printed without a traceback.
+A command module has a docstring (its description), `EXAMPLE` (a command line that works),
+`configure(parser)` (its arguments) and `run(options) -> int` (the exit status). Mistakes of the
+user are raised as `CommandError` and printed in one line.
 """
 
 import argparse
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
 
 from infinitevggt_ros.errors import CommandError
 
 COMMANDS = {
-    "demo": "replay a bag through the node; leave trajectory, depth, map and a picture",
+    "demo": "stream a bag through the node; write trajectory, depth, map and a picture",
     "viewer": "serve a web page that shows a running node and sets its memory",
-    "replay": "play a ROS 2 bag onto live topics, with /clock",
-    "images-to-bag": "turn a directory of images or a video file into a bag",
+    "replay": "play a bag onto live topics, with /clock",
+    "images-to-bag": "write a directory of images or a video file as a bag",
     "train": "train a network on synthetic worlds or on bags, distil it from another",
     "evaluate": "measure pose, depth and map of a stream against the truth",
-    "synthetic-bag": "film a synthetic world into a bag, with the truth beside each image",
+    "synthetic-bag": "render a synthetic world into a bag, with the truth beside each image",
     "info": "show a checkpoint, the device and the versions in use",
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Argument parser with defaults in its help and errors of one line."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**{"formatter_class": HelpFormatter, **settings})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default to the help of an option, unless there is none or the help states it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        has_default = action.option_strings and action.default not in (
+            *(None, argparse.SUPPRESS, "", False),
+        )
+        if has_default and "default" not in text and action.default != []:
+            text += " (default: %(default)s)"
+        return text
+
+
 def main(args: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status."""
     try:
         try:
             return _run(list(sys.argv[1:] if args is None else args))
         finally:
-            sys.stdout.flush()  # not at exit, where nobody can catch what it raises
-    except BrokenPipeError:  # whoever read the output, `head` say, has enough of it
+            sys.stdout.flush()  # not at exit, where what it raises cannot be caught
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
 
 def _run(arguments: list[str]) -> int:
     try:
-        options = _parser(arguments).parse_args(arguments)
+        options = parser_for(arguments).parse_args(arguments)
+        _ensure_log_directory()
         return int(options.run(options))
     except CommandError as error:
         print(f"infinitevggt: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, a read-only folder
+        if error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"infinitevggt: {place}{error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _ensure_log_directory() -> None:
+    """Let ROS log in the temporary directory if the user has no home to write in."""
+    if os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME"):
+        return
+    try:
+        Path(os.environ["HOME"], ".ros", "log").mkdir(parents=True, exist_ok=True)
+    except (KeyError, OSError):
+        user = os.getuid() if hasattr(os, "getuid") else ""
+        os.environ["ROS_LOG_DIR"] = str(Path(tempfile.gettempdir(), f"ros_log_{user}"))
+
+
+def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser that knows the command in `arguments`, and the names of all others."""
+    parser = Parser(
         prog="infinitevggt",
         description="Live 3D perception from plain cameras, without end.",
         epilog="example: infinitevggt images-to-bag photos/ room.mcap",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        if name not in arguments:  # loading every command would import torch and ROS for --help
+        if name not in arguments:  # loading every command would import PyTorch and ROS for --help
             subparsers.add_parser(name, help=summary)
             continue
         command = import_module(f"infinitevggt_ros.commands.{name.replace('-', '_')}")
@@ -66,7 +114,6 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
             help=summary,
             description=command.__doc__,
             epilog=f"example: {command.EXAMPLE}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         command.configure(subparser)
         subparser.set_defaults(run=command.run)

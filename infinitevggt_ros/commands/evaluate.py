@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure pose, depth and map of a stream against the truth.
 
-bag: a recording; dataset: a published one on disk; synthetic: worlds that no shipped checkpoint was
-trained on. In this process, every frame in its turn.
+KIND is bag, a recording; dataset, a published data set on disk; or synthetic, worlds that no
+shipped checkpoint was trained on. Every frame is processed, in this process and without a node.
 """
 
 import argparse
@@ -28,16 +28,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     bag = kinds.add_parser(
         "bag",
-        help="recordings of camera images, with the truth beside them",
-        description="Stream bags and leave figures, files and a page.",
+        help="recordings of camera images, with or without the truth",
+        description="Stream bags; write figures, files and a page.",
         epilog=f"example: {BAG_EXAMPLE}",
     )
     configure_bag(bag)
     bag.set_defaults(run_kind=run_bags)
     dataset = kinds.add_parser(
         "dataset",
-        help="published data sets, as they lie on disk",
-        description="Stream a data set's sequences and leave figures, files and a page.",
+        help="published data sets on disk",
+        description="Stream the sequences of a data set; write figures, files and a page.",
         epilog=f"example: {DATASET_EXAMPLE}",
     )
     configure_dataset(dataset)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`infinitevggt evaluate bag` and `evaluate dataset`: arguments, and the run that both share."""
+"""`infinitevggt evaluate bag` and `evaluate dataset`: arguments and the common run."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_ros.commands.option_arguments import (
@@ -15,9 +15,6 @@ from infinitevggt_ros.commands.option_arguments import (
 )
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.params.settings import InputSettings, ModelSettings, Settings
-
-if TYPE_CHECKING:
-    from infinitevggt_ros.evaluation.sweep import Job, SourceSpec
 
 BAG_EXAMPLE = (
     "infinitevggt evaluate bag run.mcap --out report --policy diversity,window "
@@ -31,53 +28,61 @@ SWEPT = ("policy", "total_budget")
 def configure_bag(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 directory, .mcap, .db3 or .bag")
-    add("--image", default="", metavar="TOPIC", help="images; default: found in the bag")
+    add(
+        "--image", default="", metavar="TOPIC", help="images; default: the colour camera of the bag"
+    )
     add(
         "--truth",
         default="",
         metavar="TOPIC",
-        help="Odometry, PoseStamped, TransformStamped or /tf; default: found in the bag",
+        help="true poses: transforms, Odometry, PoseStamped or TransformStamped; default: found in "
+        "the bag",
     )
     add(
         "--truth-frame",
         default="",
         metavar="FRAME",
-        help="whose pose --truth is, where its messages do not say or say it wrong",
+        help="frame whose pose --truth is, if its messages do not name it or name it wrongly",
     )
-    add("--depth", default="", metavar="TOPIC", help="true depth images; default: found in the bag")
+    add(
+        "--depth",
+        default="",
+        metavar="TOPIC",
+        help="true depth images; default: those in the frame of the images",
+    )
     add_run_arguments(parser, result_bag=True)
 
 
 def configure_dataset(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("dataset", choices=DATASETS, help="whose layout it has")
-    add("path", type=Path, help="folder of a sequence, or one above several")
-    add("--start", type=int, default=0, help="first frame (default: %(default)s)")
-    add("--stride", type=int, default=1, help="every N-th frame (default: %(default)s)")
-    add("--frames", type=int, default=0, help="at most; 0: all (default: %(default)s)")
+    add("dataset", choices=DATASETS, help="layout of the files")
+    add("path", type=Path, help="folder of a sequence, or of several")
+    add("--start", type=int, default=0, help="first frame")
+    add("--stride", type=int, default=1, help="use every N-th frame")
+    add("--frames", type=int, default=0, help="largest number of frames; 0: all")
     add_run_arguments(parser, result_bag=False)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> None:
-    """What both kinds take."""
+    """Add the arguments of both kinds."""
     add = parser.add_argument
-    add("--out", type=Path, default=Path("report"), help="folder (default: %(default)s)")
-    add("--overwrite", action="store_true", help="start again, whatever --out holds")
+    add("--out", type=Path, default=Path("report"), help="folder of the results")
+    add("--overwrite", action="store_true", help="replace the run in --out")
     specs = {spec.name: spec for spec in option_fields(MemoryConfig)}
     add(
         "--policy",
         type=_policies,
         default=[specs["policy"].default],
         metavar="A,B",
-        help=f"memory; several: a sweep; {', '.join(specs['policy'].metadata['choices'])} "
-        f"(default: {specs['policy'].default})",
+        help="memory policy, or several for a sweep: "
+        f"{', '.join(specs['policy'].metadata['choices'])} (default: {specs['policy'].default})",
     )
     add(
         "--total-budget",
         type=_budgets,
         default=[specs["total_budget"].default],
         metavar="N,M",
-        help="tokens kept over the global layers; several: a sweep "
+        help="tokens kept over all global layers, or several values for a sweep "
         f"(default: {specs['total_budget'].default})",
     )
     add_options(parser, MemoryConfig, without=SWEPT)
@@ -88,19 +93,19 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> N
         "--intrinsics",
         choices=intrinsics.metadata["choices"],
         default=intrinsics.default,
-        help="what unprojects depth (default: %(default)s)",
+        help="intrinsics that unproject depth",
     )
     add(
         "--result-bag",
         action=argparse.BooleanOptionalAction,
         default=result_bag,
-        help=f"leave result.mcap, as the node would publish (default: {result_bag})",
+        help=f"write result.mcap with the messages of a node (default: {result_bag})",
     )
     add_threads(parser)
     add(
         "--ray",
         metavar="ADDRESS",
-        help="whole runs on this Ray cluster, HOST:PORT; auto: the one of this machine",
+        help="distribute whole runs over this Ray cluster, HOST:PORT; auto: that of this machine",
     )
 
 
@@ -113,7 +118,7 @@ def run_bags(options: argparse.Namespace) -> int:
     ]
     names = [bag.stem for bag in options.bags]
     if len(set(names)) < len(names):
-        raise CommandError(f"two bags have one name ({', '.join(names)}): rename one")
+        raise CommandError(f"two bags have the same name ({', '.join(names)}): rename one")
     return run_all(list(zip(names, specs, strict=True)), options)
 
 
@@ -129,8 +134,8 @@ def run_dataset(options: argparse.Namespace) -> int:
     return run_all(list(zip(names, specs, strict=True)), options)
 
 
-def run_all(specs: "list[tuple[str, SourceSpec]]", options: argparse.Namespace) -> int:
-    """Every source under every setting, then the page."""
+def run_all(specs: list[tuple[str, Any]], options: argparse.Namespace) -> int:
+    """Run every source with every setting, then write the page."""
     from infinitevggt_ros.evaluation.cluster import run_on_ray
     from infinitevggt_ros.evaluation.page import write_page
     from infinitevggt_ros.evaluation.summary import summary
@@ -152,11 +157,11 @@ def run_all(specs: "list[tuple[str, SourceSpec]]", options: argparse.Namespace) 
         print_choices(sources[spec].chosen)
     done = run_on_ray(jobs, options.ray) if options.ray else run_here(jobs, sources)
     if not done:
-        print("interrupted; the same command goes on from here")
+        print("interrupted; the same command continues from here")
         return 130
     runs = write_page(options.out, jobs)
     print(summary(runs))
-    print(f"{options.out / 'index.html'}: open it in a browser; all figures: metrics.json")
+    print(f"{options.out / 'index.html'}: open it in a browser; metrics.json has all figures")
     return 0
 
 
@@ -174,8 +179,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         raise CommandError(str(error)) from error
 
 
-def prepare(jobs: "list[Job]", overwrite: bool) -> None:
-    """Before hours of work: does a folder hold something else? Raises CommandError."""
+def prepare(jobs: list[Any], overwrite: bool) -> None:
+    """Check the folders before the first run. Raises CommandError if one holds another run."""
     for job in jobs:
         if overwrite and job.out.exists():
             _clear(job)
@@ -183,8 +188,8 @@ def prepare(jobs: "list[Job]", overwrite: bool) -> None:
             print(f"{job.out.name}: done already; --overwrite runs it again")
 
 
-def _clear(job: "Job") -> None:
-    """Take away what a run left, and nothing else."""
+def _clear(job: Any) -> None:
+    """Remove the files of a run, and nothing else."""
     from infinitevggt_ros.evaluation.sweep import JOB
 
     if not (job.out / JOB).exists():
@@ -207,7 +212,7 @@ def _policies(text: str) -> list[str]:
     choices = next(s for s in option_fields(MemoryConfig) if s.name == "policy").metadata["choices"]
     names = text.split(",")
     if unknown := [name for name in names if name not in choices]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(choices)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} must be one of {', '.join(choices)}")
     return list(dict.fromkeys(names))
 
 
@@ -215,4 +220,4 @@ def _budgets(text: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is no list of numbers N,M") from error
+        raise argparse.ArgumentTypeError(f"{text} must be a list of numbers N,M") from error

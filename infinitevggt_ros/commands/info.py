@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show what a checkpoint holds, what it would run on, and the versions in use."""
+"""Show the contents and the licence of a checkpoint, the device that would run it, and versions."""
 
 import argparse
 import os
@@ -8,31 +8,40 @@ from dataclasses import asdict
 from importlib import metadata
 
 from infinitevggt_core.model.checkpoint import CheckpointError, load_checkpoint
+from infinitevggt_core.model.model_card import model_card
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.params.settings import DEFAULT_CHECKPOINT
 
 EXAMPLE = "infinitevggt info --checkpoint lch01/StreamVGGT"
 PACKAGES = ("infinitevggt_ros", "torch", "numpy", "opencv-python-headless", "rosbags", "ros-rclpy")
-MEGABYTE = 1e6
+MEGA = 1e6
+Rows = list[tuple[str, str]]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", default=DEFAULT_CHECKPOINT, help="file, directory or hub id to look into"
+        "--checkpoint", default=DEFAULT_CHECKPOINT, help="name, file, directory or hub id to show"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    rows = [*versions(), *hardware(), *checkpoint(options.checkpoint)]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
+    tables = {
+        "Software": versions(),
+        "Machine": hardware(),
+        "Checkpoint": checkpoint(options.checkpoint),
+    }
+    width = max(len(name) for rows in tables.values() for name, _ in rows)
+    parts = [
+        "\n".join([title, "-" * len(title), *(f"{n:<{width}}  {v}" for n, v in rows)])
+        for title, rows in tables.items()
+    ]
+    print("\n\n".join(parts))
     return 0
 
 
-def versions() -> list[tuple[str, str]]:
-    """Name and version of what matters; a ROS installation is no Python distribution."""
-    rows = [("python", platform.python_version())]
+def versions() -> Rows:
+    """Return the versions in use. Packages of a ROS installation are no Python distributions."""
+    rows = [("Python", platform.python_version())]
     for package in PACKAGES:
         try:
             rows.append((package, metadata.version(package)))
@@ -41,25 +50,31 @@ def versions() -> list[tuple[str, str]]:
     return rows
 
 
-def hardware() -> list[tuple[str, str]]:
-    """The device that model.device "auto" takes."""
+def hardware() -> Rows:
+    """Return the device that model.device "auto" selects."""
     import torch
 
     from infinitevggt_core.io.machine import device_name
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return [("device", f"{device.type}: {device_name(device)}")]
+    return [("device", f"{device.type}: {device_name(device)}"), ("cores", str(os.cpu_count()))]
 
 
-def checkpoint(source: str) -> list[tuple[str, str]]:
-    """Sizes of the network, part by part."""
+def checkpoint(source: str) -> Rows:
+    """Return licence, sizes and number of parameters of a checkpoint."""
     try:
         model = load_checkpoint(source)
     except CheckpointError as error:
         raise CommandError(str(error)) from error
-    rows = [("checkpoint", source), *((k, str(v)) for k, v in asdict(model.config).items())]
+    card = model_card(source)
+    rows = [
+        ("name", source),
+        ("licence of the weights", card.licence if card else "unknown: see where they come from"),
+        ("trained on", card.trained_on if card else "unknown"),
+        *((name, str(value)) for name, value in asdict(model.config).items()),
+    ]
     for name, part in model.named_children():
         count = sum(parameter.numel() for parameter in part.parameters())
-        rows.append((name, f"{count / MEGABYTE:.2f} M parameters"))
+        rows.append((name, f"{count / MEGA:.2f} M parameters"))
     total = sum(parameter.numel() for parameter in model.parameters())
-    return [*rows, ("total", f"{total / MEGABYTE:.2f} M parameters")]
+    return [*rows, ("all parts", f"{total / MEGA:.2f} M parameters")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line options of a settings dataclass: one for each field, its default never repeated."""
+"""Command line options from the fields of a settings dataclass, with its defaults."""
 
 import argparse
 import re
@@ -16,8 +16,10 @@ Settings = TypeVar("Settings")
 def add_options(
     parser: argparse.ArgumentParser, kind: type[Any], *, without: Collection[str] = ()
 ) -> None:
-    """One option per field of `kind` and of the settings in it, but for some. What is not given on
-    the command line is not in the result, so that it can be told from what is."""
+    """Add one option per field of `kind` and of the settings nested in it.
+
+    without: names of fields to leave out. Options that are not given are absent from the result.
+    """
     for field in option_fields(kind):
         if field.name in without:
             continue
@@ -26,18 +28,19 @@ def add_options(
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads; 0 is the default of PyTorch."""
     parser.add_argument(
         "--threads",
         type=_threads,
         default=0,
         metavar="N",
-        help="processor threads; default: PyTorch's, one a core; where other programs keep the "
-        "cores busy, fewer are much faster",
+        help="processor threads; default: one per core, as PyTorch chooses; fewer are much faster "
+        "if other programs use the cores",
     )
 
 
 def apply_options(settings: Settings, options: argparse.Namespace) -> Settings:
-    """`settings` with what was given on the command line."""
+    """Return `settings` changed by the options that were given. Raises CommandError."""
     try:
         return _applied(settings, vars(options))
     except ValueError as error:
@@ -45,7 +48,7 @@ def apply_options(settings: Settings, options: argparse.Namespace) -> Settings:
 
 
 def option_fields(kind: type[Any]) -> Iterator[Field[Any]]:
-    """The fields of `kind`, and in the place of settings theirs."""
+    """Yield the fields of `kind`, and those of nested settings in their place."""
     for field in fields(kind):
         inner = field.default_factory
         if inner is not MISSING and is_dataclass(inner):
@@ -55,32 +58,33 @@ def option_fields(kind: type[Any]) -> Iterator[Field[Any]]:
 
 
 def option_name(name: str) -> str:
+    """Return --total-budget for total_budget."""
     return f"--{name.replace('_', '-')}"
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """HxW, pixels, as an argument's type."""
+    """Convert HxW, px, to height and width; a type for argparse."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     height, width = map(int, match.groups()) if match else (0, 0)
     if not (8 <= height <= 4096 and 8 <= width <= 4096):
-        raise argparse.ArgumentTypeError(f"{text} is no size HxW, such as 240x320, 8 to 4096 each")
+        raise argparse.ArgumentTypeError(f"{text} must be HxW, such as 240x320, 8 to 4096 each")
     return height, width
 
 
 def rate_hz(text: str) -> Fraction:
-    """Images a second, as an argument's type."""
+    """Convert images per second; a type for argparse."""
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if rate <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is no rate above 0 Hz")
+        raise argparse.ArgumentTypeError(f"{text} must be a rate above 0 Hz")
     return rate
 
 
 def _threads(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 1024):
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 1024")
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 1 to 1024")
     return int(text)
 
 

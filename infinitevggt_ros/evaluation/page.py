@@ -13,7 +13,7 @@ from infinitevggt_core.evaluation.similarity import Array, Similarity
 from infinitevggt_core.evaluation.tally import FEWEST_POSES, known_poses
 from infinitevggt_core.evaluation.trajectory import camera_centers, rotation_errors_deg
 from infinitevggt_core.io.atomic_file import whole_file
-from infinitevggt_ros.evaluation.picture import data_url, depth_colors
+from infinitevggt_ros.evaluation.picture import data_url
 from infinitevggt_ros.evaluation.report import MAP_TO_WORLD, METRICS, SERIES
 from infinitevggt_ros.evaluation.summary import (
     MEASURES,
@@ -24,6 +24,7 @@ from infinitevggt_ros.evaluation.summary import (
     mean_figures,
     recommended,
 )
+from infinitevggt_ros.viewer.pictures import depth_colors
 
 if TYPE_CHECKING:
     from infinitevggt_ros.evaluation.sweep import Job

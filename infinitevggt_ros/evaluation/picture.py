@@ -4,17 +4,17 @@
 import base64
 
 import cv2
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from infinitevggt_ros.viewer.pictures import BACKGROUND
 
 WIDTH, HEIGHT = 1200, 800
 SHOWN_SHARE = 98.0
 """Per cent of the points that must be in the picture: a few stray ones do not set the scale."""
 HEADROOM = 0.1
 """What is higher than the camera by this share of the map's height is a ceiling: left out."""
-BACKGROUND = (16, 20, 27)
 Pixels = NDArray[np.uint8]
 
 
@@ -68,14 +68,6 @@ def _gap(points: NDArray[np.float32]) -> float:
     """Distance between neighbours."""
     sample = points[:: max(1, len(points) // 2000)]
     return float(np.median(cKDTree(points).query(sample, k=5)[0][:, -1]))
-
-
-def depth_colors(depth: NDArray[np.float32], low: float, high: float, name: str) -> Pixels:
-    """(H, W) -> (H, W, 3) RGB by a colour map; dark where there is no value."""
-    shade = np.clip((depth - low) / max(high - low, 1e-9), 0, 1)
-    colored = (matplotlib.colormaps[name](np.nan_to_num(shade))[..., :3] * 255).astype(np.uint8)
-    colored[~np.isfinite(depth)] = BACKGROUND
-    return colored
 
 
 def data_url(picture: Pixels, width: int = 0) -> str:

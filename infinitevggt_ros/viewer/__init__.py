@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page in the browser for machines without RViz: what the node publishes, and its memory to set.
+"""Web page that shows a stream and sets its memory, for machines without RViz.
 
-viewer.py: topics and parameters on one side, a page on the other. page.py: the page itself, the
-only file that needs viser. latest.py, curves.py: what is held, all of it bounded. arrays.py:
-messages to arrays. remote_parameters.py: the node's parameters.
+page.py: the page, the only file that needs viser. pictures.py, curves.py, controls.py: contents of
+the page, without ROS. viewer.py: connects topics and parameters of a node with the page. arrays.py:
+messages to arrays. latest.py: newest message of a topic. remote_parameters.py: parameters of nodes.
 """

@@ -1,39 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to the arrays a page takes."""
+"""Convert messages to arrays for the page."""
 
 import math
 
-import cv2
 import numpy as np
 from geometry_msgs.msg import Pose
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
+from rcl_interfaces.msg import ParameterDescriptor
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 
-from infinitevggt_ros.evaluation.picture import depth_colors
 from infinitevggt_ros.output.messages import BRIDGE, unpacked_rgb
+from infinitevggt_ros.viewer import pictures
+from infinitevggt_ros.viewer.controls import Control
+from infinitevggt_ros.viewer.pictures import UNKNOWN_VIEW
 
-UNKNOWN_VIEW = math.radians(60.0), 4 / 3
-NEAR_FAR = (2, 98)
-"""Per cent of the depths that the colours leave out at either end."""
+CHOICES = "one of: "
+"""Beginning of the constraints of a parameter with choices."""
 
 
 def pose_arrays(pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Position (3,) and quaternion wxyz (4,)."""
+    """Return the position (3,) and the quaternion wxyz (4,)."""
     p, q = pose.position, pose.orientation
     return np.array([p.x, p.y, p.z]), np.array([q.w, q.x, q.y, q.z])
 
 
 def path_segments(path: Path) -> NDArray[np.float32]:
-    """(poses - 1, 2, 3): both ends of every piece of the way."""
+    """Return both ends of every segment of the path, (poses - 1, 2, 3)."""
     positions = [(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in path.poses]
     points = np.array(positions, dtype=np.float32).reshape(-1, 3)
     return np.stack((points[:-1], points[1:]), axis=1)
 
 
 def cloud_arrays(cloud: PointCloud2, most: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Positions and RGB colours, (N, 3) each; an even choice where there are more than `most`."""
+    """Return positions and RGB colours, (N, 3) each, evenly thinned to at most `most`."""
     rows = point_cloud2.read_points(cloud)
     if len(rows) > most:
         rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
@@ -42,17 +43,20 @@ def cloud_arrays(cloud: PointCloud2, most: int) -> tuple[NDArray[np.float32], ND
 
 
 def depth_picture(image: Image, width: int) -> NDArray[np.uint8]:
-    """(h, width, 3) RGB: near is red, far is blue, dark is unknown."""
-    height = max(1, round(image.height * width / image.width))
-    depth = BRIDGE.imgmsg_to_cv2(image)
-    depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
-    known = depth[np.isfinite(depth)]
-    near, far = np.percentile(known, NEAR_FAR) if known.size else (0.0, 1.0)
-    return depth_colors(depth, float(near), float(far), "turbo_r")
+    """Return RGB (h, width, 3) of a depth image."""
+    return pictures.depth_picture(BRIDGE.imgmsg_to_cv2(image), width)
 
 
 def view_angle(info: CameraInfo) -> tuple[float, float]:
-    """Vertical field of view in radians, and width over height."""
+    """Return the vertical field of view (rad) and the aspect ratio, width over height."""
     if not (info.k[4] > 0 and info.height and info.width):
         return UNKNOWN_VIEW
     return 2 * math.atan(info.height / 2 / info.k[4]), info.width / info.height
+
+
+def control_of(descriptor: ParameterDescriptor) -> Control:
+    """Return the control of a parameter."""
+    limits = [bounds.from_value for bounds in descriptor.integer_range]
+    words = descriptor.additional_constraints
+    choices = tuple(words.removeprefix(CHOICES).split(", ")) if words.startswith(CHOICES) else ()
+    return Control(descriptor.description, choices, limits[0] if limits else 1)

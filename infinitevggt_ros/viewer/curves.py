@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the curves are drawn from."""
+"""Data of the curves on the page."""
 
 from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
-
-from infinitevggt_ros.msg import StreamStatus
 
 
 class Curves:
@@ -22,21 +20,27 @@ class Curves:
     )
 
     def __init__(self, capacity: int) -> None:
-        """capacity: frames; the oldest go."""
+        """capacity: number of frames kept; the oldest are dropped."""
         self._rows: deque[tuple[float, ...]] = deque(maxlen=capacity)
         self.frames = 0
-        """Added so far."""
+        """Number of frames added so far."""
 
-    def add(self, status: StreamStatus, seconds: float) -> None:
-        """seconds: on any clock that does not go back."""
-        if status.outcome != StreamStatus.PROCESSED:
-            return
-        tokens = sum(status.stored_tokens) / 1e3, status.total_budget / 1e3
-        times = status.latency_ms, status.inference_ms
-        self._rows.append((seconds, status.memory_bytes / 1e6, *tokens, *times))
+    def add(
+        self,
+        seconds: float,
+        *,
+        memory_bytes: int,
+        tokens: int,
+        budget: int,
+        latency_ms: float,
+        inference_ms: float,
+    ) -> None:
+        """Add one frame. seconds: on any monotonic clock."""
+        row = memory_bytes / 1e6, tokens / 1e3, budget / 1e3, latency_ms, inference_ms
+        self._rows.append((seconds, *row))
         self.frames += 1
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
-        """(frames,) each, oldest first."""
+        """Return each column (frames,), oldest first."""
         table = np.array(self._rows, dtype=float).reshape(-1, len(self.COLUMNS))
         return dict(zip(self.COLUMNS, table.T.copy(), strict=True))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest message of a topic."""
+"""Newest message of a topic."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from rclpy.serialization import deserialize_message
 
 
 class Latest:
-    """Holds one message, as bytes: only what is shown is ever unpacked."""
+    """Holds one serialized message: only messages that are shown are deserialized."""
 
     def __init__(
         self, node: Node, kind: type[Any], topic: str, period_s: float, *, latched: bool = False
     ) -> None:
-        """period_s: shortest time between two messages taken."""
+        """period_s: shortest time between two messages that take() returns."""
         self._kind = kind
         self._period_s = period_s
         self._bytes: bytes | None = None
@@ -24,10 +24,11 @@ class Latest:
         node.create_subscription(kind, topic, self.keep, qos, raw=True)
 
     def keep(self, message: bytes) -> None:
+        """Replace the held message."""
         self._bytes = message
 
     def take(self, now_s: float) -> Any | None:
-        """A message not taken before; None where there is none, or it is too soon."""
+        """Return a new message; None if there is none or the period has not passed."""
         if self._bytes is None or now_s < self._due_s:
             return None
         taken, self._bytes = self._bytes, None

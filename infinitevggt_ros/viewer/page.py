@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page, by viser: a scene on the left, figures and controls on the right."""
+"""The page, made with viser: a scene on the left, figures and controls on the right."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import viser
 from numpy.typing import NDArray
-from rcl_interfaces.msg import ParameterDescriptor
 from viser import uplot
 
-from infinitevggt_ros.viewer.arrays import UNKNOWN_VIEW
+from infinitevggt_ros.viewer.controls import Control
+from infinitevggt_ros.viewer.pictures import BACKGROUND, UNKNOWN_VIEW
 
 SLIDER_ENDS = {
     "memory.total_budget": (1_200_000, 1_000),
     "memory.window": (64, 1),
     "memory.anchor_frames": (32, 1),
 }
-"""Highest value and step of a slider: the node takes far more. A value beyond moves the end."""
-CHOICES = "one of: "
+"""Highest value and step of a slider. A higher value of the node extends the slider."""
 FRUSTUM_SHARE, POINT_SHARE = 0.04, 0.004
-"""Sizes of the camera and of a point in the map's extent."""
+"""Sizes of the camera and of a point, relative to the extent of the map."""
 BLUE, ORANGE, GREY = "#4c9be8", "#f29e4c", "#8a929e"
 PLOTS = {
     "tokens (thousand)": {"kilotokens": BLUE, "kilotokens_budget": GREY},
@@ -33,19 +32,20 @@ EVERY_ADDRESS = "", "0.0.0.0", "::"
 
 
 class Page:
-    """What browsers see. Sent to all of them, and to those that come later."""
+    """Page that all connected browsers show, also those that connect later."""
 
     def __init__(self, host: str, port: int) -> None:
-        """port: or the next that is free."""
-        self.on_wish: Callable[[str, Any], None] = lambda name, value: None
-        """Called from another thread with a parameter and what somebody wants it to be."""
+        """port: the next free one is used if it is taken."""
+        self.on_request: Callable[[str, Any], None] = lambda name, value: None
+        """Called from another thread with the name of a parameter and the requested value."""
         self._host = host
         self._server = viser.ViserServer(host, port, label="InfiniteVGGT", verbose=False)
         self._server.gui.configure_theme(dark_mode=True, show_logo=False)
         self._state_lines: list[str] = []
         self._state = self._server.gui.add_markdown("")
         self._depth: Any = None
-        self._controls: dict[str, Any] = {}
+        self.controls: dict[str, Any] = {}
+        """Control of each parameter, by name."""
         with self._server.gui.add_folder("depth") as self._depth_folder:
             pass
         with self._server.gui.add_folder("memory") as self._memory_folder:
@@ -57,36 +57,37 @@ class Page:
 
     @property
     def url(self) -> str:
-        """For a browser on this machine."""
+        """Address for a browser on this machine."""
         host = "localhost" if self.is_open else self._host
         return f"http://{host}:{self._server.get_port()}"
 
     @property
     def is_open(self) -> bool:
-        """Whether it listens on every address of the machine."""
+        """True if the page listens on every address of the machine."""
         return self._host in EVERY_ADDRESS
 
     def close(self) -> None:
+        """Stop serving."""
         self._server.stop()
 
     def show_camera(self, position: NDArray[np.float64], wxyz: NDArray[np.float64]) -> None:
-        """The optical frame in the map."""
+        """Show the optical frame. position (3,) in the map, wxyz (4,)."""
         with self._server.atomic():
             self._camera.position, self._camera.wxyz = position, wxyz
             self._camera.visible = True
 
     def show_view_angle(self, fov: float, aspect: float) -> None:
-        """fov: vertical, radians; aspect: width over height."""
+        """Set the view of the camera. fov: vertical, rad; aspect: width over height."""
         self._camera.fov, self._camera.aspect = fov, aspect
 
     def show_path(self, segments: NDArray[np.float32]) -> None:
-        """segments (N, 2, 3)."""
+        """Show the trajectory. segments: both ends of each, (N, 2, 3)."""
         self._server.scene.add_line_segments(
             "/path", segments, (255, 92, 57), thickness=2.0, thickness_units="screen"
         )
 
     def show_map(self, points: NDArray[np.float32], colors: NDArray[np.uint8]) -> None:
-        """points, colors (N, 3)."""
+        """Show the map. points, colors: (N, 3)."""
         extent = self._extent(points)
         self._camera.scale = FRUSTUM_SHARE * extent
         self._server.scene.add_point_cloud(
@@ -99,7 +100,7 @@ class Page:
         )
 
     def show_depth(self, picture: NDArray[np.uint8]) -> None:
-        """picture (H, W, 3) RGB."""
+        """Show a picture (H, W, 3), RGB."""
         if self._depth is None:
             with self._depth_folder:
                 self._depth = self._server.gui.add_image(picture, format="jpeg")
@@ -107,7 +108,7 @@ class Page:
             self._depth.image = picture
 
     def show_curves(self, columns: dict[str, NDArray[np.float64]]) -> None:
-        """columns: by the names in Curves.COLUMNS."""
+        """Show the curves. columns: by the names in Curves.COLUMNS."""
         for title, curves in PLOTS.items():
             data = (columns["seconds"], *(columns[name] for name in curves))
             if title in self._plots:
@@ -119,33 +120,34 @@ class Page:
                     self._plots[title] = self._add_plot(title, data)
 
     def show_state(self, lines: list[str]) -> None:
+        """Show lines of text."""
         if lines != self._state_lines:
             self._state_lines = lines
             self._state.content = "  \n".join(lines)
 
-    def show_parameter(self, name: str, value: Any, descriptor: ParameterDescriptor) -> None:
-        """A control with the parameter's present value."""
-        if name not in self._controls:
+    def show_parameter(self, name: str, value: Any, control: Control) -> None:
+        """Show a control with the present value of a parameter."""
+        if name not in self.controls:
             with self._memory_folder:
-                self._controls[name] = self._add_control(name, value, descriptor)
+                self.controls[name] = self._add_control(name, value, control)
             return
-        control = self._controls[name]
+        shown = self.controls[name]
         if name in SLIDER_ENDS:
-            control.min, control.max = min(control.min, value), max(control.max, value)
-        control.value = value
+            shown.min, shown.max = min(shown.min, value), max(shown.max, value)
+        shown.value = value
 
     def show_refusal(self, text: str) -> None:
-        """Why a parameter was not set; until one is wished for again."""
+        """Show why a parameter was not set, until the next request."""
         self._refusal.content = f"**refused:** {text}"
         self._refusal.visible = True
 
     def _set_scene(self) -> None:
         scene = self._server.scene
         scene.set_up_direction("+z")
-        # over the shoulder of the first camera, which is at the origin and looks along x
+        # behind and above the first camera, which is at the origin and looks along x
         self._server.initial_camera.position = (-1.2, 0.0, 0.9)
         self._server.initial_camera.look_at = (1.0, 0.0, 0.0)
-        scene.set_background_image(np.full((1, 1, 3), (16, 20, 27), np.uint8))
+        scene.set_background_image(np.full((1, 1, 3), BACKGROUND, np.uint8))
         fov, aspect = UNKNOWN_VIEW
         self._camera = scene.add_camera_frustum(
             "/camera",
@@ -173,34 +175,32 @@ class Page:
             aspect=1.8,
         )
 
-    def _add_control(self, name: str, value: Any, descriptor: ParameterDescriptor) -> Any:
+    def _add_control(self, name: str, value: Any, control: Control) -> Any:
         label, gui = name.removeprefix("memory."), self._server.gui
-        hint = descriptor.description
-        control: Any
+        shown: Any
         if name in SLIDER_ENDS:
-            (limits,), (end, step) = descriptor.integer_range, SLIDER_ENDS[name]
-            low = min(step if step > 1 else limits.from_value, value)  # round numbers
-            control = gui.add_slider(label, low, max(end, value), step, value, hint=hint)
+            end, step = SLIDER_ENDS[name]
+            low = min(step if step > 1 else control.lowest, value)  # round numbers
+            shown = gui.add_slider(label, low, max(end, value), step, value, hint=control.hint)
         else:
-            choices = descriptor.additional_constraints.removeprefix(CHOICES).split(", ")
-            control = gui.add_dropdown(label, choices, initial_value=value, hint=hint)
+            shown = gui.add_dropdown(label, control.choices, initial_value=value, hint=control.hint)
 
-        @control.on_update
+        @shown.on_update
         def _(event: Any) -> None:
-            if event.client is not None:  # else it is the node's own value that is shown
+            if event.client is not None:  # else the node's own value is shown
                 self._refusal.visible = False
-                self.on_wish(name, event.target.value)
+                self.on_request(name, event.target.value)
 
-        return control
+        return shown
 
     @staticmethod
     def _scales(seconds: NDArray[np.float64]) -> dict[str, uplot.Scale]:
-        """Said outright: left to the browser, the axis may stay where it was before the data."""
+        """Return explicit limits: browsers may keep the limits from before the first data."""
         return {"x": uplot.Scale(time=False, range=(float(seconds[0]), float(seconds[-1]) + 1e-3))}
 
     @staticmethod
     def _extent(points: NDArray[np.float32]) -> float:
-        """Diagonal of the box that holds most of the points."""
+        """Return the diagonal of the box that holds most of the points."""
         if not len(points):
             return 1.0
         low, high = np.percentile(points, (2, 98), axis=0)

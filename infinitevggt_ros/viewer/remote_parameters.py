@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of another node: known as they change, set to the latest wish."""
+"""Read and set parameters of another node."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.task import Future
 
 PATIENCE_S = 5.0
-"""A call without an answer is given up."""
+"""A call without an answer is abandoned after this time."""
 OnValue = Callable[[str, Any, ParameterDescriptor], None]
 
 
 class RemoteParameters:
-    """One call at a time, so that a slider that is dragged asks for where it is, not where it was.
+    """Makes one call at a time, so that a dragged slider sets its latest value only.
 
-    `wish` may be called from any thread; all else belongs to the node's executor.
+    `request` may be called from any thread, everything else from the node's executor.
     """
 
     def __init__(
@@ -32,32 +32,36 @@ class RemoteParameters:
         on_value: OnValue,
         on_refusal: Callable[[str, str], None],
     ) -> None:
-        """on_value(name, value, descriptor): it is this now. on_refusal(name, reason)."""
+        """on_value: called with name, value and descriptor of a new value.
+
+        on_refusal: called with the name and the reason.
+        """
         self._remote, self._names = remote, list(names)
         self._on_value, self._on_refusal = on_value, on_refusal
         self._client = AsyncParameterClient(node, remote)
         self._client.on_parameter_event(self._on_event)
         self._descriptors: dict[str, ParameterDescriptor] = {}
         self._values: dict[str, Any] = {}
-        self._wishes: dict[str, Any] = {}
+        self._requests: dict[str, Any] = {}
         self._lock = Lock()
         self._call: Future[Any] | None = None
         self._give_up_s = 0.0
 
     @property
     def is_known(self) -> bool:
+        """True if all values have been received."""
         return len(self._values) == len(self._names)
 
-    def wish(self, name: str, value: Any) -> None:
-        """Ask for a value; an older wish for the same parameter is forgotten."""
+    def request(self, name: str, value: Any) -> None:
+        """Request a value; it replaces an older request for the same parameter."""
         with self._lock:
-            self._wishes[name] = value
+            self._requests[name] = value
 
     def serve(self) -> None:
-        """Make the next call, if there is one to make. To be called again and again."""
+        """Make the next call, if there is one. Call this periodically."""
         if not self._client.services_are_ready():
             self._call = None
-            self._values.clear()  # a node that comes back may have others
+            self._values.clear()  # a restarted node may have other values
             return
         if self._call is not None and time.monotonic() < self._give_up_s:
             return
@@ -65,19 +69,19 @@ class RemoteParameters:
             self._start(self._client.describe_parameters(self._names), self._described)
         elif not self.is_known:
             self._start(self._client.get_parameters(self._names), self._got)
-        elif wishes := self._taken_wishes():
-            parameters = [Parameter(name, value=value) for name, value in wishes.items()]
+        elif requests := self._take_requests():
+            parameters = [Parameter(name, value=value) for name, value in requests.items()]
             call = self._client.set_parameters(parameters)
-            self._start(call, lambda response: self._set(wishes, response))
+            self._start(call, lambda response: self._set(requests, response))
 
-    def _taken_wishes(self) -> dict[str, Any]:
+    def _take_requests(self) -> dict[str, Any]:
         with self._lock:
-            wishes, self._wishes = self._wishes, {}
-        return wishes
+            requests, self._requests = self._requests, {}
+        return requests
 
     def _start(self, call: Future[Any], use: Callable[[Any], None]) -> None:
         def done(future: Future[Any]) -> None:
-            if future is self._call:  # else it was given up
+            if future is self._call:  # else it was abandoned
                 self._call = None
                 use(future.result())
 
@@ -92,8 +96,8 @@ class RemoteParameters:
         for name, value in zip(self._names, response.values, strict=False):
             self._learn(name, parameter_value_to_python(value))
 
-    def _set(self, wishes: dict[str, Any], response: SetParameters.Response) -> None:
-        for (name, value), result in zip(wishes.items(), response.results, strict=False):
+    def _set(self, requests: dict[str, Any], response: SetParameters.Response) -> None:
+        for (name, value), result in zip(requests.items(), response.results, strict=False):
             if result.successful:
                 self._learn(name, value)
             else:
@@ -110,6 +114,6 @@ class RemoteParameters:
     def _learn(self, name: str, value: Any) -> None:
         self._values[name] = value
         with self._lock:
-            is_outdated = name in self._wishes
+            is_outdated = name in self._requests
         if not is_outdated:
             self._on_value(name, value, self._descriptors[name])

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the node's topics and parameters to the page."""
+"""Show topics and parameters of a node on the page."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+import numpy as np
 from nav_msgs.msg import Odometry, Path
+from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -13,24 +16,38 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.topics import topic_of
 from infinitevggt_ros.viewer import arrays
+from infinitevggt_ros.viewer.controls import Control
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest
 from infinitevggt_ros.viewer.options import ViewerOptions
 from infinitevggt_ros.viewer.remote_parameters import RemoteParameters
 
-if TYPE_CHECKING:
-    from infinitevggt_ros.viewer.page import Page
-
 PARAMETERS = "memory.policy", "memory.total_budget", "memory.window", "memory.anchor_frames"
 DEPTH_WIDTH = 320
 SILENT_S = 5.0
-"""Without a status for this long, the page says so."""
+"""After this time without a status the page says so."""
+
+
+class Shown(Protocol):
+    """Page that a viewer fills, as viewer.page.Page."""
+
+    on_request: Callable[[str, Any], None]
+
+    def show_camera(self, position: NDArray[np.float64], wxyz: NDArray[np.float64]) -> None: ...
+    def show_view_angle(self, fov: float, aspect: float) -> None: ...
+    def show_path(self, segments: NDArray[np.float32]) -> None: ...
+    def show_map(self, points: NDArray[np.float32], colors: NDArray[np.uint8]) -> None: ...
+    def show_depth(self, picture: NDArray[np.uint8]) -> None: ...
+    def show_curves(self, columns: dict[str, NDArray[np.float64]]) -> None: ...
+    def show_state(self, lines: list[str]) -> None: ...
+    def show_parameter(self, name: str, value: Any, control: Control) -> None: ...
+    def show_refusal(self, text: str) -> None: ...
 
 
 class Viewer:
-    """Shows what is new on the page, `period_s` apart."""
+    """Shows new messages on the page, at most once in `period_s`."""
 
-    def __init__(self, node: Node, page: "Page", options: ViewerOptions) -> None:
+    def __init__(self, node: Node, page: Shown, options: ViewerOptions) -> None:
         self._page, self._options = page, options
         self._start_s = self._heard_s = time.monotonic()
         self._status = StreamStatus()
@@ -40,30 +57,30 @@ class Viewer:
         self.parameters = RemoteParameters(
             node, options.node, PARAMETERS, self._on_value, self._on_refusal
         )
-        page.on_wish = self.parameters.wish
+        page.on_request = self.parameters.request
 
         def latest(kind: type[Any], topic: str, **settings: Any) -> Latest:
             settings = {"period_s": options.period_s, **settings}
             return Latest(node, kind, f"{options.node}/{topic}", **settings)
 
-        def own(topic: str) -> str:
+        def of_camera(topic: str) -> str:
             return topic_of(options.camera, topic)
 
-        self._odometry = latest(Odometry, own("odometry"))
-        self._path = latest(Path, own("path"), latched=True)
-        # a rig's cameras share a map or have their own: the node publishes one of the two
+        self._odometry = latest(Odometry, of_camera("odometry"))
+        self._path = latest(Path, of_camera("path"), latched=True)
+        # the cameras of a rig share one map or have one each
         self._maps = [
             latest(PointCloud2, topic, period_s=options.map_period_s, latched=True)
-            for topic in dict.fromkeys(("map", own("map")))
+            for topic in dict.fromkeys(("map", of_camera("map")))
         ]
-        self._depth = latest(Image, own("depth/image"))
-        self._info = latest(CameraInfo, own("depth/camera_info"))
+        self._depth = latest(Image, of_camera("depth/image"))
+        self._info = latest(CameraInfo, of_camera("depth/camera_info"))
         status = f"{options.node}/status"
         node.create_subscription(StreamStatus, status, self._on_status, QoSProfile(depth=100))
         node.create_timer(options.period_s, self.refresh)
 
     def refresh(self) -> None:
-        """Show what came since the last time."""
+        """Show the messages received since the last call."""
         now_s = time.monotonic()
         self.parameters.serve()
         if info := self._info.take(now_s):
@@ -87,16 +104,24 @@ class Viewer:
             return
         self._status, self._is_heard = status, True
         self._heard_s = time.monotonic()
-        self._curves.add(status, self._heard_s - self._start_s)
+        if status.outcome == StreamStatus.PROCESSED:
+            self._curves.add(
+                self._heard_s - self._start_s,
+                memory_bytes=status.memory_bytes,
+                tokens=sum(status.stored_tokens),
+                budget=status.total_budget,
+                latency_ms=status.latency_ms,
+                inference_ms=status.inference_ms,
+            )
 
     def _on_value(self, name: str, value: Any, descriptor: ParameterDescriptor) -> None:
-        self._page.show_parameter(name, value, descriptor)
+        self._page.show_parameter(name, value, arrays.control_of(descriptor))
 
     def _on_refusal(self, name: str, reason: str) -> None:
         self._page.show_refusal(f"{name}: {reason}")
 
     def _state(self, now_s: float) -> list[str]:
-        """A few lines for people."""
+        """Return the lines of text on the page."""
         status, name = self._status, self._options.node
         if not self._is_heard:
             return [f"waiting for {name}" + (" to get images" if self.parameters.is_known else "")]
@@ -110,6 +135,6 @@ class Viewer:
         if now_s - self._heard_s > SILENT_S:
             lines.append(f"**nothing from {name} for {now_s - self._heard_s:.0f} s**")
         if status.random_weights:
-            lines.append("**no trained checkpoint: geometry means nothing**")
+            lines.append("**no trained checkpoint is loaded: the geometry is meaningless**")
         lines += [text for text in (status.last_rejection, status.last_error) if text]
         return lines

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples run as their pages say."""
+"""The examples and the snippets of the pages run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from infinitevggt_core.io.ply import read_ply_points
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 8
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,6 @@ def run_example(name: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name), *arguments],
         cwd=ROOT,
-        env=None,
         capture_output=True,
         text=True,
     )
@@ -57,3 +59,18 @@ def test_an_own_policy_thins_old_frames(images: Path) -> None:
     assert len(kept) == FRAMES
     assert sum(kept) <= 3 * tokens_per_frame
     assert 0 < kept[1] + kept[2] < kept[-1] + kept[-2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_snippets_of_a_page_run(page: str, images: Path) -> None:
+    blocks = PYTHON.findall((ROOT / page).read_text())
+    assert blocks
+    names = {
+        "pictures": [np.asarray(Image.open(path)) for path in sorted(images.iterdir())],
+        "images": torch.rand(1, 2, 3, 84, 112),
+    }
+    for block in blocks:
+        exec(block.replace("lch01/StreamVGGT", "tiny"), names)
+    prediction = names["prediction"]
+    assert prediction.depth.shape[0] == 1
+    assert prediction.depth.isfinite().all()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page's feed, and with viser the page itself, beside a real node."""
+"""Data of the page and, with viser, the page itself, beside a real node."""
 
 import sys
 import urllib.request
@@ -16,7 +16,6 @@ from std_srvs.srv import Trigger
 
 from infinitevggt_core import MemoryConfig
 from infinitevggt_ros.commands import cli
-from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.output import messages
 from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.curves import Curves
@@ -31,14 +30,14 @@ BUDGET = "memory.total_budget"
 
 
 class FakePage:
-    """Keeps what it is shown."""
+    """Keeps everything that it is given to show."""
 
     def __init__(self) -> None:
-        self.on_wish: Any = None
+        self.on_request: Any = None
         self.shown: dict[str, Any] = {}
         self.parameters: dict[str, Any] = {}
 
-    def show_parameter(self, name: str, value: Any, descriptor: Any) -> None:
+    def show_parameter(self, name: str, value: Any, control: Any) -> None:
         self.parameters[name] = value
 
     def __getattr__(self, name: str) -> Any:
@@ -51,9 +50,14 @@ class FakePage:
 def test_curves_keep_the_latest_frames_that_were_used() -> None:
     curves = Curves(3)
     for i in range(5):
-        tokens = [1000 * i, 500]
-        curves.add(StreamStatus(memory_bytes=i * 10**6, stored_tokens=tokens), float(i))
-    curves.add(StreamStatus(outcome=StreamStatus.DROPPED), 5.0)
+        curves.add(
+            float(i),
+            memory_bytes=i * 10**6,
+            tokens=1000 * i + 500,
+            budget=9000,
+            latency_ms=2.0,
+            inference_ms=1.0,
+        )
     columns = curves.columns()
     assert curves.frames == 5
     np.testing.assert_array_equal(columns["seconds"], [2, 3, 4])
@@ -120,10 +124,10 @@ def test_the_page_shows_the_node_and_sets_its_memory(listener: Listener, spawn: 
     send_until_all_is_shown(camera, page)
     assert len(page.shown["show_map"][0]) == 100
 
-    page.on_wish(BUDGET, 4_000)
-    page.on_wish(BUDGET, 50_000)  # a slider that is dragged: the last one counts
+    page.on_request(BUDGET, 4_000)
+    page.on_request(BUDGET, 50_000)  # a slider that is dragged: the last one counts
     listener.spin_until(lambda: page.parameters[BUDGET] == 50_000)
-    page.on_wish("memory.policy", "no such policy")
+    page.on_request("memory.policy", "no such policy")
     listener.spin_until(lambda: "show_refusal" in page.shown)
     assert "no such policy" in page.shown["show_refusal"][0]
     assert page.parameters["memory.policy"] == MemoryConfig().policy
@@ -164,21 +168,19 @@ def test_without_viser_the_command_names_the_fix(
 
 def test_a_slider_follows_the_node_and_moves_only_by_hand() -> None:
     pytest.importorskip("viser")
-    from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
-
+    from infinitevggt_ros.viewer.controls import Control
     from infinitevggt_ros.viewer.page import Page
 
     page = Page("127.0.0.1", 8080)
-    wishes: list[Any] = []
-    page.on_wish = lambda *wish: wishes.append(wish)
-    limits = ParameterDescriptor(integer_range=[IntegerRange(from_value=1, to_value=10**12)])
+    requests: list[Any] = []
+    page.on_request = lambda *request: requests.append(request)
     try:
         for value in (600_000, 5_000_000, 10):
-            page.show_parameter(BUDGET, value, limits)
-            slider = page._controls[BUDGET]
+            page.show_parameter(BUDGET, value, Control())
+            slider = page.controls[BUDGET]
             assert slider.value == value
             assert slider.min <= value <= slider.max
-        assert wishes == []  # what the node says is not asked of it again
+        assert requests == []  # a value that the node reports is not requested again
         assert page.url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(page.url) as answer:
             assert b"<html" in answer.read().lower()
