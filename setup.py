@@ -3,8 +3,8 @@
 
 pip has no CMake step of its own, so build_ext runs the CMakeLists.txt that colcon uses and puts
 what it installed where the ROS wheels of PyPI put theirs: shared libraries in <env>/lib, package
-share in <env>/share, generated Python next to ours. Python packages of a ROS installation that
-PyPI lacks come from the overlay in ros_shims/, each only where no sourced ROS 2 has the real one.
+share in <env>/share, generated Python next to ours. Python packages of ROS that PyPI lacks come
+from ros_shims/, and only if there is no ROS 2 on the machine: they never shadow a sourced ROS.
 """
 
 import os
@@ -39,21 +39,44 @@ def requirements(name: str) -> list[str]:
 
 
 def sourced_prefixes() -> list[str]:
-    """Prefixes of a sourced ROS 2; this Python's own environment is not one."""
+    """Return the prefixes of a sourced ROS 2; the environment of this Python is not one."""
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     return [p for p in prefixes if p and Path(p).resolve() != Path(sys.prefix).resolve()]
 
 
+def installed_prefixes(root: Path = Path("/opt/ros")) -> list[str]:
+    """Return the prefixes of a ROS 2 for this version of Python that is not sourced."""
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    found = root.glob(f"*/lib/{python}/*-packages/rclpy")
+    return sorted({str(package.parents[3]) for package in found})
+
+
+def found_prefixes() -> list[str]:
+    """Return the prefixes of the ROS 2 to run with; empty if it comes from PyPI."""
+    return sourced_prefixes() or installed_prefixes()
+
+
 def missing(packages: list[str]) -> list[str]:
-    """Those of `packages` that no sourced ROS 2 has."""
-    index = "share/ament_index/resource_index/packages"
-    return [p for p in packages if not any(Path(x, index, p).exists() for x in sourced_prefixes())]
+    """Return the `packages` to install from ros_shims/: all without a ROS 2, none beside one.
+
+    A package that ROS 2 lacks is to be installed there (rosdep), not shadowed from here.
+    """
+    return [] if found_prefixes() else packages
+
+
+def announcement() -> str:
+    """Say where ROS 2 comes from."""
+    if prefixes := found_prefixes():
+        sourced = "" if sourced_prefixes() else "; source it before running"
+        return f"ROS 2 of {', '.join(prefixes)} is used, ros_shims/ is not installed{sourced}"
+    shims = ", ".join([*OVERLAY_PYTHON, *OVERLAY_INTERFACES])
+    return f"no ROS 2 found: it comes from PyPI, and {shims} from ros_shims/"
 
 
 def ros_prefixes() -> list[str]:
-    """Directories under which ROS packages are installed, the build environment's first."""
+    """Return the prefixes of ROS packages to build with, those of the build environment first."""
     found = [str(Path(p).parents[2]) for p in sys.path if p.endswith("-packages")]
-    found += [*sourced_prefixes(), sys.prefix]
+    found += [*found_prefixes(), sys.prefix]
     return [p for p in dict.fromkeys(found) if Path(p, "share/ament_index").is_dir()]
 
 
@@ -125,28 +148,31 @@ class WithBinaries(Distribution):
         return True
 
 
-overlay = missing(OVERLAY_PYTHON)
-libraries, ros = requirements("rosdep"), requirements("ros")
-setup(
-    distclass=WithBinaries,
-    cmdclass={"build_ext": BuildInterfaces},
-    packages=[
-        *find_packages(include=[f"{NAME}*", "infinitevggt_core*"]),
-        *overlay,
-    ],
-    package_data={
-        "infinitevggt_core": ["py.typed", "weights/*.safetensors"],
-        "infinitevggt_ros": ["py.typed", "evaluation/page_files/*"],
-    },
-    package_dir={name: f"ros_shims/{name}" for name in overlay},
-    # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon build,
-    # where rclpy is not a Python distribution
-    setup_requires=[*requirements("build"), *(r for r in libraries if r.startswith("numpy"))],
-    # a sourced ROS 2 has its own rclpy, numpy and OpenCV, and breaks on others
-    install_requires=requirements("pip") + ([] if sourced_prefixes() else libraries + ros),
-    data_files=[("share/" + NAME, ["package.xml"])],
-    extras_require={
-        name: requirements(f"extra/{name}") for name in ("browser", "docs", "evo", "ray", "viewer")
-    },
-    zip_safe=False,
-)
+if __name__ == "__main__":  # pip and setuptools run it as the main module
+    print(f"infinitevggt_ros: {announcement()}", file=sys.stderr)
+    overlay = missing(OVERLAY_PYTHON)
+    libraries, ros = requirements("rosdep"), requirements("ros")
+    setup(
+        distclass=WithBinaries,
+        cmdclass={"build_ext": BuildInterfaces},
+        packages=[
+            *find_packages(include=[f"{NAME}*", "infinitevggt_core*"]),
+            *overlay,
+        ],
+        package_data={
+            "infinitevggt_core": ["py.typed", "weights/*.safetensors"],
+            "infinitevggt_ros": ["py.typed", "evaluation/page_files/*"],
+        },
+        package_dir={name: f"ros_shims/{name}" for name in overlay},
+        # here and not in setup.cfg: ament_cmake copies setup.cfg into the metadata of a colcon
+        # build, where rclpy is not a Python distribution
+        setup_requires=[*requirements("build"), *(r for r in libraries if r.startswith("numpy"))],
+        # a sourced ROS 2 has its own rclpy, numpy and OpenCV, and breaks on others
+        install_requires=requirements("pip") + ([] if found_prefixes() else libraries + ros),
+        data_files=[("share/" + NAME, ["package.xml"])],
+        extras_require={
+            name: requirements(f"extra/{name}")
+            for name in ("browser", "docs", "evo", "ray", "viewer")
+        },
+        zip_safe=False,
+    )
