@@ -20,7 +20,7 @@ from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
 from infinitevggt_ros.evaluation.frames import Truth
 from infinitevggt_ros.input.depth_images import same_view
 from infinitevggt_ros.input.image_conversion import stamp_ns
-from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.input.network_image import ImageConverter
 from infinitevggt_ros.params.settings import DEFAULT_CHECKPOINT, InputSettings
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: no trained checkpoint is loaded, this geometry is meaningless"
@@ -72,7 +72,7 @@ def compare(source: BagSource, recording: Path, result: Recording) -> StreamTall
     """Pair the results with the truth of the bag by stamp, as the evaluation of a bag does."""
     tally = StreamTally(max(1, source.frame_count))
     poses = dict(zip(result.stamps_ns, result.camera_from_map, strict=True))
-    intake = Intake(InputSettings(), source.topic, lambda *_: None)
+    intake = ImageConverter(InputSettings(), source.topic, lambda *_: None)
     intake.calibration = source.calibration
     truths = ((stamp_ns(frame.message), frame) for frame in source.frames())
     depths = read_depths(recording)
@@ -133,7 +133,7 @@ def _size(message: Any) -> tuple[int, int]:
 
 
 def _true_depth(
-    truth: Truth, found: NDArray[np.float32] | None, size: tuple[int, int], intake: Intake
+    truth: Truth, found: NDArray[np.float32] | None, size: tuple[int, int], intake: ImageConverter
 ) -> NDArray[np.float32] | None:
     """Return the true depth of the rectified image, in the size of the depth found."""
     if truth.depth is None or found is None or not same_view(truth.depth, found.shape):

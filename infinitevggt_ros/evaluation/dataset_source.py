@@ -17,7 +17,7 @@ from infinitevggt_core.io.ply import read_ply_points
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
 from infinitevggt_ros.output.messages import camera_info
-from infinitevggt_ros.stream.stream import DEFAULT_FRAME
+from infinitevggt_ros.topics import DEFAULT_FRAME
 
 
 @dataclass(frozen=True, slots=True)

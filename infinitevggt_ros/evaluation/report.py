@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of one finished run, and reading back what the page shows of it."""
+"""Files of a finished run."""
 
 import json
 import platform
@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 from scipy.spatial.transform import Rotation
-from std_msgs.msg import Header
 
 from infinitevggt_core.evaluation.tally import known_poses, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
@@ -24,24 +23,24 @@ from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import write_tum
 from infinitevggt_ros.axes import MAP_FROM_WORLD, points_in_map
 from infinitevggt_ros.bags.writer import BagWriter
+from infinitevggt_ros.evaluation.frame_record import BAG_TOPICS, LATCHED, map_header
 from infinitevggt_ros.evaluation.frames import Source
-from infinitevggt_ros.evaluation.picture import map_from_above
-from infinitevggt_ros.evaluation.stream_run import BAG_TOPICS, RunResult
+from infinitevggt_ros.evaluation.stream_run import RunResult
 from infinitevggt_ros.output.messages import cloud
+from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.params.settings import Settings
-from infinitevggt_ros.topics import NODE_MAP as MAP
-from infinitevggt_ros.topics import RESULT_TOPICS as TOPICS
+from infinitevggt_ros.topics import NODE_MAP
 
 METRICS = "metrics.json"
 SERIES = "series.npz"
 SHOWN_POINTS = 50_000
-"""Of the map, in the page."""
+"""Number of points of the map in the page."""
 MAP_TO_WORLD = MAP_FROM_WORLD[:3, :3]
 Array = NDArray[np.float64]
 
 
 def write_files(result: RunResult, source: Source, settings: Settings, out: Path) -> dict[str, Any]:
-    """All of a run's files but the page; returns what metrics.json holds, which is written last."""
+    """Write all files of a run but the page; return the contents of metrics.json, written last."""
     stamps_ns = result.log.used_stamps_ns()[-len(result.tally.poses[0]) :]
     found, truth = result.tally.poses
     write_poses(out / "trajectory.tum", stamps_ns, found, MAP_TO_WORLD)
@@ -56,7 +55,7 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
     write_ply(out / "map.ply", *arrays)
     write_pcd(out / "map.pcd", *arrays)
     if result.journal:
-        write_bag(result, out / "result.mcap", stamps_ns[-1], arrays, settings.tf.map_frame)
+        write_bag(result, out / "result.mcap", stamps_ns[-1], arrays, settings)
     write_series(out / SERIES, result, stamps_ns, arrays)
     figures = {
         "name": source.name,
@@ -72,8 +71,10 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
 
 
 def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *note: str) -> None:
-    """camera_from_world (N, 3, 4) as a TUM file, the world turned by `axes` (3, 3). Poses that are
-    not finite are left out, as the node leaves them out."""
+    """Write camera_from_world (N, 3, 4) as a TUM file, in a world rotated by `axes` (3, 3).
+
+    Poses that are not finite are left out, as the node leaves them out.
+    """
     finite = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
     stamps_ns = [stamp_ns for stamp_ns, kept in zip(stamps_ns, finite, strict=True) if kept]
     poses = poses[finite]
@@ -83,27 +84,26 @@ def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *no
 
 
 def write_bag(
-    result: RunResult, path: Path, stamp_ns: int, arrays: tuple[Any, ...], map_frame: str
+    result: RunResult, path: Path, stamp_ns: int, arrays: tuple[Any, ...], settings: Settings
 ) -> None:
-    """What the node would have published; the map as it is at the end."""
+    """Write what the node would have published, and the map as it is at the end."""
     assert result.journal
-    types = {**TOPICS, "/infinitevggt/points": TOPICS[MAP]}
-    header = Header(frame_id=map_frame)
-    header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
     with BagWriter(path, overwrite=True) as bag:
-        for topic in BAG_TOPICS:
-            bag.add_topic(topic, types[topic], latched=topic in (MAP, "/tf_static"))
-        result.journal.copy_to(bag, BAG_TOPICS)
-        bag.write(MAP, stamp_ns, serialize_message(cloud(header, *arrays)))
+        for topic, kind in BAG_TOPICS.items():
+            bag.add_topic(topic, kind, latched=topic in LATCHED)
+        result.journal.copy_to(bag, [*BAG_TOPICS])
+        bag.write(
+            NODE_MAP, stamp_ns, serialize_message(cloud(map_header(settings, stamp_ns), *arrays))
+        )
 
 
 def write_series(
     path: Path, result: RunResult, stamps_ns: list[int], arrays: tuple[Any, ...]
 ) -> None:
-    """What the page draws, in one file."""
+    """Write what the page draws to one file."""
     positions, colors, _ = arrays
     step = -(-len(positions) // SHOWN_POINTS) or 1
-    way = camera_centers(result.tally.poses[0]) @ MAP_TO_WORLD.T
+    trajectory = camera_centers(result.tally.poses[0]) @ MAP_TO_WORLD.T
     frames = {
         f"strip_{number}_{name}": array
         for number, shown in enumerate(result.strips.shown)
@@ -117,7 +117,7 @@ def write_series(
         "poses": result.tally.poses,
         "points": positions[::step],
         "colors": (np.clip(colors[::step], 0, 1) * 255).astype(np.uint8),
-        "picture": map_from_above(positions, colors, way),
+        "picture": map_from_above(positions, colors, trajectory),
         **columns,
         **frames,
     }
@@ -126,7 +126,7 @@ def write_series(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were made on and with."""
+    """Return the device and the versions that made the figures."""
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One source through the node's own worker, in this process: every frame in its turn, none dropped.
+"""One source under one setting: every frame in order, none dropped.
 
-The work folder holds a snapshot of everything, written whole every now and then; a run that was
-ended goes on from it and gives the figures it would have given.
+The work folder holds a snapshot of everything, written whole from time to time. An interrupted run
+continues from it and gives the figures that it would have given.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rclpy.serialization import serialize_message
 
 from infinitevggt_core import StreamSession
 from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
@@ -23,37 +21,33 @@ from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.fitting import fit_depth
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.evaluation.frame_record import BAG_TOPICS, FrameRecord
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
 from infinitevggt_ros.evaluation.journal import Journal
-from infinitevggt_ros.evaluation.offline_node import OfflineNode
 from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.depth_images import same_view
-from infinitevggt_ros.input.image_conversion import stamp_ns
+from infinitevggt_ros.input.image_gate import BadInputError
+from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.node.status import StreamReport
-from infinitevggt_ros.node.worker import StreamWorker
+from infinitevggt_ros.node.status import WorkerSnapshot, status_message
 from infinitevggt_ros.output.frame_result import FrameResult
-from infinitevggt_ros.output.map_publisher import Outputs
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.stream import Stream
-from infinitevggt_ros.topics import NODE_MAP as MAP
-from infinitevggt_ros.topics import NODE_STATUS as STATUS
-from infinitevggt_ros.topics import RESULT_TOPICS as TOPICS
 
 SNAPSHOT_S = 60.0
 SNAPSHOT_SHARE = 0.05
-"""Of the time, at most, goes into snapshots: large memories are written less often."""
+"""Largest share of the time for snapshots: large memories are written less often."""
 COUNTS = ("received", "processed", "rejected", "last_rejection")
-"""Of the camera, in the snapshot."""
-BAG_TOPICS = [*TOPICS, "/infinitevggt/points"]
-"""Of the result bag; their numbers in the journal."""
+"""Counts of the camera in the snapshot."""
+TOPIC_NUMBERS = {topic: number for number, topic in enumerate(BAG_TOPICS)}
+"""Numbers of topics in the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a finished run leaves in this process."""
+    """Results of a finished run in this process."""
 
     tally: StreamTally
     log: RunLog
@@ -62,26 +56,9 @@ class RunResult:
     journal: Journal | None
 
 
-class RecordingOutputs(Outputs):
-    """The node's outputs; keeps what the worker gave them last."""
-
-    result: FrameResult | None = None
-    was_reset = False
-    ready_s = 0.0
-    """When the last result was on the host, by time.perf_counter."""
-
-    def publish_frame(self, result: FrameResult) -> None:
-        self.result = result
-        _ = result.pose, result.depth  # the device has finished when these are here
-        self.ready_s = time.perf_counter()
-        super().publish_frame(result)
-
-    def reset(self) -> None:
-        self.was_reset = True
-        super().reset()
-
-
 class StreamRun:
+    """A run of one source through a stream."""
+
     def __init__(
         self,
         source: Source,
@@ -92,7 +69,7 @@ class StreamRun:
         result_bag: bool,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """work: a folder for the snapshot. warn: told of each kind of trouble once."""
+        """work: folder of the snapshot. warn: called once with each kind of warning."""
         self.source = source
         self.frames_read = 0
         self._snapshot = work / "snapshot.pt"
@@ -100,17 +77,10 @@ class StreamRun:
         self._journal: Journal | None = None
         self._warned: set[str] = set()
         self._warn_user = warn
-        wanted = {*BAG_TOPICS} - {MAP, "/tf_static"} if result_bag else {STATUS}
-        node = OfflineNode(self._take, wanted)
-        self._outputs = RecordingOutputs(node, settings.tf, settings.output, self._warn)
+        self._record = FrameRecord(settings)
         self._camera = Camera("", source.topic, settings.input, self._warn)
-        self._camera.intake.calibration = source.calibration
-        session = StreamSession(model, settings.memory)
-        self.stream = Stream(session, settings, self._outputs, self._warn)
-        report = StreamReport(node, settings.model)
-        self._worker = StreamWorker(lambda: [self.stream], report, self._warn)
-        self._status = StreamStatus()
-        self._stamp_ns = 0
+        self._camera.converter.calibration = source.calibration
+        self.stream = Stream(StreamSession(model, settings.memory), settings, self._warn)
         self.tally = StreamTally(source.frame_count, source.farthest_m)
         self.log = RunLog()
         self.strips = Strips(source.frame_count)
@@ -121,9 +91,9 @@ class StreamRun:
         should_stop: Callable[[], bool] = lambda: False,
         snapshot_s: float = SNAPSHOT_S,
     ) -> RunResult | None:
-        """None where it was told to stop; the snapshot is written then.
+        """Return the results; None if it was told to stop, after writing the snapshot.
 
-        progress: called with the number of frames that are done, after each of them.
+        progress: called after each frame with the number of frames that are done.
         """
         journal_bytes = self._resume()
         if self._journal_path:
@@ -145,32 +115,53 @@ class StreamRun:
         return RunResult(self.tally, self.log, self.strips, self.stream, self._journal)
 
     def forget_snapshot(self) -> None:
-        """The results are written: nothing to resume."""
+        """Remove the snapshot and the journal, when the results are written."""
         self._snapshot.unlink(missing_ok=True)
         if self._journal:
             self._journal.remove()
 
     def _step(self, frame: Frame) -> None:
-        self._outputs.result, self._outputs.was_reset = None, False
-        self._stamp_ns = stamp_ns(frame.message)
+        received = Received(frame.message, time.monotonic(), self._camera)
+        map_id = self.stream.map_id
+        self._camera.received += 1
         started_s = time.perf_counter()
-        self._worker.process(self.stream, frame.message, self._camera)
-        if self._outputs.was_reset:  # another world: what was found before has no place in it
+        result = self._process(received)
+        latency_ms = 1e3 * (time.perf_counter() - started_s) if result else 0.0
+        if self.stream.map_id != map_id:  # poses of another map have no place in this one
             self.tally = StreamTally(self.source.frame_count, self.source.farthest_m)
-        result = self._outputs.result
-        latency_ms = 1e3 * (self._outputs.ready_s - started_s) if result else 0.0
-        device = self.stream.session.model.device
-        self.log.add(self._stamp_ns, self._status, latency_ms, device)
+        status = self._status(received, result)
+        self.log.add(received.stamp_ns, status, latency_ms, self.stream.session.model.device)
+        if self._journal:
+            for topic, message in self._record.messages(status, result):
+                self._journal.append(TOPIC_NUMBERS[topic], received.stamp_ns, message)
         if result:
             self._compare(result, frame.truth)
 
+    def _process(self, received: Received) -> FrameResult | None:
+        """Return the result of an image; None if it is rejected."""
+        camera = self._camera
+        try:
+            result = self.stream.process(received)
+        except BadInputError as problem:
+            camera.rejected += 1
+            camera.last_rejection = f"{camera.topic}: image refused, {problem}"
+            camera.warn(problem.kind, camera.last_rejection)
+            return None
+        camera.processed += 1
+        return result
+
+    def _status(self, received: Received, result: FrameResult | None) -> StreamStatus:
+        outcome = StreamStatus.REJECTED if result is None else StreamStatus.PROCESSED
+        snapshot = self.stream.snapshot(self._camera.name)
+        return status_message(
+            received, outcome, self.stream.settings.model, WorkerSnapshot(), snapshot
+        )
+
     def _compare(self, result: FrameResult, truth: Truth) -> None:
-        points = result.prediction.world_points(result.intrinsics[None].to(result_device(result)))
-        pose = result.prediction.camera_from_world[0].double().cpu().numpy()
-        found = TalliedFrame(pose, result.depth, points[0].double().cpu().numpy())
-        depth, pixel_map = None, result.image.pixel_map
+        found = TalliedFrame(result.camera_from_world, result.depth, result.world_points())
+        depth, pixel_map = None, result.pixel_map
         if truth.depth is not None and same_view(truth.depth, pixel_map.camera_size):
-            rectified = self._camera.intake.rectified_depth(truth.depth, pixel_map.camera_size)
+            rectified = self._camera.converter.rectified_depth(truth.depth, pixel_map.camera_size)
             depth = fit_depth(rectified, pixel_map)
         true_points = self._true_points(result, truth, depth)
         self.tally.add(found, TalliedFrame(truth.camera_from_world, depth, true_points))
@@ -179,9 +170,9 @@ class StreamRun:
     def _true_points(
         self, result: FrameResult, truth: Truth, depth: NDArray[np.float32] | None
     ) -> NDArray[np.float64] | None:
-        """(H, W, 3) m in the world of the truth, NaN where not known."""
-        pixel_map = result.image.pixel_map
-        matrix = self._camera.intake.camera_matrix(pixel_map.camera_size)
+        """Return (H, W, 3), m, in the world of the truth; NaN where unknown."""
+        pixel_map = result.pixel_map
+        matrix = self._camera.converter.camera_matrix(pixel_map.camera_size)
         if depth is None or matrix is None:
             return None
         known = np.isfinite(depth) & (depth > 0) & (depth < self.source.farthest_m)
@@ -192,20 +183,13 @@ class StreamRun:
         )
         return points.numpy()
 
-    def _take(self, topic: str, message: Any) -> None:
-        if topic == STATUS:
-            self._status = message
-        if self._journal:
-            number = BAG_TOPICS.index(topic)
-            self._journal.append(number, self._stamp_ns, serialize_message(message))
-
     def _warn(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             self._warn_user(text)
 
     def _save(self) -> float:
-        """Write the snapshot; seconds it took."""
+        """Write the snapshot; return the time it took, s."""
         started_s = time.monotonic()
         state = {
             "frames_read": self.frames_read,
@@ -213,6 +197,7 @@ class StreamRun:
             "stream": self.stream.state_dict(),
             "counts": [getattr(self._camera, name) for name in COUNTS],
             "tally": self.tally.state_dict(),
+            "record": self._record.state_dict(),
             "log": self.log.state_dict(),
             "strips": self.strips.state_dict(),
         }
@@ -221,7 +206,7 @@ class StreamRun:
         return time.monotonic() - started_s
 
     def _resume(self) -> int:
-        """Go on from the snapshot, if there is one; bytes of the journal that belong to it."""
+        """Continue from the snapshot, if there is one; return the length of its journal, bytes."""
         if not self._snapshot.exists():
             return 0
         try:
@@ -229,17 +214,14 @@ class StreamRun:
         except Exception as error:  # a damaged file makes the reader raise whatever it pleases
             raise CommandError(
                 f"{self._snapshot} cannot be read, so nothing can be resumed from it; "
-                "--overwrite starts anew"
+                "--overwrite starts again"
             ) from error
         self.stream.load_state_dict(state["stream"])
         for name, count in zip(COUNTS, state["counts"], strict=True):
             setattr(self._camera, name, count)
         self.tally.load_state_dict(state["tally"])
+        self._record.load_state_dict(state["record"])
         self.log.load_state_dict(state["log"])
         self.strips.load_state_dict(state["strips"])
         self.frames_read = state["frames_read"]
         return int(state["journal_bytes"])
-
-
-def result_device(result: FrameResult) -> torch.device:
-    return result.prediction.depth.device

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few frames of a run to look at: image, depth found, depth that is true."""
+"""A few frames of a run for the page: image, predicted depth, true depth."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ SHOWN_FRAMES = 6
 
 
 class Strips:
-    """Of frames evenly spread over the run, at the network's resolution."""
+    """Frames evenly spread over the run, at the network's resolution."""
 
     def __init__(self, frames: int) -> None:
         self._wanted = {(2 * i + 1) * frames // (2 * SHOWN_FRAMES) for i in range(SHOWN_FRAMES)}
         self.shown: list[dict[str, NDArray[Any]]] = []
-        """index: of the frame; image (H, W, 3) uint8; depth and truth (H, W), NaN: not known."""
+        """index: of the frame; image (H, W, 3) uint8; depth and truth (H, W), NaN where unknown."""
 
     def add(self, index: int, result: FrameResult, truth: NDArray[np.float32] | None) -> None:
         if index not in self._wanted:
             return
-        image = (result.image.pixels.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+        image = (result.colors * 255).round().astype(np.uint8)
         unknown = np.full_like(result.depth, np.nan)
         true_depth = unknown if truth is None else np.where(truth > 0, truth, unknown)
         self.shown.append(

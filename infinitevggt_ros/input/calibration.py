@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What CameraInfo says about images: their intrinsics, and how to take the lens out of them."""
+"""Intrinsics and rectification of images, by their CameraInfo."""
 
 from dataclasses import dataclass
 
@@ -11,32 +11,39 @@ from sensor_msgs.msg import CameraInfo
 from infinitevggt_ros.input.image_gate import BadInputError
 
 COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-"""Distortion models that OpenCV undoes, with the numbers of coefficients each may have."""
+"""Distortion models that OpenCV can undo, and the numbers of coefficients each may have."""
 NO_DISTORTION = 1e-9
 FOCAL_SIDES = 0.01, 1000.0
-"""A focal length is between so many sides of the image: no lens is wider or longer."""
+"""Range of a focal length, in longer sides of the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Of images of one size."""
+    """Calibration of images of one size."""
 
     matrix: NDArray[np.float64]
     """K (3 x 3), px, of the rectified image."""
     maps: tuple[NDArray[np.int16], NDArray[np.uint16]] | None
-    """Where each pixel of the rectified image lies in the camera's; None: nothing to rectify."""
+    """OpenCV maps from the rectified image to the camera's; None if there is nothing to rectify."""
 
     def rectified(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) without the lens; black where the lens did not look."""
+        """Return the image (H, W, 3) without distortion; black outside the lens's view."""
         if self.maps is None:
             return rgb
         return np.asarray(cv2.remap(rgb, *self.maps, cv2.INTER_LINEAR), dtype=np.uint8)
 
     def rectified_depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(H, W) without the lens, each pixel the nearest one, as depths must not be mixed; 0,
-        unknown, where the lens did not look."""
+        """Return a depth map (H, W) of the camera's view without distortion, at the camera's size.
+
+        Each pixel is the nearest one, because depths must not be mixed; 0 (unknown) outside the
+        lens's view. Unchanged if there is nothing to rectify.
+        """
         if self.maps is None:
             return depth
+        height, width = self.maps[0].shape[:2]
+        depth = np.asarray(
+            cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.float32
+        )
         places = cv2.convertMaps(*self.maps, cv2.CV_32FC1)  # whole pixels would be rounded down
         return np.asarray(cv2.remap(depth, *places, cv2.INTER_NEAREST), dtype=np.float32)
 
@@ -44,10 +51,10 @@ class Calibration:
 def read_calibration(
     info: CameraInfo, size: tuple[int, int], *, is_rectified: bool
 ) -> Calibration | None:
-    """The calibration of images of `size` (height, width); None where the camera says it has none.
+    """Return the calibration of images of `size` (height, width); None if the camera has none.
 
-    is_rectified: the images come rectified, as image_proc leaves them, so that P holds and not K.
-    Raises BadInputError for a calibration that is no camera's, or not of these images.
+    is_rectified: the images are rectified already, as by image_proc: P holds instead of K.
+    Raises BadInputError for a calibration that is not a camera's, or not of these images.
     """
     matrix = camera_matrix(info, size)
     if matrix is None or not (is_rectified or is_distorted(info)):
@@ -63,8 +70,11 @@ def read_calibration(
 
 
 def camera_matrix(info: CameraInfo, size: tuple[int, int]) -> NDArray[np.float64] | None:
-    """K (3 x 3, px) of images of `size` (height, width); None where the camera says it has none:
-    K[0] == 0 (sensor_msgs/CameraInfo). Raises BadInputError as `read_calibration` does."""
+    """Return K (3 x 3, px) of images of `size` (height, width).
+
+    None if the camera is uncalibrated: K[0] == 0 (sensor_msgs/CameraInfo). Raises BadInputError as
+    `read_calibration` does.
+    """
     k = np.asarray(info.k, dtype=float).reshape(3, 3)
     if k[0, 0] == 0:
         return None
@@ -73,7 +83,7 @@ def camera_matrix(info: CameraInfo, size: tuple[int, int]) -> NDArray[np.float64
 
 
 def is_distorted(info: CameraInfo) -> bool:
-    """Whether the calibration has lens distortion."""
+    """Return True if the calibration has lens distortion."""
     return not all(abs(coefficient) <= NO_DISTORTION for coefficient in info.d)  # NaN is none
 
 
@@ -84,7 +94,7 @@ def _checked(name: str, matrix: NDArray[np.float64], info: CameraInfo) -> NDArra
     is_camera = is_camera and bool((low * side <= focals).all() and (focals <= high * side).all())
     if not (is_camera and (np.abs(centre) <= high * side).all()):
         raise BadInputError(
-            "calibration", f"its {name} is no camera matrix: {matrix.ravel().tolist()}"
+            "calibration", f"its {name} is not a camera matrix: {matrix.ravel().tolist()}"
         )
     return matrix
 
@@ -96,12 +106,12 @@ def _check_size(info: CameraInfo, size: tuple[int, int]) -> None:
     if sent != size:
         raise BadInputError(
             "calibration",
-            f"it is of {sent[1]}x{sent[0]} px, the images have {size[1]}x{size[0]} px",
+            f"it is for {sent[1]}x{sent[0]} px, the images have {size[1]}x{size[0]} px",
         )
 
 
 def _in_image_pixels(matrix: NDArray[np.float64], info: CameraInfo) -> NDArray[np.float64]:
-    """K and P are of the whole sensor; the image may be a part of it, binned."""
+    """Return K or P of the image, which may be a binned region of the sensor."""
     to_image = np.eye(3)
     to_image[:2, 2] = -info.roi.x_offset, -info.roi.y_offset
     binning = np.diag((1 / max(1, info.binning_x), 1 / max(1, info.binning_y), 1.0))
@@ -118,7 +128,8 @@ def _rectification(
     if len(d) not in COEFFICIENTS.get(model, ()):
         raise BadInputError(
             "calibration",
-            f"distortion model {model!r} with {len(d)} coefficients is not known: rectify it first",
+            f"distortion model {model!r} with {len(d)} coefficients is unsupported: rectify the "
+            "images first",
         )
     if not np.isfinite(d).all():
         raise BadInputError("calibration", f"its distortion is not finite: {d.tolist()}")

@@ -1,34 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera: where its images come from, its lens, and what became of them."""
-
-from collections.abc import Callable
+"""One camera: topic, lens and counts of images."""
 
 from sensor_msgs.msg import CameraInfo
 
-from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.errors import Warn
+from infinitevggt_ros.input.network_image import ImageConverter
 from infinitevggt_ros.params.settings import InputSettings
 
 
 class Camera:
-    """Counts images since the node started."""
+    """Counts the images of one camera since the node started."""
 
-    def __init__(
-        self, name: str, topic: str, settings: InputSettings, warn: Callable[[str, str], None]
-    ) -> None:
-        """name: empty where there is one camera. topic: of its images. warn(kind, text): the node's
-        throttled warning."""
+    def __init__(self, name: str, topic: str, settings: InputSettings, warn: Warn) -> None:
+        """name: empty for a single camera. topic: of the images. warn: throttled by kind."""
         self.name = name
         self.topic = topic
         self._warn = warn
-        self.intake = Intake(settings, topic, self.warn)
+        self.converter = ImageConverter(settings, topic, self.warn)
         self.received = self.dropped = self.processed = self.rejected = 0
         self.last_rejection = ""
-        """Topic and reason, empty when there was none."""
+        """Topic and reason of the last rejected image; empty if there was none."""
 
     def warn(self, kind: str, text: str) -> None:
-        """The node's throttled warning; a kind of one camera's does not silence another's."""
+        """Log a warning, throttled separately for each camera."""
         self._warn(f"{kind} {self.name}", text)
 
     def calibrate(self, info: CameraInfo) -> None:
-        """Take its calibration, from the executor."""
-        self.intake.calibration = info
+        """Use a calibration for the images that follow. Called in the executor."""
+        self.converter.calibration = info

@@ -74,7 +74,8 @@ class ImageSubscription:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def on_image(self, message: Image | CompressedImage) -> None:
+        """Take an image. Called in the executor."""
         self._last_image_s = time.monotonic()
         self._last_stamp_ns = stamp_ns(message)
         self._receive(message)
@@ -88,7 +89,7 @@ class ImageSubscription:
             self._subscription = self._node.create_subscription(
                 self._type,
                 self.topic,
-                self._on_image,
+                self.on_image,
                 qos,
                 qos_overriding_options=self._overridable,
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/diagnostics: once a second, whether all is well, and the figures that say so."""
+"""/diagnostics: levels and figures, once a second."""
 
 import math
 import time
@@ -9,35 +9,35 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
 from infinitevggt_ros.input.camera import Camera
-from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.input.network_image import ImageConverter
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.node.managed_node import ManagedNode
-from infinitevggt_ros.node.status import StreamReport, no_status
+from infinitevggt_ros.node.status import StatusPublisher, no_status
 from infinitevggt_ros.node.worker import StreamWorker
 
 PERIOD_S = 1.0
 SILENCE_S = 5.0
-"""Without a used image for so long, something is wrong."""
+"""Time without a used image that is an error."""
 UNSURE = 0.2
-"""A scale whose deviation is a larger share of it is not to be relied on."""
+"""Relative standard deviation above which a scale is unreliable."""
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 Finding = tuple[bytes, str]
-"""A level, and what it is about."""
+"""Level and message."""
 
 
 class Diagnostics:
-    """Publishes what the last StreamStatus of each camera, and the one a second before it, say."""
+    """Publishes the health of each camera, by its last StreamStatus and the one a second before."""
 
     def __init__(
         self,
         node: ManagedNode,
         worker: StreamWorker,
-        report: StreamReport,
+        status: StatusPublisher,
         cameras: Collection[Camera],
         last_warning: Callable[[], tuple[float, str]],
     ) -> None:
-        """last_warning: the node's, and when it came, in seconds of time.monotonic."""
-        self._node, self._worker, self._report = node, worker, report
+        """last_warning: returns the node's last warning and its time, seconds of time.monotonic."""
+        self._node, self._worker, self._status = node, worker, status
         self._cameras, self._last_warning = cameras, last_warning
         self._before = {camera.name: no_status() for camera in cameras}
         now_s = self._before_s = time.monotonic()
@@ -51,17 +51,18 @@ class Diagnostics:
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         for camera in self._cameras:
-            message.status += self._of(camera, now_s)
+            message.status += self.statuses_of(camera, now_s)
         self._before_s = now_s
         self._publisher.publish(message)
 
-    def _of(self, camera: Camera, now_s: float) -> list[DiagnosticStatus]:
-        status = self._report.latest.get(camera.name, no_status())
-        used = self._report.latest_used.get(camera.name, no_status())
+    def statuses_of(self, camera: Camera, now_s: float) -> list[DiagnosticStatus]:
+        """Return the diagnostics of a camera at a time of time.monotonic."""
+        status = self._status.latest.get(camera.name, no_status())
+        used = self._status.latest_used.get(camera.name, no_status())
         before, state = self._before[camera.name], self._node.lifecycle_state
         rates = _rates(before, status, now_s - self._before_s)
-        is_silent_by_order = state != "active" or self._worker.is_paused
-        if status.frames_processed > before.frames_processed or is_silent_by_order:
+        is_meant_to_be_silent = state != "active" or self._worker.is_paused
+        if status.frames_processed > before.frames_processed or is_meant_to_be_silent:
             self._used_s[camera.name] = now_s
         images = self._images(before, status, state, now_s - self._used_s[camera.name])
         self._before[camera.name] = status
@@ -79,15 +80,15 @@ class Diagnostics:
         return [
             _status(f"{name}images", images, {**rates, **_images(status, used)}),
             _status(f"{name}stream", self._stream(camera, status, state), values),
-            _status(f"{name}calibration", _calibration(status, camera.intake), {}),
-            _status(f"{name}scale", _scale(status), _scale_values(status)),
+            _status(f"{name}calibration", _calibration(status, camera.converter), {}),
+            _status(f"{name}scale", scale_finding(status), _scale_values(status)),
         ]
 
     def _images(
         self, before: StreamStatus, status: StreamStatus, state: str, silent_s: float
     ) -> Finding:
         if state == "configuring":
-            return WARN, "the weights load"
+            return WARN, "loading the weights"
         if state != "active":
             return OK, f"{state}: images are not used"
         if self._worker.is_paused:
@@ -116,19 +117,19 @@ class Diagnostics:
 
     @property
     def _limit_mb(self) -> int:
-        """Of the memory, besides its budget; 0: none."""
+        """Limit of the memory besides its budget, MB; 0: none."""
         stream = self._worker.stream
         return 0 if stream is None else stream.session.memory.limit_mb
 
     @property
     def _device(self) -> str:
-        """Where the weights are now."""
+        """Device that holds the weights now."""
         stream = self._worker.stream
         return "" if stream is None else str(stream.session.model.device)
 
 
 def _rates(before: StreamStatus, after: StreamStatus, elapsed_s: float) -> dict[str, object]:
-    """Images a second."""
+    """Return rates of images, 1/s."""
     names = "received", "processed", "dropped", "rejected"
     counts = {name: (f"frames_{name}", f"{name} [1/s]") for name in names}
     return {
@@ -168,25 +169,32 @@ def _stream_values(status: StreamStatus) -> dict[str, object]:
     }
 
 
-def _calibration(status: StreamStatus, intake: Intake) -> Finding:
+def _calibration(status: StreamStatus, converter: ImageConverter) -> Finding:
     if not status.frame_index:
         return OK, "no image yet"
     if status.calibrated:
         return OK, "calibrated, rectified here" if status.rectified else "calibrated"
     predicted = "depth is unprojected by the predicted field of view"
-    if intake.ignores_calibration:
-        return OK, f"{predicted}, as intrinsics asks for"
-    return WARN, f"uncalibrated: {predicted}; {intake.why_uncalibrated}"
+    if converter.ignores_calibration:
+        return OK, f"{predicted}, as set by intrinsics"
+    return WARN, f"uncalibrated: {predicted}; {converter.why_uncalibrated}"
 
 
-def _scale(status: StreamStatus) -> Finding:
+def scale_finding(status: StreamStatus) -> Finding:
+    """Return level and message on the scale of a status."""
     if status.scale_source in ("", "none"):
         return OK, "lengths are in an arbitrary unit"
     if math.isnan(status.metres_per_unit):
-        return WARN, f"not known yet from {status.scale_source}: lengths are in an arbitrary unit"
-    doubt = status.metres_per_unit_sigma / status.metres_per_unit
-    if doubt > UNSURE:
-        return WARN, f"metric but unsure, from {status.scale_source}: it may be off by {doubt:.0%}"
+        return (
+            WARN,
+            f"waiting for {status.waiting_for or status.scale_source}: nothing is published",
+        )
+    relative_std = status.metres_per_unit_sigma / status.metres_per_unit
+    if relative_std > UNSURE:
+        return WARN, (
+            f"metric but unsure, from {status.scale_source}: relative standard deviation "
+            f"{relative_std:.0%}"
+        )
     return OK, f"metric, from {status.scale_source}"
 
 

@@ -9,21 +9,30 @@ from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 from rclpy.node import Node
 
 from infinitevggt_ros.node.threads import in_thread
+from infinitevggt_ros.params import rclpy_compat
+
+
+class TransitionError(Exception):
+    """A transition that cannot be made; the message gives the reason."""
 
 
 class ManagedNode(LifecycleNodeMixin, Node):
-    """rclpy's LifecycleNode calls on_configure and its siblings in the executor, which a checkpoint
-    that loads would block for minutes. Here they are called in a thread of their own: parameters,
-    timers and the other services go on, and `ros2 lifecycle get` says `configuring` meanwhile."""
+    """Lifecycle node that calls on_configure and its siblings in a thread of their own.
+
+    rclpy's LifecycleNode calls them in the executor, which a loading checkpoint would block for
+    minutes. Here parameters, timers and the other services go on, and `ros2 lifecycle get` says
+    `configuring` meanwhile.
+    """
 
     def __init__(self, name: str) -> None:
         Node.__init__(self, name)
         self.problem = ""
-        """Why the last transition that failed did."""
-        self._is_starting_itself = False
+        """Reason of the last transition that failed."""
+        self.is_starting_itself = False
+        """True while `start_itself` is at work."""
         # a group of its own: in the node's, one request that waits would hold up all the rest
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        service = next(s for s in self.services if s.srv_type is ChangeState)
+        service = rclpy_compat.change_state_service(self.services)
         change_state = service.callback
 
         async def beside_the_executor(
@@ -35,13 +44,15 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     @property
     def lifecycle_state(self) -> str:
-        """unconfigured, configuring, inactive, activating, active, ... (lifecycle_msgs/State)."""
-        return str(self._state_machine.current_state[1])  # no public way in rclpy
+        """State of the node (lifecycle_msgs/State): unconfigured, configuring, inactive, ..."""
+        return rclpy_compat.lifecycle_state(self)
 
     def start_itself(self, fail: Callable[[str], object]) -> None:
-        """Configure and activate, as a lifecycle manager would; returns at once. fail: called with
-        the reason if that is not possible, in another thread; not where a lifecycle manager was
-        quicker, which has the node then."""
+        """Configure and activate, as a lifecycle manager would. Returns at once.
+
+        fail: called in another thread with the reason of a failure; not if a lifecycle manager was
+        quicker, which then controls the node.
+        """
 
         def start() -> None:
             for trigger in (self.trigger_configure, self.trigger_activate):
@@ -49,23 +60,24 @@ class ManagedNode(LifecycleNodeMixin, Node):
                 if result == TransitionCallbackReturn.FAILURE:
                     fail(self.problem)
                     return
-                if result != TransitionCallbackReturn.SUCCESS:  # rclpy has said which
+                if result != TransitionCallbackReturn.SUCCESS:  # rclpy has logged why
                     break
-            self._is_starting_itself = False
+            self.is_starting_itself = False
 
-        self._is_starting_itself = True
+        self.is_starting_itself = True
         in_thread(start)
 
-    def attempt(self, transition: str, action: Callable[[], str]) -> TransitionCallbackReturn:
-        """Success if the action returns no reason why it is none. What it raises is a reason too;
-        rclpy itself would keep it quiet."""
+    def attempt(self, transition: str, action: Callable[[], object]) -> TransitionCallbackReturn:
+        """Return success if the action raises nothing. The reason of a failure is logged, because
+        rclpy itself would not show it."""
         try:
-            problem = action()
+            action()
+        except TransitionError as error:
+            self.problem = str(error)
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-        if not problem:
+            self.problem = f"{type(error).__name__}: {error}"
+        else:
             return TransitionCallbackReturn.SUCCESS
-        self.problem = problem
-        if not self._is_starting_itself:  # then it is the last word of the program
-            self.get_logger().error(f"{transition} failed: {problem}")
+        if not self.is_starting_itself:  # then it is the last line of the program
+            self.get_logger().error(f"{transition} failed: {self.problem}")
         return TransitionCallbackReturn.FAILURE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ROS node: camera images in; tf, depth and a fused cloud out."""
+"""The ROS node: camera images in; transforms, depth and a fused cloud out."""
 
 import math
 import time
@@ -22,12 +22,12 @@ from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.node.diagnostics import Diagnostics
-from infinitevggt_ros.node.managed_node import ManagedNode
+from infinitevggt_ros.node.managed_node import ManagedNode, TransitionError
 from infinitevggt_ros.node.services import Services
-from infinitevggt_ros.node.status import StreamReport
-from infinitevggt_ros.node.worker import StreamWorker
-from infinitevggt_ros.output.map_publisher import Outputs, outputs_of_worlds
-from infinitevggt_ros.params import parameters
+from infinitevggt_ros.node.status import StatusPublisher
+from infinitevggt_ros.node.stream_publisher import StreamPublisher, publishers_of_worlds
+from infinitevggt_ros.node.worker import Action, StreamWorker
+from infinitevggt_ros.params import parameters, rclpy_compat
 from infinitevggt_ros.params.model_loading import load_model
 from infinitevggt_ros.params.qos import OVERRIDABLE, asked_reliability
 from infinitevggt_ros.stream.state_file import remove_partials
@@ -37,38 +37,49 @@ from infinitevggt_ros.topics import topic_of
 WARNING_PERIOD_S = 5.0
 SUPERVISION_PERIOD_S = 0.1
 ANSWER_S = 0.5
-"""Time for the answer to who shut the node down, before the process leaves."""
+"""Time for the answer to a shutdown request before the process leaves."""
 CLOCK_JUMP = JumpThreshold(
     min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=True
 )
 
 
 class StreamNode(ManagedNode):
-    """Declares, subscribes, and leaves the work to its worker: the executor never blocks."""
+    """Declares and subscribes; the worker does the work, so that the executor never blocks."""
 
     def __init__(self) -> None:
         super().__init__("infinitevggt")
         self.ended: Future[str] = Future()
-        """Done when the node cannot go on, with the reason; an empty one if it was shut down."""
+        """Done when the node cannot go on, with the reason; empty if it was shut down."""
         self._warned_s: dict[str, float] = {}
         self._last_warning = -math.inf, ""
         settings = self._settings = parameters.declare(self)
         for text in parameters.unknown(self):
             self.warn(text, text)
         names = settings.input.camera_names
-        self._cameras = [self._camera(name) for name in names]
-        self._outputs = outputs_of_worlds(self, settings, self.warn)
-        self._report = StreamReport(self, settings.model)
-        self._report.lifecycle_state = lambda: self.lifecycle_state
-        self.worker = StreamWorker(self._load, self._report, self.warn)
-        self._diagnostics = Diagnostics(
-            self, self.worker, self._report, self._cameras, lambda: self._last_warning
+        self.cameras = [self._camera(name) for name in names]
+        """Cameras by the order of the parameter."""
+        self._publishers = {
+            publisher.name: publisher
+            for publisher in publishers_of_worlds(self, settings, self.warn)
+        }
+        self.status = StatusPublisher(self, settings.model)
+        """Publisher of ~/status."""
+        self.worker = StreamWorker(
+            self._load,
+            self._publishers,
+            self.status,
+            self.warn,
+            lambda: self.lifecycle_state,
         )
-        self._image_subscriptions: list[ImageSubscription] = []
+        self.diagnostics = Diagnostics(
+            self, self.worker, self.status, self.cameras, lambda: self._last_warning
+        )
+        self.image_subscriptions: list[ImageSubscription] = []
+        """Subscriptions while the node is active."""
         self._imu: Subscription | None = None
         # best effort hears drivers of either kind
         calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        for camera in self._cameras:
+        for camera in self.cameras:
             topic = topic_of(camera.name, "camera_info")
             self.create_subscription(
                 CameraInfo,
@@ -79,13 +90,13 @@ class StreamNode(ManagedNode):
             )
         Services(self, self.worker)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
+        rclpy_compat.add_post_set_parameters_callback(self, self._apply_parameters)
         self._jumps = self.get_clock().create_jump_callback(
             CLOCK_JUMP, post_callback=self._on_clock_jump
         )
         # not the node's clock: that one stands still while a bag is paused or not yet played
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
+        self.create_timer(SUPERVISION_PERIOD_S, self.supervise, clock=steady)
         self._first_map_id = 0
         self._shut_down_s = math.inf
         if settings.lifecycle.autostart:
@@ -93,70 +104,90 @@ class StreamNode(ManagedNode):
 
     @property
     def saves_at_the_end(self) -> bool:
-        """Whether the stream is written to a file when the node stops."""
+        """True if the stream is written to a file when the node stops."""
         return bool(self._settings.state.path)
 
-    # The life cycle. These run beside the executor, see ManagedNode; what is subscribed to follows
-    # in `_supervise`, because the executor is to use nothing that is destroyed elsewhere.
+    # The life cycle. These methods run beside the executor, see ManagedNode. Subscriptions follow
+    # in `supervise`, because the executor must not use what another thread destroys.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the checkpoint, into the host's memory."""
 
-        def load() -> str:
+        def load() -> None:
             self.worker.start()
-            if problem := self.worker.wait_for_streams():
+            try:
+                self.worker.wait_for_streams()
+            except RuntimeError as error:
                 self.worker.stop()
-            return problem
+                raise TransitionError(str(error)) from error
 
         return self.attempt("configure", load)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take the weights to their device, and use images from now on."""
-        result = self.attempt("activate", lambda: self._refusal(_wake))
+        """Move the weights to their device and use images from now on."""
+        result = self.attempt("activate", lambda: self._ask_streams(self._wake))
         self.worker.is_active = result == TransitionCallbackReturn.SUCCESS
         if not self.worker.is_active:
-            self.worker.ask(_rest)  # of several worlds, some may have found room
+            self.worker.ask(self._sleep)  # of several worlds, some may have found room
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Use no images, and leave the device to others. The streams' worlds wait."""
+        """Stop using images and free the device. The streams keep their worlds."""
         self.worker.is_active = False
-        result = self.attempt("deactivate", lambda: self._refusal(_rest))
+        result = self.attempt("deactivate", lambda: self._ask_streams(self._sleep))
         self.worker.is_active = result != TransitionCallbackReturn.SUCCESS
         if self.worker.is_active:
-            self.worker.ask(_wake)  # of several worlds, some may rest already
+            self.worker.ask(self._wake)  # of several worlds, some may sleep already
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget weights, memory and map; what `state.path` names is saved before, or nothing is
-        forgotten."""
+        """Release weights, memory and map. `state.path` is saved before; if that fails, nothing is
+        released."""
 
-        def forget() -> str:
-            if problem := self._refusal(_save):
-                return f"state.path: {problem}; try again, or shut down without it"
+        def release() -> None:
+            try:
+                self._ask_streams(_save)
+            except TransitionError as error:
+                raise TransitionError(
+                    f"state.path: {error}; try again, or shut down without saving"
+                ) from error
+            self._ask_streams(self._clear)
             map_ids = [stream.map_id for stream in self.worker.streams]
-            self._first_map_id = 1 + max(map_ids, default=self._first_map_id)
+            self._first_map_id = max(map_ids, default=self._first_map_id)
             self.worker.stop()
-            for outputs in self._outputs:
-                outputs.reset()
-            self._report.forget_streams(self._cameras)
-            return ""
+            self.status.remove_streams(self.cameras)
 
-        return self.attempt("cleanup", forget)
+        return self.attempt("cleanup", release)
 
-    def _refusal(self, action: Callable[[Stream], str]) -> str:
-        """Why a stream could not do it; empty if all could."""
-        is_done, words = self.worker.ask(action)
-        return "" if is_done else words
+    def _ask_streams(self, action: Action) -> None:
+        """Raise TransitionError if a stream refuses an action."""
+        answer = self.worker.ask(action)
+        if not answer.success:
+            raise TransitionError(answer.message)
+
+    def _wake(self, stream: Stream) -> str:
+        stream.wake()
+        self._publishers[stream.name].wake()
+        return ""
+
+    def _sleep(self, stream: Stream) -> str:
+        self._publishers[stream.name].rest()
+        stream.sleep()
+        return ""
+
+    def _clear(self, stream: Stream) -> str:
+        stream.reset("cleaned up")
+        self._publishers[stream.name].follow(stream)
+        return ""
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """The process leaves when whoever asked has the answer."""
+        """Let the process leave when the client has the answer."""
         self.worker.is_active = False
         self._shut_down_s = time.monotonic()
         return TransitionCallbackReturn.SUCCESS
 
     def warn(self, kind: str, text: str) -> None:
-        """Log a warning, at most one of a kind every 5 s. Kinds are few, so this stays small."""
+        """Log a warning, at most one of a kind every 5 s."""
         now_s = time.monotonic()
         self._last_warning = now_s, text
         if now_s - self._warned_s.get(kind, -WARNING_PERIOD_S) >= WARNING_PERIOD_S:
@@ -164,28 +195,38 @@ class StreamNode(ManagedNode):
             self.get_logger().warning(text)
 
     def _load(self) -> list[Stream]:
-        """In the worker's thread: a large checkpoint takes its time. Raises ValueError."""
+        """Return the streams. Called in the worker's thread, because a checkpoint takes its time to
+        load. Raises ValueError."""
         settings = self._settings
         if settings.model.is_random:
             self.get_logger().warning(
                 f"{settings.model.source}: the weights are random, poses and depth mean nothing. "
                 "Set model.checkpoint to a trained one"
             )
-        self._report.model = settings.model
+        self.status.model = settings.model
         model = load_model(settings.model)
-        streams = [self._new_stream(model, outputs) for outputs in self._outputs]
+        streams = [self._new_stream(model, publisher) for publisher in self._publishers.values()]
         for stream in streams:
-            stream.rest()
+            self._publishers[stream.name].attach(stream)
+            self._sleep(stream)
         return streams
 
-    def _new_stream(self, model: VGGT, outputs: Outputs) -> Stream:
-        """Raises ValueError."""
+    def _new_stream(self, model: VGGT, publisher: StreamPublisher) -> Stream:
+        """Return the stream of a publisher, restored from `state.path`. Raises ValueError."""
         settings = self._settings
-        stream = Stream(StreamSession(model, settings.memory), settings, outputs, self.warn)
+        stream = Stream(
+            StreamSession(model, settings.memory),
+            settings,
+            self.warn,
+            publisher.robot,
+            name=publisher.name,
+            cameras=publisher.cameras,
+            now_ns=lambda: publisher.now_ns,
+        )
         stream.map_id = self._first_map_id
         if not settings.state.path:
             return stream
-        path = stream.own(Path(settings.state.path))
+        path = stream.path_for_stream(Path(settings.state.path))
         if not path.parent.is_dir():
             raise ValueError(f"state.path: there is no directory {path.parent.absolute()}")
         remove_partials(path)
@@ -193,25 +234,27 @@ class StreamNode(ManagedNode):
             try:
                 stream.load_world(Path(settings.state.path))
                 frames = stream.session.frame_index
-                self.get_logger().info(f"goes on from {path}: frame {frames}, map {stream.map_id}")
+                self.get_logger().info(
+                    f"continuing from {path}: frame {frames}, map {stream.map_id}"
+                )
             except (OSError, ValueError) as error:
                 raise ValueError(
-                    f"state.path: {error}; move the file away to start anew"
+                    f"state.path: {error}; move the file away to start without it"
                 ) from error
         return stream
 
-    def _supervise(self) -> None:
-        """Follow what happened in the worker's thread."""
+    def supervise(self) -> None:
+        """Act in the executor on what happened in the worker's thread."""
         worker = self.worker
         if time.monotonic() - self._shut_down_s > ANSWER_S and not self.ended.done():
             self.ended.set_result("")
         if worker.revive():
-            self.get_logger().error("the inference thread had died; it was started again")
+            self.get_logger().error("the inference thread died and was started again")
         if worker.refused:
-            self._take_back()
+            self._restore_parameters()
         if not worker.is_active:
             self._unsubscribe()
-        elif worker.stream is not None and not self._image_subscriptions:
+        elif worker.stream is not None and not self.image_subscriptions:
             self._subscribe(worker.stream.session.model.device)
 
     def _camera(self, name: str) -> Camera:
@@ -221,8 +264,8 @@ class StreamNode(ManagedNode):
         return Camera(name, topic, settings, self.warn)
 
     def _subscribe(self, device: object) -> None:
-        """To the images, now that something can be done with them, and to the IMU."""
-        for camera in self._cameras:
+        """Subscribe to the images and the IMU."""
+        for camera in self.cameras:
             receive = partial(self.worker.receive, camera=camera)
             self._receive(topic_of(camera.name, "image"), receive, is_depth=False)
             if self._settings.scale.source == "depth":
@@ -236,14 +279,14 @@ class StreamNode(ManagedNode):
                 copy(qos_profile_sensor_data),
                 qos_overriding_options=OVERRIDABLE,
             )
-        topics = ", ".join(camera.topic for camera in self._cameras)
+        topics = ", ".join(camera.topic for camera in self.cameras)
         source = self._settings.model.source
         self.get_logger().info(f"{source} on {device}; waiting for {topics}")
 
     def _unsubscribe(self) -> None:
-        for subscription in self._image_subscriptions:
+        for subscription in self.image_subscriptions:
             subscription.close()
-        self._image_subscriptions.clear()
+        self.image_subscriptions.clear()
         if self._imu is not None:
             self.destroy_subscription(self._imu)
             self._imu = None
@@ -253,31 +296,31 @@ class StreamNode(ManagedNode):
             stream.gravity.keep(imu)
 
     def _on_depth(self, image: Image, camera: str) -> None:
-        # the stream as it is now: between two looks of `_supervise` it may have become another
+        # the stream as it is now: between two looks of `supervise` it may have become another
         stream = self.worker.stream_of(camera)
         if stream is not None:
-            stream.measured.keep_depth(image, camera)
+            stream.scale.keep_depth(image, camera)
 
     def _receive(self, topic: str, receive: Callable[..., None], *, is_depth: bool) -> None:
         settings = self._settings.input
         transport = "raw" if is_depth else settings.image_transport
-        self._image_subscriptions.append(
+        self.image_subscriptions.append(
             ImageSubscription(
                 self, topic, transport, settings.image_reliability, receive, self.warn
             )
         )
 
-    def _take_back(self) -> None:
-        """Settings were possible until they met the stream: no value that does not hold stays."""
+    def _restore_parameters(self) -> None:
+        """Set back the parameters that the streams refused."""
         stream, reason = self.worker.stream, self.worker.refused
         self.worker.refused = ""
         if stream is not None:
             changed = parameters.differences(stream.settings, self._settings)
-            self.get_logger().error(f"taken back: {', '.join(p.name for p in changed)}: {reason}")
+            self.get_logger().error(f"set back: {', '.join(p.name for p in changed)}: {reason}")
             self.set_parameters(changed)
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
-        """/clock went back, or another clock is used: what is known of the time before is wrong."""
+        """Reset the streams, because /clock went back or another clock is used."""
         if self._settings.time.on_jump == "refuse":
             return
         back_s = -jump.delta.nanoseconds / 1e9
@@ -289,12 +332,12 @@ class StreamNode(ManagedNode):
                 self.get_logger().warning(f"{why}: the stream starts again, map {stream.map_id}")
             return why
 
-        for outputs in self._outputs:
-            outputs.forget_robot()
+        for publisher in self._publishers.values():
+            publisher.robot.buffer.clear()
         self.worker.submit(reset)
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        """Refuse what cannot work, with the reason; change nothing."""
+        """Refuse values that cannot work, with the reason. Changes nothing."""
         try:
             settings = parameters.with_changes(self._settings, changes)
             if settings.model != self._settings.model and self.lifecycle_state != "unconfigured":
@@ -311,16 +354,6 @@ class StreamNode(ManagedNode):
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         self._settings = parameters.with_changes(self._settings, changes)
         self.worker.configure(self._settings)
-
-
-def _wake(stream: Stream) -> str:
-    stream.wake()
-    return ""
-
-
-def _rest(stream: Stream) -> str:
-    stream.rest()
-    return ""
 
 
 def _save(stream: Stream) -> str:

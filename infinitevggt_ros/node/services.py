@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be asked of the streams while they run."""
+"""Services of the node."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_ros.node.threads import in_thread
-from infinitevggt_ros.node.worker import StreamWorker
+from infinitevggt_ros.node.worker import Answer, StreamWorker
 from infinitevggt_ros.srv import UseFile
 from infinitevggt_ros.stream.export import save_map
 from infinitevggt_ros.stream.state_file import write_state
@@ -17,7 +17,7 @@ from infinitevggt_ros.stream.stream import Stream
 
 
 class Services:
-    """Each waits for the worker's answer, and keeps nobody else waiting."""
+    """Each service waits for the worker's answer without blocking the others."""
 
     def __init__(self, node: Node, worker: StreamWorker) -> None:
         self._worker = worker
@@ -37,23 +37,20 @@ class Services:
             stream.reset("asked to")
             return "the next image starts a new map"
 
-        response.success, response.message = await self._worker.submit(reset)
-        return response
+        return _filled(response, await self._worker.submit(reset))
 
     async def _on_pin(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def pin(stream: Stream) -> str:
-            return f"frame {stream.session.pin()} is never forgotten"
+            return f"frame {stream.session.pin()} stays in memory"
 
-        response.success, response.message = await self._worker.submit(pin)
-        return response
+        return _filled(response, await self._worker.submit(pin))
 
     async def _on_save_map(
         self, request: UseFile.Request, response: UseFile.Response
     ) -> UseFile.Response:
         path = Path(request.path).absolute()
         answer = self._worker.submit(lambda stream: save_map(stream, path))
-        response.success, response.message = await answer
-        return response
+        return _filled(response, await answer)
 
     async def _on_save_state(
         self, request: UseFile.Request, response: UseFile.Response
@@ -62,7 +59,7 @@ class Services:
         snapshots: dict[Path, dict[str, Any]] = {}
 
         def copy(stream: Stream) -> str:
-            file = stream.own(path)
+            file = stream.path_for_stream(path)
             snapshots[file] = stream.state_dict()
             return f"frame {stream.session.frame_index} of map {stream.map_id} in {file}"
 
@@ -70,13 +67,13 @@ class Services:
             for file, snapshot in snapshots.items():
                 write_state(file, snapshot)
 
-        response.success, response.message = await self._worker.submit(copy)
-        if response.success:  # a disk is slower than a camera: the stream goes on meanwhile
+        answer = await self._worker.submit(copy)
+        if answer.success:  # a disk is slower than a camera: the stream goes on meanwhile
             try:
                 await in_thread(write)
             except OSError as error:
-                response.success, response.message = False, str(error)
-        return response
+                answer = Answer(False, str(error))
+        return _filled(response, answer)
 
     async def _on_load_state(
         self, request: UseFile.Request, response: UseFile.Response
@@ -87,13 +84,16 @@ class Services:
             stream.load_world(path)
             return f"goes on from frame {stream.session.frame_index} of map {stream.map_id}"
 
-        response.success, response.message = await self._worker.submit(load)
-        return response
+        return _filled(response, await self._worker.submit(load))
 
     def _on_set_paused(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         self._worker.is_paused = bool(request.data)
-        response.success = True
-        response.message = "images are dropped" if request.data else "images are used"
-        return response
+        text = "images are dropped" if request.data else "images are used"
+        return _filled(response, Answer(True, text))
+
+
+def _filled(response: Any, answer: Answer) -> Any:
+    response.success, response.message = answer.success, answer.message
+    return response

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def in_thread(work: Callable[[], T]) -> "Future[T]":
-    """Begin it; its result, or the exception that it raised, comes by the future."""
+    """Start work in a thread and return the future of its result or exception."""
     future: Future[T] = Future()
 
     def run() -> None:

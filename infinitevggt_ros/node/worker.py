@@ -1,61 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inference thread: loads the stream, takes the newest images, serves requests between two."""
+"""The inference thread: loads the streams, takes the newest images, answers requests in between."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event, Lock, Thread
+from typing import Protocol
 
 from rclpy.task import Future
 
-from infinitevggt_core import Prediction
+from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.image_gate import BadInputError
-from infinitevggt_ros.input.intake import ImageMessage, NetworkImage
 from infinitevggt_ros.input.mailbox import Mailbox, Received
+from infinitevggt_ros.input.network_image import ImageMessage
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.node.status import StreamReport
+from infinitevggt_ros.node.status import StatusPublisher, WorkerSnapshot
+from infinitevggt_ros.output.camera_publishers import Timing
+from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import Settings
-from infinitevggt_ros.stream.stream import Stream, push_streams
+from infinitevggt_ros.stream.batch import Batch, process_batch
+from infinitevggt_ros.stream.stream import Stream
 
 IDLE_S = 0.1
-Answer = tuple[bool, str]
-"""Success, and a word on it."""
-NO_STREAM: Answer = False, "there is no stream: configure the node first"
-Turn = list[tuple[Stream, Received]]
-"""Images that are computed together."""
-Request = tuple[Callable[[Stream], str], "Future[Answer]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer to a request."""
+
+    success: bool
+    message: str
+
+
+NO_STREAM = Answer(False, "there is no stream: configure the node first")
+Action = Callable[[Stream], str]
+"""Request to one stream: returns a message on its success. OSError, ValueError and RuntimeError
+refuse it."""
+
+
+class ResultPublisher(Protocol):
+    """Publishes the results of one stream."""
+
+    def publish(self, stream: Stream, result: FrameResult) -> None: ...
+
+    def publish_periodic(self, stream: Stream) -> None: ...
+
+    def timings(self, camera: str) -> dict[str, Timing]: ...
 
 
 class StreamWorker:
-    """The executor leaves images and requests; this thread does the rest, requests between two
-    frames. One bad frame never ends it, and `revive` starts it again should it ever die."""
+    """Computes images in a thread of its own, and answers requests between two frames.
+
+    One bad frame does not end the thread. `revive` starts it again if it died nevertheless.
+    """
 
     def __init__(
         self,
         load: Callable[[], Sequence[Stream]],
-        report: StreamReport,
-        warn: Callable[[str, str], None],
+        publishers: Mapping[str, ResultPublisher],
+        status: StatusPublisher,
+        warn: Warn,
+        lifecycle_state: Callable[[], str] = lambda: "",
     ) -> None:
-        """warn(kind, text): the node's throttled warning."""
+        """Prepare a worker without streams.
+
+        Args:
+            load: Returns the streams; called in the worker's thread.
+            publishers: Publishers by the name of their stream.
+            status: Publishes the outcome of each image.
+            warn: Called with warnings.
+            lifecycle_state: Returns the state of the node.
+        """
         self._mailbox = Mailbox()
         self._taken: deque[Received] = deque()
         self.streams: Sequence[Stream] = ()
-        """Empty before they are loaded. Others than the worker only look."""
+        """Empty before they are loaded. Other threads only read them."""
         self.load_error: Exception | None = None
-        self.refused: str = ""
-        """Why the last settings could not be used, until the node has taken it back."""
+        self.refused = ""
+        """Reason why the last settings could not be used; empty once the node has restored them."""
         self.is_active = False
-        """Whether images are used, as the life cycle has it."""
+        """True if the life cycle lets images be used."""
         self.is_paused = False
-        """Whether they are not, as somebody asked for."""
+        """True if a service call stopped the use of images."""
+        self.restarts = 0
+        """Number of times the thread had died and was started again."""
         self._load = load
-        self._report = report
+        self._publishers = publishers
+        self._status = status
         self._warn = warn
+        self._lifecycle_state = lifecycle_state
         self._lock = Lock()
         self._starting = Lock()  # the life cycle and the executor's `revive` are different threads
-        self._requests: deque[Request] = deque()
+        self._requests: deque[tuple[Action, Future[Answer]]] = deque()
         self._wanted: Settings | None = None
         self._stopping, self._has_loaded = Event(), Event()
         self._thread: Thread | None = None
@@ -66,7 +105,7 @@ class StreamWorker:
         return self.streams[0] if self.streams else None
 
     def stream_of(self, camera: str) -> Stream | None:
-        """None while it loads."""
+        """Return the stream of a camera; None before it is loaded."""
         return next((stream for stream in self.streams if camera in stream.trajectories), None)
 
     def start(self) -> None:
@@ -77,14 +116,18 @@ class StreamWorker:
             self._has_loaded.clear()
             self._start_thread()
 
-    def wait_for_streams(self) -> str:
-        """Until they are loaded; why they cannot be, empty if they are."""
+    def wait_for_streams(self) -> None:
+        """Wait until the streams are loaded. Raises RuntimeError with the reason if they cannot."""
         self._has_loaded.wait()
-        return "" if self.load_error is None else str(self.load_error)
+        if self.load_error is not None:
+            raise RuntimeError(str(self.load_error)) from self.load_error
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """End the thread after the frame in hand and let go of the streams; whether it did in time,
-        which None has no limit for. Only then may publishers be destroyed."""
+        """End the thread after the current frame and release the streams.
+
+        Returns False if it did not end in time; then publishers must not be destroyed.
+        timeout_s: None waits without a limit.
+        """
         with self._starting:
             self._stopping.set()
             thread = self._thread
@@ -102,7 +145,7 @@ class StreamWorker:
         return True
 
     def revive(self) -> bool:
-        """Start the thread again if it has died; whether it had."""
+        """Start the thread again if it has died; return True if it had."""
         with self._starting:
             thread = self._thread
             if thread is None or thread.is_alive():
@@ -110,8 +153,8 @@ class StreamWorker:
             if self._stopping.is_set() or self.load_error is not None:
                 return False
             if self.streams:
-                self.submit(lambda stream: _reset_torn(stream, "the inference thread had died"))
-            self._report.worker_restarts += 1
+                self.submit(lambda stream: _reset_corrupted(stream, "the inference thread died"))
+            self.restarts += 1
             self._start_thread()
             return True
 
@@ -120,9 +163,8 @@ class StreamWorker:
         with self._lock:
             self._wanted = settings
 
-    def submit(self, action: Callable[[Stream], str]) -> "Future[Answer]":
-        """Do something with each stream between two frames. It returns a word on its success, and
-        may raise OSError, ValueError or RuntimeError to refuse; anything else is warned of too."""
+    def submit(self, action: Action) -> "Future[Answer]":
+        """Apply an action to each stream between two frames."""
         answer: Future[Answer] = Future()
         with self._lock:
             if self._thread is None and not self.streams:
@@ -131,8 +173,8 @@ class StreamWorker:
                 self._requests.append((action, answer))
         return answer
 
-    def ask(self, action: Callable[[Stream], str]) -> Answer:
-        """As `submit`, and wait for the answer: not in the executor."""
+    def ask(self, action: Action) -> Answer:
+        """Apply an action as `submit` does and wait for the answer. Not for the executor."""
         answered, answer = Event(), self.submit(action)
         answer.add_done_callback(lambda _: answered.set())
         answered.wait()
@@ -140,27 +182,29 @@ class StreamWorker:
         assert result is not None
         return result
 
-    def process(self, stream: Stream, message: ImageMessage, camera: Camera) -> None:
-        """One image, in the caller's thread and instead of start(): every one in its turn, and what
-        nobody foresaw reaches the caller."""
-        self.streams = (stream,)
-        camera.received += 1
-        received = Received(message, time.monotonic(), camera)
-        try:
-            stream.process(received)
-        except BadInputError as problem:
-            self._reject(received, problem)
-        else:
-            self._count_processed(received)
-
     def receive(self, message: ImageMessage, camera: Camera) -> None:
-        """Take an image from the executor; never blocks."""
+        """Take an image from the executor. Never blocks."""
         received = Received(message, time.monotonic(), camera)
         if self.is_paused or not self.is_active:
             camera.received += 1
             self._drop(received)
         elif (replaced := self._mailbox.put(received)) is not None:
             self._publish_status(replaced, StreamStatus.DROPPED)
+
+    def step(self, timeout_s: float = 0.0) -> bool:
+        """Answer the requests and compute the next images; return True if there were images.
+
+        timeout_s: longest wait for images.
+        """
+        batch = self._next(timeout_s)
+        with self._guarded():
+            self._serve_requests()
+        self._process(batch)
+        for stream in self.streams:
+            with self._guarded():
+                self._publishers[stream.name].publish_periodic(stream)
+                stream.save_periodic()
+        return bool(batch)
 
     def _start_thread(self) -> None:
         # a daemon, because a hanging file system must not keep the process from leaving
@@ -177,13 +221,7 @@ class StreamWorker:
             finally:
                 self._has_loaded.set()
         while not self._stopping.is_set():
-            turn = self._next()
-            with self._unbroken():
-                self._serve_requests()
-            self._process(turn)
-            for stream in self.streams:
-                with self._unbroken():
-                    stream.do_what_is_due()
+            self.step(IDLE_S)
         for end in (Stream.begin_saving, Stream.close):  # all begin before one is waited for
             for stream in self.streams:
                 try:
@@ -191,21 +229,21 @@ class StreamWorker:
                 except Exception as error:  # the others are to be saved all the same
                     self._warn("state", f"the stream is lost: {type(error).__name__}: {error}")
 
-    def _next(self) -> Turn:
-        """The next images, no two of one stream."""
+    def _next(self, timeout_s: float) -> Batch:
+        """Return the next images, no two of one stream."""
         if not self._taken:
-            self._taken.extend(self._mailbox.take(IDLE_S))
-        turn: Turn = []
+            self._taken.extend(self._mailbox.take(timeout_s))
+        batch: list[tuple[Stream, Received]] = []
         while self._taken:
             stream = self.stream_of(self._taken[0].camera.name)
-            if stream is None or any(stream is other for other, _ in turn):
+            if stream is None or any(stream is other for other, _ in batch):
                 break
-            turn.append((stream, self._taken.popleft()))
-        return turn
+            batch.append((stream, self._taken.popleft()))
+        return batch
 
     @contextmanager
-    def _unbroken(self, received: Received | None = None) -> Iterator[None]:
-        """One bad frame must not end the stream."""
+    def _guarded(self, received: Received | None = None) -> Iterator[None]:
+        """Keep one failure from ending the thread."""
         try:
             yield
         except BadInputError as problem:
@@ -213,39 +251,25 @@ class StreamWorker:
                 raise
             self._reject(received, problem)
         except Exception as error:
-            if self._report.can_publish:
+            if self._status.can_publish:
                 self._recover(received, error)
-            else:  # ROS was shut down under our hands
+            else:  # ROS was shut down meanwhile
                 self._stopping.set()
 
-    def _process(self, turn: Turn) -> None:
-        if self.is_active and len(turn) > 1:
-            self._process_together(turn)
-            return
-        for stream, received in turn:
-            if not self.is_active:  # it was deactivated meanwhile
+    def _process(self, batch: Batch) -> None:
+        if not self.is_active:  # it was deactivated meanwhile
+            for _, received in batch:
                 self._drop(received)
-                continue
-            with self._unbroken(received):
-                stream.process(received)
-                self._count_processed(received)
-
-    def _process_together(self, turn: Turn) -> None:
-        """In one forward of the network; where that fails, one by one, so that only what is bad is
-        lost."""
-        admitted: list[tuple[Stream, Received, NetworkImage]] = []
-        for stream, received in turn:
-            with self._unbroken(received):
-                admitted.append((stream, received, stream.admit(received)))
-        predictions: Sequence[Prediction | None] = [None] * len(admitted)
-        try:
-            predictions = push_streams([(stream, image) for stream, _, image in admitted])
-        except Exception as error:
-            self._warn("together", f"the cameras are computed one by one: {error}")
-        for (stream, received, image), found in zip(admitted, predictions, strict=True):
-            with self._unbroken(received):
-                stream.publish(received, image, found or stream.push(image))
-                self._count_processed(received)
+            return
+        results = process_batch(batch, self._warn)
+        for (stream, received), result in zip(batch, results, strict=True):
+            with self._guarded(received):
+                if isinstance(result, Exception):
+                    raise result
+                self._publishers[stream.name].publish(stream, result)
+                stream.measure_scale()  # after publishing, because it may wait for /tf
+                received.camera.processed += 1
+                self._publish_status(received, StreamStatus.PROCESSED)
 
     def _serve_requests(self) -> None:
         with self._lock:
@@ -256,21 +280,22 @@ class StreamWorker:
         if settings is not None:
             self._apply(settings)
 
-    def _answer(self, action: Callable[[Stream], str]) -> Answer:
-        """Each stream's, whatever becomes of the others."""
+    def _answer(self, action: Action) -> Answer:
+        """Ask each stream, whatever the others answer."""
         answers = [self._answer_of(stream, action) for stream in self.streams]
-        return all(done for done, _ in answers), "; ".join(text for _, text in answers)
+        text = "; ".join(answer.message for answer in answers)
+        return Answer(all(answer.success for answer in answers), text)
 
-    def _answer_of(self, stream: Stream, action: Callable[[Stream], str]) -> Answer:
+    def _answer_of(self, stream: Stream, action: Action) -> Answer:
         of = f"{stream.name}: " if stream.name else ""
         try:
-            return True, of + action(stream)
+            return Answer(True, of + action(stream))
         except (OSError, ValueError, RuntimeError) as error:
-            return False, of + str(error)
-        except Exception as error:  # whoever asked must not wait for ever
+            return Answer(False, of + str(error))
+        except Exception as error:  # the client must not wait for ever
             text = f"{of}{type(error).__name__}: {error}"
-            self._warn("request", f"a request broke off: {text}")
-            return False, text
+            self._warn("request", f"a request failed: {text}")
+            return Answer(False, text)
 
     def _apply(self, settings: Settings) -> None:
         before = self.streams[0].settings
@@ -283,11 +308,7 @@ class StreamWorker:
                 for stream in self.streams:
                     stream.configure(before)
             except (ValueError, RuntimeError) as again:
-                self._warn("settings", f"the settings of before cannot be used either: {again}")
-
-    def _count_processed(self, received: Received) -> None:
-        received.camera.processed += 1
-        self._publish_status(received, StreamStatus.PROCESSED)
+                self._warn("settings", f"the previous settings cannot be used either: {again}")
 
     def _drop(self, received: Received) -> None:
         received.camera.dropped += 1
@@ -302,10 +323,10 @@ class StreamWorker:
         self._publish_status(received, StreamStatus.REJECTED)
 
     def _recover(self, received: Received | None, error: Exception) -> None:
-        """Something nobody foresaw: the frame is lost, a stream only if it broke off in it."""
+        """Go on after an unexpected error: the frame is lost, and a stream if it is corrupted."""
         text = f"{type(error).__name__}: {error}"
         try:
-            text += "".join(_reset_torn(stream, text) for stream in self.streams)
+            text += "".join(_reset_corrupted(stream, text) for stream in self.streams)
         except Exception as again:  # the thread lives on whatever happens
             self._warn("reset", f"the stream could not be reset: {again}")
         if received is None:
@@ -314,11 +335,18 @@ class StreamWorker:
             self._reject(received, BadInputError("error", text))
 
     def _publish_status(self, received: Received, outcome: int) -> None:
-        self._report.publish(received, outcome, self)
+        camera = received.camera.name
+        stream = self.stream_of(camera)
+        worker = WorkerSnapshot(self.is_paused, self._lifecycle_state(), self.restarts)
+        if stream is None:
+            self._status.publish(received, outcome, worker, None, {})
+            return
+        timings = self._publishers[stream.name].timings(camera)
+        self._status.publish(received, outcome, worker, stream.snapshot(camera), timings)
 
 
-def _reset_torn(stream: Stream, why: str) -> str:
-    if not stream.is_torn:
+def _reset_corrupted(stream: Stream, why: str) -> str:
+    if not stream.is_corrupted:
         return ""
     stream.reset(why)
     return "; the stream starts again"

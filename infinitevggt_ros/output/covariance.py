@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Covariances of a message: 6 x 6 in rows; x, y, z, then the turns about x, y, z."""
-
-import math
+"""Covariances of messages: 6 x 6, position, then rotation about the fixed axes x, y, z."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = 1e6
-"""Variance of what is not known, in the square of its unit; 0 would be read as known exactly."""
-NOTHING_KNOWN = np.diag([UNKNOWN] * 6).ravel()
+"""Variance of an unknown component, in the square of its unit; 0 would mean exactly known."""
+Covariance = NDArray[np.float64]
+"""(6, 6)."""
 
 
-def pose_covariance(position: NDArray[np.float64], metres_doubt: float) -> NDArray[np.float64]:
-    """(36,) in the map's axes, of a position (3,) in it.
+def unknown() -> Covariance:
+    """Return the covariance of an unknown pose. Unknown components have variance 1e6."""
+    return np.diag([UNKNOWN] * 6)
 
-    metres_doubt: share by which lengths may be off, a standard deviation; NaN where they are no
-    metres. The map's origin is exact; of drift and of the rotation nothing is known.
-    """
-    variance = UNKNOWN
-    if math.isfinite(metres_doubt):
-        variance = min(UNKNOWN, float(metres_doubt * np.linalg.norm(position)) ** 2)
-    return np.diag([variance] * 3 + [UNKNOWN] * 3).ravel()
+
+def bounded(covariance: Covariance) -> NDArray[np.float64]:
+    """Return a covariance as messages have it, (36,). Components that are not finite have variance
+    1e6."""
+    if not np.isfinite(covariance).all():
+        diagonal = np.diag(covariance)
+        covariance = np.diag(np.where(np.isfinite(diagonal), diagonal, UNKNOWN))
+    return covariance.ravel()

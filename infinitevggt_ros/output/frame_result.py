@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One image and what the stream made of it, on the host, in ROS axes."""
+"""Result of one image: plain arrays on the host, in ROS axes."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,56 +7,92 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Header
-from torch import Tensor
 
-from infinitevggt_core import Prediction
-from infinitevggt_ros.axes import MAP_FROM_WORLD, map_from_optical
-from infinitevggt_ros.input.intake import NetworkImage
-from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_core import PixelMap
+from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.input.calibration import Calibration
+from infinitevggt_ros.output.covariance import UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """Arrays are at the network's resolution, for one camera."""
+    """Images are at the network's resolution (H, W). Lengths are in the map's unit: metres once the
+    scale is known, else the stream's own unit."""
 
-    received: Received
-    image: NetworkImage
-    prediction: Prediction
-    """[1, ...]."""
-    intrinsics: Tensor
-    """[3, 3], px: calibrated where known, else predicted."""
-    scale: float = 1.0
-    """Lengths here per unit of the stream: metres once that is known."""
-    map_from_world: NDArray[np.float64] = field(default_factory=MAP_FROM_WORLD.copy)
-    """4 x 4, turns the stream's world into the map's axes."""
-    metres_doubt: float = math.nan
-    """Share by which lengths may be off, a standard deviation; NaN where they are no metres."""
+    camera: str
+    """Name of the camera; empty for a single camera."""
+    header: Header
+    """Stamp and optical frame of the image."""
+    stamp_ns: int
+    received_s: float
+    """Time of arrival of the image, seconds of time.monotonic."""
+    colors: NDArray[np.float32]
+    """(H, W, 3), RGB in [0, 1]."""
+    depth: NDArray[np.float32]
+    """(H, W), along the optical axis."""
+    confidence: NDArray[np.float32]
+    """(H, W), above 1."""
+    intrinsics: NDArray[np.float64]
+    """(3, 3), px: calibrated if known, else predicted; NaN if the prediction is not finite."""
+    camera_from_world: NDArray[np.float64]
+    """(3, 4), in the axes and the unit of the stream."""
+    pixel_map: PixelMap
+    """Relation between the pixels of the camera's image and those of the network's."""
+    covariance: NDArray[np.float64] = field(default_factory=lambda: np.diag([UNKNOWN] * 6))
+    """(6, 6) of the optical frame's pose in the map: position, then rotation about the map's
+    axes."""
+    placement: MapFromWorld = field(default_factory=MapFromWorld)
+    is_metric: bool = False
+    """True if lengths are metres."""
+    awaits_scale: bool = False
+    """True if a source of the scale is set whose scale is not known yet."""
+    scale_std: float = math.nan
+    """Relative standard deviation of lengths; NaN if they are not metres."""
+    pose_state: str = "network"
+    """Origin of the pose, see PoseEstimate."""
+    calibration: Calibration | None = None
+    """Calibration of the camera's images; None if there is none."""
+    is_calibrated: bool = False
+    """True if the calibration gives the intrinsics."""
+    is_rectified: bool = False
+    """True if lens distortion was removed here."""
+    map_id: int = 0
+    placement_id: int = 0
+    """Number of times the map's pose in its own frame was set from outside."""
+    inference_ms: float = math.nan
+    """Duration of the forward pass."""
+    pose: NDArray[np.float64] = field(init=False)
+    """(4, 4), the optical frame in the map."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pose", self.placement.pose(self.camera_from_world))
 
     @property
-    def header(self) -> Header:
-        """The image's own: its stamp and optical frame."""
-        return self.received.message.header
-
-    @property
-    def pose(self) -> NDArray[np.float64]:
-        """4 x 4, the optical frame in the map."""
-        camera_from_world = self.prediction.camera_from_world[0].double().cpu().numpy()
-        pose = map_from_optical(camera_from_world, self.map_from_world)
-        pose[:3, 3] *= self.scale
-        return pose
+    def scale(self) -> float:
+        """Length in the map of one unit of the stream."""
+        return self.placement.scale
 
     @property
     def is_placed(self) -> bool:
-        """Whether the pose is finite."""
+        """True if the pose is finite."""
         return bool(np.isfinite(self.pose).all())
 
     @property
-    def depth(self) -> NDArray[np.float32]:
-        """[H, W], along the optical axis."""
-        depth = np.asarray(self.prediction.depth[0].cpu().numpy(), dtype=np.float32)
-        return depth * np.float32(self.scale)
+    def depth_in_units(self) -> NDArray[np.float32]:
+        """(H, W), depth in the stream's unit."""
+        return self.depth / np.float32(self.scale)
 
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """[H, W], above 1."""
-        return np.asarray(self.prediction.depth_confidence[0].cpu().numpy(), dtype=np.float32)
+    def world_points(self) -> NDArray[np.float64]:
+        """Return (H, W, 3), depth unprojected into the stream's world, in its unit."""
+        points = self.optical_points() / self.scale
+        rotation, translation = self.camera_from_world[:, :3], self.camera_from_world[:, 3]
+        return np.asarray((points - translation) @ rotation)
+
+    def optical_points(self) -> NDArray[np.float64]:
+        """Return (H, W, 3), depth unprojected into the optical frame."""
+        height, width = self.depth.shape
+        (fx, _, cx), (_, fy, cy), _ = self.intrinsics
+        x = (np.arange(width) - cx) / fx
+        y = (np.arange(height) - cy)[:, None] / fy
+        depth = self.depth.astype(np.float64)
+        return np.stack((x * depth, y * depth, depth), axis=-1)

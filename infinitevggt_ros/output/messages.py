@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results to messages. Stamps and frames come with the header and are copied as they are."""
+"""Messages made of arrays. Stamps and frames are copied from the given header."""
 
 import numpy as np
 from cv_bridge import CvBridge
@@ -18,14 +18,14 @@ VOXEL_FIELD = PointField(name="voxel", offset=20, datatype=PointField.UINT32, co
 
 
 def float_image(header: Header, values: NDArray[np.float32]) -> Image:
-    """sensor_msgs/Image 32FC1 (REP-118) of an (H, W) array; NaN where there is no value."""
+    """Return a 32FC1 image (REP-118) of an (H, W) array; NaN where there is no value."""
     return BRIDGE.cv2_to_imgmsg(np.ascontiguousarray(values), encoding="32FC1", header=header)
 
 
 def camera_info(header: Header, matrix: NDArray[np.float64], size: tuple[int, ...]) -> CameraInfo:
-    """Pinhole CameraInfo without distortion, for an image of `size` (height, width).
+    """Return a pinhole CameraInfo without distortion for an image of `size` (height, width).
 
-    A matrix that is not finite is published as 0: uncalibrated.
+    A matrix that is not finite is published as zeros: uncalibrated.
     """
     known = bool(np.isfinite(matrix).all())
     k = [float(value) if known else 0.0 for value in np.asarray(matrix, dtype=float).reshape(9)]
@@ -45,7 +45,7 @@ def cloud(
     confidences: NDArray[np.float32],
     voxels: NDArray[np.int64] | None = None,
 ) -> PointCloud2:
-    """PointCloud2 with x y z rgb confidence, and voxel if they are given.
+    """Return a PointCloud2 with x y z rgb confidence, and voxel if voxels are given.
 
     points: (N, 3), colors: (N, 3) RGB in [0, 1], confidences: (N,), voxels: (N,).
     """
@@ -60,13 +60,13 @@ def cloud(
 
 
 def unpacked_rgb(packed: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of `packed_rgb`."""
+    """Return RGB (N, 3) in [0, 1] of colours packed by `packed_rgb`."""
     bits = np.ascontiguousarray(packed).view(np.uint32)
     channels = [(bits >> shift & 255).astype(np.float32) / 255 for shift in (16, 8, 0)]
     return np.stack(channels, axis=-1)
 
 
 def packed_rgb(colors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 3) RGB in [0, 1] -> (N,) float32 whose bits are 0x00RRGGBB, as RViz reads them."""
+    """Pack RGB (N, 3) in [0, 1] into float32 (N,) whose bits are 0x00RRGGBB, as RViz reads them."""
     r, g, b = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint32).T
     return (r << 16 | g << 8 | b).view(np.float32)

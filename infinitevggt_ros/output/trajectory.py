@@ -1,36 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The poses so far, bounded: a full path keeps every second one."""
+"""Bounded list of poses: a full one keeps every second pose."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseStamped
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from infinitevggt_ros.input.image_conversion import stamp_ns
 
 
 class Trajectory:
-    """From the first pose to the latest, evenly thinned."""
+    """Poses from the first to the latest, evenly thinned."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Start again."""
+        """Remove all poses."""
         self._kept: list[PoseStamped] = []  # every stride-th
         self._latest: list[PoseStamped] = []
         self._stride, self._added = 1, 0
 
     @property
     def poses(self) -> list[PoseStamped]:
-        """Oldest first."""
+        """Poses, oldest first."""
         return self._kept + self._latest
 
     def add(self, pose: PoseStamped, most: int) -> None:
-        """Add the latest pose; never keep more than `most`, which is 2 or above."""
+        """Add the latest pose and keep at most `most` poses (2 or more)."""
         is_kept = self._added % self._stride == 0
         if is_kept:
             self._kept.append(pose)
@@ -41,14 +42,21 @@ class Trajectory:
             self._stride *= 2
             self._latest = [] if self._kept[-1] is pose else [pose]
 
-    def rescale(self, ratio: float) -> None:
-        """Lengths have another unit from now on."""
-        for pose in self.poses:
-            point = pose.pose.position
-            point.x, point.y, point.z = ratio * point.x, ratio * point.y, ratio * point.z
+    def transform(self, new_from_old: NDArray[np.float64], ratio: float = 1.0) -> None:
+        """Move all poses: rotate and translate by a rigid motion (4 x 4) after scaling positions by
+        `ratio`."""
+        poses = self.poses
+        if not poses:
+            return
+        _, positions, quats = trajectory_arrays(poses)
+        rotation = Rotation.from_matrix(new_from_old[:3, :3])
+        positions = rotation.apply(ratio * positions) + new_from_old[:3, 3]
+        turned = (rotation * Rotation.from_quat(quats)).as_quat()
+        for pose, values in zip(poses, np.hstack((positions, turned)).tolist(), strict=True):
+            _fill(pose.pose, values)
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot: plain numbers and tensors."""
+        """Return a snapshot of plain numbers and tensors."""
         stamps_ns, positions, quats = trajectory_arrays(self._kept + self._latest)
         return {
             "stamps_ns": torch.tensor(stamps_ns, dtype=torch.int64),
@@ -59,7 +67,7 @@ class Trajectory:
         }
 
     def load_state_dict(self, state: dict[str, Any], header: Header) -> None:
-        """Go on from a snapshot, with poses in the frame of the header."""
+        """Continue from a snapshot, with poses in the frame of the header."""
         poses = [
             _pose_stamped(stamp_ns, values, header)
             for stamp_ns, values in zip(
@@ -74,7 +82,7 @@ class Trajectory:
 def trajectory_arrays(
     poses: list[PoseStamped],
 ) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:
-    """Stamps in ns, positions (N, 3) and orientations xyzw (N, 4)."""
+    """Return stamps in ns, positions (N, 3) and orientations xyzw (N, 4)."""
     stamps_ns = [stamp_ns(pose) for pose in poses]
     points = [pose.pose.position for pose in poses]
     quats = [pose.pose.orientation for pose in poses]
@@ -85,6 +93,10 @@ def trajectory_arrays(
 def _pose_stamped(at_ns: int, values: list[float], header: Header) -> PoseStamped:
     result = PoseStamped(header=Header(frame_id=header.frame_id))
     result.header.stamp.sec, result.header.stamp.nanosec = divmod(at_ns, 10**9)
-    point, quat = result.pose.position, result.pose.orientation
-    point.x, point.y, point.z, quat.x, quat.y, quat.z, quat.w = values
+    _fill(result.pose, values)
     return result
+
+
+def _fill(pose: Pose, values: list[float]) -> None:
+    point, quat = pose.position, pose.orientation
+    point.x, point.y, point.z, quat.x, quat.y, quat.z, quat.w = values

@@ -12,6 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from infinitevggt_ros.params.rclpy_compat import parameter_overrides
 from infinitevggt_ros.params.settings import LIVE_GROUPS, LOADED_GROUPS, Settings
 
 
@@ -37,7 +38,7 @@ def declare(node: Node) -> Settings:
 def unknown(node: Node) -> list[str]:
     """A warning for each given parameter that is not ours: rclpy drops a misspelt one silently."""
     known = [name for name, *_ in parameter_fields()]
-    given = set(node._parameter_overrides) - set(known) - {"use_sim_time"}  # no public way in rclpy
+    given = set(parameter_overrides(node)) - set(known) - {"use_sim_time"}
     texts = []
     for name in sorted(name for name in given if not name.startswith("qos_overrides.")):
         near = get_close_matches(name, known, n=1)

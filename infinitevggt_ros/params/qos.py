@@ -10,6 +10,8 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from infinitevggt_ros.params.rclpy_compat import parameter_overrides
+
 RELIABILITIES = {
     "reliable": ReliabilityPolicy.RELIABLE,
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
@@ -31,7 +33,7 @@ def asked_reliability(node: Node, topic: str) -> str:
     """What a user asks of a subscription by `qos_overrides`; empty if nothing. Raises
     ValueError."""
     name = f"qos_overrides.{topic}.subscription.reliability"
-    asked = node._parameter_overrides.get(name)  # no public way in rclpy
+    asked = parameter_overrides(node).get(name)
     reliability = "" if asked is None else str(asked.value).lower()
     if reliability not in ("", *RELIABILITIES):
         raise ValueError(f"{name} must be one of {', '.join(RELIABILITIES)}; got {reliability}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import Options, check_options, option
+from infinitevggt_ros.topics import frame_name
 
 DEFAULT_CHECKPOINT = "tiny"
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
@@ -171,6 +172,17 @@ class TfSettings:
         high=10.0,
     )
 
+    require_metres: bool = option(
+        True,
+        "while lengths are in an arbitrary unit, send the camera's pose as map_frame -> "
+        "<camera>_visual, apart from the robot's tree; false: join the robot's tree in any unit",
+    )
+
+    def map_frame_of(self, world: str) -> str:
+        """Return the map frame of a world; `world` is empty if there is one."""
+        frame = frame_name(self.map_frame)
+        return f"{world}_{frame}" if world else frame
+
     def __post_init__(self) -> None:
         check_options(self)
         frames = {
@@ -183,6 +195,40 @@ class TfSettings:
                 f"tf.mode {self.mode} needs frames with different names; got "
                 f"{' and '.join(map(repr, frames))}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class OdometrySettings(Options):
+    """Uncertainty of the network's poses. Their standard deviations grow with the distance that the
+    camera travelled in its map."""
+
+    position_std: float = option(
+        0.01,
+        "standard deviation of the position at the start of a map, and of each step",
+        unit="stream unit",
+        low=1e-6,
+        high=1e3,
+    )
+    position_drift: float = option(
+        0.05,
+        "growth of the standard deviation of the position per distance travelled",
+        low=0.0,
+        high=10.0,
+    )
+    rotation_std: float = option(
+        0.01,
+        "standard deviation of the rotation at the start of a map, and of each step",
+        unit="rad",
+        low=1e-6,
+        high=3.0,
+    )
+    rotation_drift: float = option(
+        0.02,
+        "growth of the standard deviation of the rotation per distance travelled",
+        unit="rad per stream unit",
+        low=0.0,
+        high=10.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +372,7 @@ class Settings:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     map: MapConfig = field(default_factory=MapConfig)
     tf: TfSettings = field(default_factory=TfSettings)
+    odometry: OdometrySettings = field(default_factory=OdometrySettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
     gravity: GravitySettings = field(default_factory=GravitySettings)
     output: OutputSettings = field(default_factory=OutputSettings)

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream's map and trajectory as files for other programs."""
+"""Files of a stream's map and trajectories for other programs."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from infinitevggt_core.io.pcd import write_pcd
 from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import write_tum
-from infinitevggt_ros.axes import points_in_map
 from infinitevggt_ros.output.trajectory import trajectory_arrays
 from infinitevggt_ros.stream.stream import Stream
 
 
 def save_map(stream: Stream, path: Path) -> str:
-    """Write the fused cloud (.ply, .pcd) or the trajectory (.tum), by the name of the file; returns
-    what was written. Raises OSError, and ValueError for another name."""
+    """Write the fused cloud (.ply, .pcd) or the trajectories (.tum), by the suffix of the file.
+
+    Returns a text on what was written. Raises OSError, and ValueError for another suffix.
+    """
     write = WRITERS.get(path.suffix.lower())
     if write is None:
         names = ", ".join(WRITERS)
@@ -26,26 +25,25 @@ def save_map(stream: Stream, path: Path) -> str:
 
 def _write_cloud(stream: Stream, path: Path) -> str:
     cloud = stream.map.cloud()
-    path, write = stream.own(path), write_ply if path.suffix.lower() == ".ply" else write_pcd
-    positions = points_in_map(cloud.positions.numpy(), stream.map_from_world)
-    positions *= np.float32(stream.scale)
-    write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy(), _note(stream))
+    write = write_ply if path.suffix.lower() == ".ply" else write_pcd
+    path, positions = stream.path_for_stream(path), stream.placement.points(cloud.positions.numpy())
+    write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy(), _description(stream))
     return f"{len(positions)} points in {path}"
 
 
 def _write_trajectories(stream: Stream, path: Path) -> str:
-    """Of several cameras, a file for each."""
+    """Write a file for each camera."""
     written = []
     for camera, trajectory in stream.trajectories.items():
         poses = trajectory.poses
         file = path.with_stem(f"{path.stem}_{camera}") if camera else path
-        write_tum(file, *trajectory_arrays(poses), _note(stream))
+        write_tum(file, *trajectory_arrays(poses), _description(stream))
         written.append(f"{len(poses)} poses in {file}")
     return ", ".join(written)
 
 
-def _note(stream: Stream) -> str:
-    unit = "metres" if stream.measured.is_metric else "unit of the stream"
+def _description(stream: Stream) -> str:
+    unit = "metres" if stream.is_metric else "unit of the stream"
     return f"map frame, x forward, z up; {unit}"
 
 
@@ -54,4 +52,4 @@ WRITERS: dict[str, Callable[[Stream, Path], str]] = {
     ".pcd": _write_cloud,
     ".tum": _write_trajectories,
 }
-"""By the end of the file's name."""
+"""Writers by suffix of the file."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where up is when a map begins, from an IMU or from the camera's mount (`gravity.source`)."""
+"""Direction of gravity when a map begins, by an IMU or the camera's mount (`gravity.source`)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,113 +9,114 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Imu
 from std_msgs.msg import Header
-from tf2_ros import TransformException
 
 from infinitevggt_core.io.stamps import Recent
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.input.image_gate import BadInputError
+from infinitevggt_ros.input.robot import Robot
 from infinitevggt_ros.params.settings import GravitySettings
+from infinitevggt_ros.topics import frame_name
 
 KEPT = 2000
-"""Latest readings: two seconds of a fast IMU."""
+"""Number of readings kept: two seconds of a fast IMU."""
 NEAR_NS = 200_000_000
-"""Greatest time between an image and the reading that is taken for it."""
+"""Largest time between an image and its reading."""
 STILL_NS = 500_000_000
-"""Accelerations of so long before it are averaged where the IMU gives no orientation."""
-LEAST_READINGS = 5
+"""Time before an image over which accelerations are averaged if the IMU has no orientation."""
+MIN_READINGS = 5
 G = 9.81
-MOST_G_ERROR = 1.0
-"""m/s^2, between their mean and gravity."""
-MOST_SHAKE = 0.5
-"""m/s^2, standard deviation of accelerations at rest."""
-MOST_TURN = 0.1
-"""rad/s at rest."""
+MAX_G_ERROR = 1.0
+"""Largest difference between the mean acceleration at rest and gravity, m/s^2."""
+MAX_SHAKE = 0.5
+"""Largest standard deviation of accelerations at rest, m/s^2."""
+MAX_TURN_RATE = 0.1
+"""Largest angular velocity at rest, rad/s."""
 Vector = NDArray[np.float64]
 """[3]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Of an IMU, in its own frame."""
+    """Reading of an IMU, in its own frame."""
 
     frame: str
     up: Vector | None
-    """By its orientation; None: it has none."""
+    """Direction of up by the orientation; None if there is no orientation."""
     force: Vector
-    """m/s^2; at rest it points up."""
-    turn: Vector
-    """rad/s."""
+    """Specific force, m/s^2; it points up at rest."""
+    turn_rate: Vector
+    """Angular velocity, rad/s."""
 
 
 class Gravity:
-    """An image that cannot be told where up is begins no map."""
+    """Direction of up in the first image of a map. Until it is known, images are rejected."""
 
-    def __init__(
-        self,
-        settings: GravitySettings,
-        base_frame: str,
-        pose_of: Callable[[str, Header], NDArray[np.float64]],
-    ) -> None:
-        """pose_of(frame, header): 4 x 4, a frame of the robot in the header's, at its stamp;
-        raises TransformException."""
-        self.settings = settings
-        self._base_frame = base_frame
-        self._pose_of = pose_of
+    def __init__(self, settings: GravitySettings, base_frame: str, robot: Robot) -> None:
+        self._settings = settings
+        self._base_frame = frame_name(base_frame)
+        self._robot = robot
         self._readings = Recent[Reading](KEPT)
 
     def keep(self, imu: Imu) -> None:
-        """Take a message of the IMU, from the executor."""
-        force, turn = imu.linear_acceleration, imu.angular_velocity
+        """Store a reading of the IMU. Called in the executor."""
+        force, turn_rate = imu.linear_acceleration, imu.angular_velocity
         reading = Reading(
-            imu.header.frame_id,
+            frame_name(imu.header.frame_id),
             _up_of(imu),
             np.array((force.x, force.y, force.z)),
-            np.array((turn.x, turn.y, turn.z)),
+            np.array((turn_rate.x, turn_rate.y, turn_rate.z)),
         )
         self._readings.add(stamp_ns(imu), reading)
 
     def up(self, header: Header) -> Vector | None:
-        """[3] unit vector in the optical frame of an image's header; None where the camera is taken
-        as level. Raises BadInputError while it is not known."""
-        source = self.settings.source
+        """Return up, [3] unit vector in the optical frame of an image's header.
+
+        None if the first camera is taken as level. Raises BadInputError while up is unknown.
+        """
+        source = self._settings.source
         if source == "none":
             return None
         if source == "tf":
             frame, up = self._base_frame, np.array((0.0, 0.0, 1.0))
         else:
             frame, up = self._up_of_imu(header)
-        try:
-            rotation = self._pose_of(frame, header)[:3, :3]
-        except TransformException as error:
-            raise BadInputError("gravity", f"where up is, is not known: {error}") from error
-        return np.asarray(rotation @ up)
+        pose = self._robot.pose_of(frame, header)
+        if pose is None:
+            raise BadInputError(
+                "gravity", f"gravity is unknown: no transform from {frame} to {header.frame_id}"
+            )
+        return np.asarray(pose[:3, :3] @ up)
 
     def _up_of_imu(self, header: Header) -> tuple[str, Vector]:
-        """A frame, and [3] unit vector in it."""
+        """Return a frame and up, [3] unit vector in it."""
         at_ns = Time.from_msg(header.stamp).nanoseconds
         nearest = self._readings.nearest(at_ns, NEAR_NS)
         if nearest is None:
-            raise BadInputError("gravity", "no message on `imu` beside it says where up is")
+            raise BadInputError(
+                "gravity", "gravity is unknown: no message on `imu` near the image's stamp"
+            )
         if nearest.up is not None:
             return nearest.frame, nearest.up
         recent = self._readings.between(at_ns - STILL_NS, at_ns + NEAR_NS)
         forces = np.array([r.force for r in recent])
         mean = forces.mean(axis=0)
         is_still = (
-            len(recent) >= LEAST_READINGS
-            and abs(np.linalg.norm(mean) - G) < MOST_G_ERROR
-            and np.linalg.norm(forces.std(axis=0)) < MOST_SHAKE
-            and max(np.linalg.norm(r.turn) for r in recent) < MOST_TURN
+            len(recent) >= MIN_READINGS
+            and abs(np.linalg.norm(mean) - G) < MAX_G_ERROR
+            and np.linalg.norm(forces.std(axis=0)) < MAX_SHAKE
+            and max(np.linalg.norm(r.turn_rate) for r in recent) < MAX_TURN_RATE
         )
         if not is_still:
             raise BadInputError(
-                "gravity", "the IMU has no orientation and does not rest: keep the camera still"
+                "gravity",
+                "gravity is unknown: the IMU has no orientation and does not rest; keep the camera "
+                "still",
             )
         return nearest.frame, mean / np.linalg.norm(mean)
 
 
 def _up_of(imu: Imu) -> Vector | None:
-    """By the orientation, which is that of the IMU in a level world (REP-145)."""
+    """Return up by the orientation of the IMU in a level world (REP-145); None if it has none."""
     q = imu.orientation
     quat = np.array((q.x, q.y, q.z, q.w))
     covariance = np.asarray(imu.orientation_covariance)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream on disk: saved now and then, whole or not at all, and gone on from at a start."""
+"""State of a stream on disk: written periodically, whole or not at all."""
 
 import os
 import time
@@ -17,7 +17,7 @@ FORMAT = "infinitevggt stream 1"
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote. Raises OSError or ValueError naming the file."""
+    """Return a state that `write_state` wrote. Raises OSError or ValueError naming the file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
@@ -30,7 +30,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Raises OSError."""
+    """Write a state, whole or not at all. Raises OSError."""
     with whole_file(path) as partial, partial.open("wb") as file:
         try:
             torch.save({"format": FORMAT, **state}, file)
@@ -41,7 +41,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def remove_partials(path: Path) -> None:
-    """What writers of this file left that were killed; others may be writing it now."""
+    """Remove what killed writers of this file left; others may be writing it now."""
     for partial in path.parent.glob(f".{escape(path.name)}.*.partial"):
         with suppress(OSError, ValueError):
             if not _is_running(int(partial.name.split(".")[-2])):
@@ -53,38 +53,37 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         return True
     return True
 
 
 class PeriodicState:
-    """Writes in a thread of its own, because a disk is slower than a camera."""
+    """Writes states in a thread of its own, because a disk is slower than a camera."""
 
     def __init__(self, path: Path, period_s: float) -> None:
         self.path = path
         self.error = ""
-        """Why the last writing failed; empty if it did not."""
+        """Reason why the last write failed; empty if it succeeded."""
         self._period_s = period_s
         self._started_s = time.monotonic()
         self._thread: Thread | None = None
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time again, and the last writing has ended."""
+        """True if the period has passed and the last write has ended."""
         is_writing = self._thread is not None and self._thread.is_alive()
         return not is_writing and time.monotonic() - self._started_s >= self._period_s
 
     def write(self, state: dict[str, Any]) -> None:
-        """Returns at once, and comes after what is being written; the state must not change any
-        more."""
+        """Write a state after the current one. Returns at once; the state must not change."""
         self._started_s = time.monotonic()
         arguments = state, self._thread
         self._thread = Thread(target=self._write, args=arguments, name="state", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Until nothing is being written."""
+        """Wait until nothing is being written."""
         if self._thread is not None:
             self._thread.join()
 

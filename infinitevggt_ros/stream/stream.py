@@ -1,131 +1,196 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream: an image in, results published, a map that grows."""
+"""A stream: an image in, its result out, and a map that grows."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import NDArray
+from std_msgs.msg import Header
 
-from infinitevggt_core import PointMap, Prediction, StreamSession, push_together
+from infinitevggt_core import PointMap, Prediction, StreamSession
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
-from infinitevggt_ros.axes import MAP_FROM_WORLD, levelled
-from infinitevggt_ros.input.image_conversion import stamp_ns
-from infinitevggt_ros.input.image_gate import BadInputError, ImageGate
-from infinitevggt_ros.input.intake import NetworkImage
+from infinitevggt_core.model import geometry
+from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
+from infinitevggt_ros.errors import Warn
+from infinitevggt_ros.input.image_gate import BadInputError, DifferentImageError, ImageGate
 from infinitevggt_ros.input.mailbox import Received
-from infinitevggt_ros.output.camera_publishers import Timing
+from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.input.robot import Robot, UnknownRobot
+from infinitevggt_ros.output.covariance import UNKNOWN, Covariance
 from infinitevggt_ros.output.frame_result import FrameResult
-from infinitevggt_ros.output.map_publisher import Outputs
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.gravity import Gravity, Vector
-from infinitevggt_ros.stream.scale.source import Robot
+from infinitevggt_ros.stream.pose_source import NetworkPose, PoseEstimate, PoseSource
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
+from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import PeriodicState, read_state
 
-DEFAULT_FRAME = "camera_optical_frame"
+
+@dataclass(frozen=True, slots=True)
+class AdmittedImage:
+    """An image that may enter the stream."""
+
+    received: Received
+    network: NetworkImage
+    up: Vector | None
+    """[3] unit vector in the optical frame, for the first image of a map; None if unknown."""
+    map_id: int
+    """Map at the time of admission."""
+    restart: str = ""
+    """Reason why the stream restarts with this image; empty if it does not."""
 
 
 class Stream:
-    """Convert, push, publish. Belongs to the worker's thread."""
+    """One world: the session of the network, the map, its scale and axes, and the trajectories.
+
+    Computes only: the node publishes what `process` returns. Belongs to the worker's thread.
+    """
 
     def __init__(
         self,
         session: StreamSession,
         settings: Settings,
-        outputs: Outputs,
-        warn: Callable[[str, str], None],
+        warn: Warn,
+        robot: Robot | None = None,
+        *,
+        name: str = "",
+        cameras: Collection[str] = ("",),
+        now_ns: Callable[[], int] = lambda: 0,
     ) -> None:
-        """warn(kind, text): the node's throttled warning."""
+        """Start an empty world.
+
+        Args:
+            session: Session of the network.
+            settings: All parameters of the node.
+            warn: Called with warnings.
+            robot: Poses of the robot's own frames; unknown by default.
+            name: Name of the world; empty if there is one.
+            cameras: Names of the cameras in this world.
+            now_ns: Returns the time of the node's clock; 0 while it is unknown.
+        """
         self.session = session
         self.settings = settings
+        self.name = name
+        self.map_frame = settings.tf.map_frame_of(name)
         self.map = PointMap(settings.map)
         self.map_id = 0
+        self.map_version = 0
+        """Number of times the map was emptied or replaced."""
+        self.placement_id = 0
+        """Number of times `set_pose` moved the map."""
         self.last_reset = ""
         self.inference_ms = 0.0
-        self.scale = 1.0
-        """Of all lengths that were published last."""
-        robot = Robot(outputs.position_in_odom, outputs.between)
-        self.measured = StreamScale(settings, robot, warn)
-        self.map_from_world = MAP_FROM_WORLD
-        """4 x 4, of this map."""
-        self.gravity = Gravity(settings.gravity, settings.tf.base_frame, outputs.pose_of)
-        self._up: Vector | None = None  # in the first camera's axes, while it is in the network
+        self.placement = MapFromWorld()
+        self.is_metric = False
+        """True if lengths are metres."""
+        self.trajectories = {camera: Trajectory() for camera in cameras}
+        """Poses of the optical frame in the map, by camera."""
         self.latest: FrameResult | None = None
-        """Of this map."""
+        """Latest result in this map."""
         self.latest_of: dict[str, FrameResult] = {}
-        """The same of each camera."""
-        self._outputs = outputs
+        """Latest result of each camera in this map."""
+        self._robot = robot or UnknownRobot()
+        self.scale = StreamScale(settings, self._robot, warn)
+        self.gravity = Gravity(settings.gravity, settings.tf.base_frame, self._robot)
+        self.pose_source: PoseSource = NetworkPose(settings.odometry)
         self._warn = warn
+        self._now_ns = now_ns
         self._gate = ImageGate(settings.input.restart_after, settings.time)
-        self._map_changed = False
-        self._map_published_s = 0.0
-        self._updates_published_s = 0.0
-        self._state = settings.state
-        self._periodic = PeriodicState(self.own(Path(self._state.path)), self._state.period)
+        self._unmeasured: FrameResult | None = None
+        self._periodic = PeriodicState(
+            self.path_for_stream(Path(settings.state.path)), settings.state.period
+        )
         self._saved_frame = 0
         self._device = session.model.device
 
-    def process(self, received: Received) -> None:
-        """The next image. Raises BadInputError for one that cannot be used."""
-        image = self.admit(received)
-        self.publish(received, image, self.push(image))
+    def process(self, received: Received) -> FrameResult:
+        """Return the result of the next image. Raises BadInputError if it cannot be used."""
+        try:
+            admitted = self.admit(received)
+        except BadInputError as problem:
+            self.refuse(received, problem)
+            raise
+        return self.complete(admitted, self.predict(admitted))
 
-    def admit(self, received: Received) -> NetworkImage:
-        """The network's image, if it may enter. Raises BadInputError if not."""
-        header = received.message.header
-        header.frame_id = header.frame_id or DEFAULT_FRAME
-        camera, now_ns = received.camera, self._outputs.now_ns
-        rgb = camera.intake.rgb(received.message)
+    def admit(self, received: Received) -> AdmittedImage:
+        """Return an image if it may enter. Changes nothing. Raises BadInputError."""
+        converter = received.camera.converter
+        rgb = converter.rgb(received.message)
         size = (rgb.shape[0], rgb.shape[1])
-        if why := self._gate.check(stamp_ns(received.message), size, now_ns, camera.name):
-            self.reset(why)
-            self._warn("restart", f"{why}: the stream starts again, map {self.map_id}")
+        restart = self._gate.check(received.stamp_ns, size, self._now_ns(), received.camera.name)
         config = self.session.model.config
         width = self.settings.model.image_size or config.img_size
-        image = camera.intake.prepare(rgb, width, config.patch_size)
-        self._check_shape(image)
-        self._up = None if self.session.frame_index else self.gravity.up(header)
-        return image
+        image = converter.prepare(rgb, width, config.patch_size)
+        if self.session.frame_index and not restart:
+            self._check_shape(image)
+            return AdmittedImage(received, image, None, self.map_id)
+        up = self.gravity.up(received.header)
+        return AdmittedImage(received, image, up, self.map_id, restart)
 
-    def push(self, image: NetworkImage) -> Prediction:
-        """What the network says. Raises BadInputError."""
+    def refuse(self, received: Received, problem: Exception) -> None:
+        """Record an image that `admit` refused: several different ones restart the stream."""
+        if isinstance(problem, DifferentImageError):
+            self._gate.refuse(received.stamp_ns, received.camera.name)
+
+    def restart_for(self, admitted: AdmittedImage) -> None:
+        """Reset the stream if the image restarts it and that was not done."""
+        if admitted.restart and admitted.map_id == self.map_id:
+            self.reset(admitted.restart)
+            text = f"{admitted.restart}: the stream starts again, map {self.map_id}"
+            self._warn("restart", text)
+
+    def predict(self, admitted: AdmittedImage) -> Prediction:
+        """Return the network's prediction, [1, ...]. Raises BadInputError."""
+        self.restart_for(admitted)
         started_s = time.monotonic()
         try:
-            prediction = self.session.push(image.pixels)
+            prediction = self.session.push(admitted.network.pixels)
         except ValueError as error:  # refused before it touched the stream
             raise BadInputError("memory", str(error)) from error
         self.inference_ms = 1e3 * (time.monotonic() - started_s)
         return prediction
 
-    def publish(self, received: Received, image: NetworkImage, prediction: Prediction) -> None:
-        """What the network says about an image that was admitted."""
-        camera = received.camera
-        at_ns = stamp_ns(received.message)
-        self._gate.admit(at_ns, image.pixel_map.camera_size, camera.name)
-        self._rescale(self.measured.factor)
-        if self._up is not None:
-            rotation = prediction.camera_from_world[0, :, :3].double().cpu().numpy()
-            self.map_from_world = levelled(rotation.T @ self._up)
-        result = self._result(received, image, prediction)
-        self._fuse(result)
-        self.latest = self.latest_of[camera.name] = result
-        self._outputs.publish_frame(result)
-        self.measured.observe(result, self.latest_of.values())  # it may wait for /tf
+    def complete(self, admitted: AdmittedImage, prediction: Prediction) -> FrameResult:
+        """Return the result of an image with its prediction, after adding it to the world."""
+        received, camera = admitted.received, admitted.received.camera.name
+        self._gate.admit(received.stamp_ns, admitted.network.pixel_map.camera_size, camera)
+        self.measure_scale()
+        self._apply_scale()
+        estimate = self.pose_source.locate(received, admitted.network, prediction)
+        if admitted.up is not None:
+            rotation = estimate.camera_from_world[:, :3]
+            self.placement = self.placement.levelled(rotation.T @ admitted.up)
+        result = self._result(admitted, prediction, estimate)
+        self._fuse(admitted.network, prediction, result)
+        if result.is_placed:
+            self._extend_trajectory(result)
+        self.latest = self.latest_of[camera] = self._unmeasured = result
+        return result
+
+    def measure_scale(self) -> None:
+        """Measure the scale with the latest frame, if that was not done; it may wait for /tf."""
+        result, self._unmeasured = self._unmeasured, None
+        if result is not None:
+            self.scale.observe(result, self.latest_of.values())
 
     def configure(self, settings: Settings) -> None:
-        """Use other settings from the next frame on. Raises ValueError or RuntimeError where they
-        cannot work; configure with those before then."""
+        """Use other settings from the next frame on.
+
+        Raises ValueError or RuntimeError if they cannot work; then configure the previous ones.
+        """
         self.session.configure(settings.memory)
         points = len(self.map)
         self.map.configure(settings.map)
         if len(self.map) < points:  # other voxels: it is empty
-            self._outputs.clear_map()
-            self._map_changed = False
-        self._outputs.settings = settings.output
+            self.map_version += 1
         self._gate.time = settings.time
         self.settings = settings
 
@@ -133,79 +198,108 @@ class Stream:
         """Start a new map with the next image."""
         self.session.reset()
         self.map.reset()
-        self._gate.forget()
-        self._outputs.reset()
-        self.measured.reset()
-        self.scale = self.measured.factor
-        self.map_from_world = MAP_FROM_WORLD
-        self._forget_results()
-        self._saved_frame = -1  # the frame of this number was another map's
+        self._gate.reset()
+        self.scale.reset()
+        self.pose_source.reset()
+        self._robot.forget_time()
+        self.placement, self.is_metric = MapFromWorld(), False
+        for trajectory in self.trajectories.values():
+            trajectory.clear()
+        self._clear_results()
+        self._saved_frame = -1  # the frame of this number belongs to another map
         self.map_id += 1
+        self.map_version += 1
         self.last_reset = why
 
-    @property
-    def name(self) -> str:
-        """Empty where there is one stream."""
-        return self._outputs.name
+    def set_pose(self, map_from_optical: NDArray[np.float64]) -> None:
+        """Move the map so that the latest pose becomes `map_from_optical` (4 x 4).
 
-    def own(self, path: Path) -> Path:
-        """The stream's own file, where there are several streams."""
+        Raises ValueError if no image has been placed yet.
+        """
+        if self.latest is None or not self.latest.is_placed:
+            raise ValueError("the stream has no pose yet")
+        new_from_old = map_from_optical @ np.linalg.inv(self.latest.pose)
+        self.placement = self.placement.moved(new_from_old)
+        for trajectory in self.trajectories.values():
+            trajectory.transform(new_from_old)
+        self._clear_results()
+        self.map.mark_all_changed()
+        self.map_version += 1
+        self.placement_id += 1
+
+    def path_for_stream(self, path: Path) -> Path:
+        """Return the stream's own file where there are several streams; else the path itself."""
         return path.with_stem(f"{path.stem}_{self.name}") if self.name and path.name else path
 
     @property
-    def is_torn(self) -> bool:
-        """Whether a frame broke off in the network: only a reset helps."""
+    def is_corrupted(self) -> bool:
+        """True if the network was interrupted in a frame: only a reset helps."""
         return self.session.is_interrupted
 
     @property
-    def trajectories(self) -> dict[str, Trajectory]:
-        """By camera."""
-        return self._outputs.trajectories
-
-    def timings(self, camera: str) -> dict[str, Timing]:
-        """Of what was published of a camera's last frame, and of the map."""
-        return self._outputs.timings(camera)
-
-    @property
     def error(self) -> str:
-        """What goes wrong beside the images; empty if nothing."""
+        """Failure beside the images; empty if there is none."""
         return self._periodic.error
 
-    def do_what_is_due(self) -> None:
-        """Between two frames, or while none come: the map, its changes, the state."""
-        settings, now_s = self.settings.output, time.monotonic()
-        if self.latest is None:
-            return
-        if now_s - self._updates_published_s >= settings.updates_period:
-            self._outputs.publish_map_changes(self.map, self.latest)
-            self._updates_published_s = now_s
-        is_due = now_s - self._map_published_s >= settings.map_period
-        if self._map_changed and is_due and self._outputs.map_is_wanted:
-            self._outputs.publish_map(self.map, self.latest)
-            self._map_changed, self._map_published_s = False, now_s
-        if self._periodic.is_due:
-            self.begin_saving()
+    @property
+    def awaits_scale(self) -> bool:
+        """True if outputs wait for the scale."""
+        return self.settings.scale.source != "none" and not self.is_metric
 
-    def rest(self) -> None:
-        """Leave the device to others, weights and memory wait in the host's; and say nothing."""
-        self._outputs.rest()
+    def snapshot(self, camera: str) -> StreamSnapshot:
+        """Return plain values for the status of one camera."""
+        session, latest = self.session, self.latest_of.get(camera)
+        metres_per_unit, sigma = self.scale.estimate
+        return StreamSnapshot(
+            frame_index=session.frame_index,
+            map_id=self.map_id,
+            last_reset=self.last_reset,
+            error=self.error,
+            scale_source=self.settings.scale.source,
+            scale=self.placement.scale,
+            metres_per_unit=metres_per_unit,
+            metres_per_unit_sigma=sigma,
+            is_metric=self.is_metric,
+            waiting_for=self.scale.progress if self.awaits_scale else "",
+            pose_state=latest.pose_state if latest else "",
+            gravity_source=self.settings.gravity.source,
+            first_camera_tilt=self.placement.tilt,
+            policy=session.memory.policy,
+            total_budget=session.memory.total_budget,
+            budget=session.budget,
+            limit_mb=session.memory.limit_mb,
+            stored_tokens=tuple(session.stored_tokens),
+            memory_bytes=session.memory_bytes,
+            map_points=len(self.map),
+            device=str(session.model.device),
+            is_calibrated=latest is not None and latest.is_calibrated,
+            is_rectified=latest is not None and latest.is_rectified,
+            inference_ms=self.inference_ms,
+        )
+
+    def sleep(self) -> None:
+        """Free the device: weights and memory move to the host."""
         if self._device.type != "cpu":
             self.session.to("cpu")
 
     def wake(self) -> None:
-        """Go on where it rested. Raises RuntimeError or ValueError if the device has no room any
-        more."""
+        """Return to the device. Raises RuntimeError or ValueError if it has no room."""
         if self._device.type != "cpu":
             self.session.to(self._device)
-        self._outputs.wake()
+
+    def save_periodic(self) -> None:
+        """Begin to write `state.path` if that is due."""
+        if self.latest is not None and self._periodic.is_due:
+            self.begin_saving()
 
     def begin_saving(self) -> None:
-        """To `state.path`, if there is one, what was not."""
-        if self._state.path and self._is_unsaved:
-            self._save_later()
+        """Begin to write `state.path`, if there is one and something is unsaved."""
+        if self.settings.state.path and self._is_unsaved:
+            self._periodic.write(self.state_dict())
+            self._saved_frame = self.session.frame_index
 
     def save(self) -> None:
-        """The same, until it is done. Raises OSError."""
+        """Write `state.path` and wait until that is done. Raises OSError."""
         self._periodic.wait()
         self.begin_saving()
         self._periodic.wait()
@@ -213,61 +307,72 @@ class Stream:
             raise OSError(self.error)
 
     def close(self) -> None:
-        """The thread ends: save what was not."""
+        """Save what is unsaved, at the end of the thread."""
         try:
             self.save()
         except OSError as error:
             self._warn("state", f"the stream is lost, it could not be saved: {error}")
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot between two frames: copies of memory, map and trajectory."""
+        """Return a snapshot between two frames: copies of memory, map and trajectories."""
+        self.measure_scale()
         return {
             "session": self.session.state_dict(),
             "map": self.map.state_dict(),
             "gate": self._gate.state(),
             "map_id": self.map_id,
-            "scale": self.scale,
-            "measured": self.measured.state(),
-            "map_from_world": torch.from_numpy(self.map_from_world),
+            "scale": self.placement.scale,
+            "measured": self.scale.state(),
+            "is_metric": self.is_metric,
+            "map_from_world": torch.from_numpy(self.placement.matrix()),
+            "pose_source": self.pose_source.state_dict(),
             "trajectories": {
                 camera: trajectory.state_dict() for camera, trajectory in self.trajectories.items()
             },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot, at any time. Raises ValueError, and changes nothing, if it does
-        not fit."""
+        """Continue from a snapshot. Raises ValueError and changes nothing if it does not fit."""
         session = StreamSession(self.session.model, points=self.session.points)
         restored = PointMap(self.map.config)
         gate = ImageGate(self._gate.restart_after, self._gate.time)
         estimate = ScaleEstimate(self.settings.scale.samples)
+        pose_source = NetworkPose(self.settings.odometry)
         try:
             scale, map_id = float(state["scale"]), int(state["map_id"])
-            map_from_world = state["map_from_world"].numpy().reshape(4, 4)
+            matrix = state["map_from_world"].numpy().reshape(4, 4)
             restored.load_state_dict(state["map"])
             gate.restore(state["gate"])
             session.load_state_dict(state["session"])
             session.configure(self.settings.memory)
             factor = float(state["measured"][0])
             estimate.restore(state["measured"][1])
-            self._outputs.restore(state["trajectories"])  # the last that may refuse
+            pose_source.load_state_dict(state.get("pose_source", {"travelled": 0.0}))
+            trajectories = {
+                camera: self._restored_trajectory(state["trajectories"][camera])
+                for camera in self.trajectories
+            }
         except KeyError as error:
             raise ValueError(f"the state has no {error}") from error
         except (TypeError, RuntimeError, AttributeError, IndexError) as error:
             raise ValueError(f"not the state of a stream: {error}") from error
         self.session, self.map, self.map_id, self._gate = session, restored, map_id, gate
-        self.measured.restore(factor, estimate)
-        self.scale = scale
-        self.map_from_world = map_from_world
-        self._forget_results()
-        self._map_changed = True
+        self.pose_source, self.trajectories = pose_source, trajectories
+        self.scale.restore(factor, estimate)
+        self.placement = MapFromWorld(matrix[:3, :3].copy(), matrix[:3, 3].copy(), scale)
+        self.is_metric = bool(state.get("is_metric", self.scale.is_metric))
+        self._clear_results()
+        self.map_version += 1
         self._saved_frame = self.session.frame_index
 
     def load_world(self, path: Path) -> None:
-        """Go on in the world that a file holds, with images of any time; a stream that has begun
-        gives it a new number. Raises OSError, and ValueError as `load_state_dict` does."""
+        """Continue in the world of a file, with images of any time.
+
+        A stream that has begun gives the world a new number. Raises OSError, and ValueError as
+        `load_state_dict` does.
+        """
         before, has_begun = self.map_id, self.map_id > 0 or self.session.frame_index > 0
-        self.load_state_dict(read_state(self.own(path)))
+        self.load_state_dict(read_state(self.path_for_stream(path)))
         self._gate.forget_time()
         if has_begun:
             self.map_id = max(before, self.map_id) + 1
@@ -275,18 +380,19 @@ class Stream:
     @property
     def _is_unsaved(self) -> bool:
         is_new = self.session.frame_index != self._saved_frame
-        return (is_new or bool(self.error)) and not self.is_torn
+        return (is_new or bool(self.error)) and not self.is_corrupted
 
-    def _save_later(self) -> None:
-        self._periodic.write(self.state_dict())
-        self._saved_frame = self.session.frame_index
-
-    def _forget_results(self) -> None:
-        self.latest = None
+    def _clear_results(self) -> None:
+        self.latest = self._unmeasured = None
         self.latest_of.clear()
 
+    def _restored_trajectory(self, state: dict[str, Any]) -> Trajectory:
+        restored = Trajectory()
+        restored.load_state_dict(state, Header(frame_id=self.map_frame))
+        return restored
+
     def _check_shape(self, image: NetworkImage) -> None:
-        """Of one camera the gate has seen to it; a rig's may have different ones."""
+        """Refuse an image of another shape than those before: the cameras of a rig may differ."""
         shape = self.session.image_shape[1:]
         if shape and tuple(image.pixels.shape) != shape:
             (_, height, width), (_, h, w) = image.pixels.shape, shape
@@ -296,44 +402,93 @@ class Stream:
                 f"{w}x{h} px: cameras that share a world need images of one shape",
             )
 
+    def _apply_scale(self) -> None:
+        """Use the measured scale from this frame on.
+
+        The first scale stretches everything about the map's origin: nothing was published yet. A
+        later one stretches about the camera, so that no pose jumps.
+        """
+        factor = self.scale.factor
+        if self.scale.is_metric and not self.is_metric:
+            self._rescale(factor, self.placement.origin)
+            self.is_metric = True
+        elif factor != self.placement.scale and self.latest is not None and self.latest.is_placed:
+            self._rescale(factor, self.latest.pose[:3, 3])
+
+    def _rescale(self, factor: float, fixed: NDArray[np.float64]) -> None:
+        """Stretch the map about one of its points, (3,)."""
+        ratio = factor / self.placement.scale
+        self.placement = self.placement.rescaled(factor, fixed)
+        stretch = np.eye(4)
+        stretch[:3, 3] = (1 - ratio) * fixed
+        for trajectory in self.trajectories.values():
+            trajectory.transform(stretch, ratio)
+        self.map.mark_all_changed()
+
     def _result(
-        self, received: Received, image: NetworkImage, prediction: Prediction
+        self, admitted: AdmittedImage, prediction: Prediction, estimate: PoseEstimate
     ) -> FrameResult:
-        intrinsics = image.intrinsics
-        if intrinsics is None:
-            intrinsics = prediction.intrinsics[0].cpu()
-        if not torch.isfinite(intrinsics).all():
+        received, image = admitted.received, admitted.network
+        matrix = image.intrinsics
+        intrinsics = (prediction.intrinsics[0] if matrix is None else matrix).double().cpu().numpy()
+        if not np.isfinite(intrinsics).all():
             self._warn("intrinsics", "the network gave a field of view of zero: no points from it")
-            intrinsics = torch.full_like(intrinsics, torch.nan)
-        world = self.scale, self.map_from_world, self.measured.doubt
-        return FrameResult(received, image, prediction, intrinsics, *world)
-
-    def _rescale(self, scale: float) -> None:
-        """Everything known so far has another length from this frame on."""
-        if scale != self.scale:
-            self._outputs.rescale(scale / self.scale)
-            self.map.mark_all_changed()
-            self.scale = scale
-
-    def _fuse(self, result: FrameResult) -> None:
-        prediction = result.prediction
-        points = prediction.world_points(result.intrinsics[None].to(prediction.depth.device))
-        view = View(
-            prediction.depth[0].float().cpu(),
-            prediction.camera_from_world[0].float().cpu(),
-            result.intrinsics,
+            intrinsics = np.full((3, 3), np.nan)
+        depth = np.asarray(prediction.depth[0].float().cpu().numpy())
+        return FrameResult(
+            camera=received.camera.name,
+            header=received.header,
+            stamp_ns=received.stamp_ns,
+            received_s=received.time_s,
+            colors=np.ascontiguousarray(image.pixels.permute(1, 2, 0).float().cpu().numpy()),
+            depth=depth * np.float32(self.placement.scale),
+            confidence=np.asarray(prediction.depth_confidence[0].float().cpu().numpy()),
+            intrinsics=intrinsics,
+            camera_from_world=estimate.camera_from_world,
+            pixel_map=image.pixel_map,
+            covariance=self._covariance(estimate),
+            placement=self.placement,
+            is_metric=self.is_metric,
+            awaits_scale=self.awaits_scale,
+            scale_std=self.scale.relative_std,
+            pose_state=estimate.state,
+            calibration=image.calibration,
+            is_calibrated=matrix is not None,
+            is_rectified=image.is_rectified,
+            map_id=self.map_id,
+            placement_id=self.placement_id,
+            inference_ms=self.inference_ms,
         )
-        confidences = prediction.depth_confidence[0]
-        self.map.insert(points[0], result.image.pixels, confidences, view)
-        self._map_changed = True
 
+    def _covariance(self, estimate: PoseEstimate) -> Covariance:
+        """Return the covariance of the optical frame in the map.
 
-def push_streams(images: Sequence[tuple[Stream, NetworkImage]]) -> list[Prediction]:
-    """What the network says about images of several streams, together. Raises as push_together
-    does."""
-    started_s = time.monotonic()
-    sessions = [stream.session for stream, _ in images]
-    predictions = push_together(sessions, [image.pixels for _, image in images])
-    for stream, _ in images:
-        stream.inference_ms = 1e3 * (time.monotonic() - started_s)
-    return predictions
+        A position in an arbitrary unit is unknown. In metres, the scale's deviation adds to it in
+        proportion to the distance from the map's origin.
+        """
+        placement = self.placement
+        jacobian = np.zeros((6, 6))
+        jacobian[:3, :3] = placement.scale * placement.rotation
+        jacobian[3:, 3:] = placement.rotation
+        covariance = jacobian @ estimate.covariance @ jacobian.T
+        offset = placement.pose(estimate.camera_from_world)[:3, 3] - placement.origin
+        if self.is_metric:
+            covariance[:3, :3] += self.scale.relative_std**2 * np.outer(offset, offset)
+        else:
+            covariance[:3, :3] += UNKNOWN * np.eye(3)
+        return np.asarray(covariance)
+
+    def _extend_trajectory(self, result: FrameResult) -> None:
+        header = Header(stamp=result.header.stamp, frame_id=self.map_frame)
+        pose = PoseStamped(header=header, pose=pose_from_matrix(result.pose))
+        self.trajectories[result.camera].add(pose, self.settings.output.path_poses)
+
+    def _fuse(self, image: NetworkImage, prediction: Prediction, result: FrameResult) -> None:
+        depth = prediction.depth
+        camera_from_world = torch.from_numpy(result.camera_from_world).float()
+        intrinsics = torch.from_numpy(result.intrinsics).float()
+        points = geometry.world_points(
+            depth, camera_from_world[None].to(depth), intrinsics[None].to(depth)
+        )
+        view = View(depth[0].float().cpu(), camera_from_world, intrinsics)
+        self.map.insert(points[0], image.pixels, prediction.depth_confidence[0], view)

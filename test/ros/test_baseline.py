@@ -10,18 +10,16 @@ import torch
 from geometry_msgs.msg import TransformStamped
 from scipy.spatial.transform import Rotation
 
-from infinitevggt_core import Prediction, preprocess
+from infinitevggt_core import preprocess
 from infinitevggt_core.metric.baseline import predicted_baseline
-from infinitevggt_core.model import geometry
 from infinitevggt_core.worlds import World
-from infinitevggt_ros.input.camera import Camera
-from infinitevggt_ros.input.intake import NetworkImage
-from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.input.robot import UnknownRobot
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.node.diagnostics import OK, WARN, _scale
+from infinitevggt_ros.node.diagnostics import OK, WARN, scale_finding
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import InputSettings, RigSettings, ScaleSettings, Settings
-from infinitevggt_ros.stream.scale.source import Robot
+from infinitevggt_ros.stream.scale.baseline import prediction_of
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 from support.camera import Spawn, image_message
 from support.listening import finish
@@ -37,27 +35,25 @@ PAIR = Settings(
 )
 
 
-def camera(name: str) -> Camera:
-    return Camera(name, f"/{name}/image", InputSettings(), lambda kind, text: None)
-
-
-LEFT, RIGHT = camera("left"), camera("right")
-
-
-def result(of: Camera, stamp_ns: int, camera_from_world: torch.Tensor) -> FrameResult:
+def result(of: str, stamp_ns: int, camera_from_world: torch.Tensor) -> FrameResult:
     """What a perfect network would say, in its own unit. camera_from_world: (3, 4), metres."""
     pose = camera_from_world.float().clone()
     pose[:, 3] /= UNIT_M
-    encoding = geometry.encode_pose(pose[None], torch.eye(3)[None], 28, 28)
-    flat = torch.ones(1, 28, 28)
-    pixels, pixel_map = preprocess(PIXELS, 28)
-    message = image_message(PIXELS, stamp_ns, frame_id=f"{of.name}_eye")
+    flat = np.ones((28, 28), np.float32)
+    _, pixel_map = preprocess(PIXELS, 28)
+    message = image_message(PIXELS, stamp_ns, frame_id=f"{of}_eye")
     return FrameResult(
-        Received(message, 0.0, of),
-        NetworkImage(pixels, pixel_map, None, False),
-        Prediction(encoding, flat, flat),
-        torch.eye(3),
-        scale=7.0,  # whatever lengths were multiplied by
+        camera=of,
+        header=message.header,
+        stamp_ns=stamp_ns,
+        received_s=0.0,
+        colors=np.zeros((28, 28, 3), np.float32),
+        depth=7 * flat,
+        confidence=flat,
+        intrinsics=np.eye(3),
+        camera_from_world=pose.double().numpy(),
+        pixel_map=pixel_map,
+        placement=MapFromWorld(scale=7.0),  # whatever lengths were multiplied by
     )
 
 
@@ -87,7 +83,7 @@ def walk(
         right = right_from_left[:3, :3] @ left
         right[:, 3] += right_from_left[:3, 3]
         at_ns = (1 + number) * 100_000_000
-        yield result(LEFT, at_ns, left), result(RIGHT, at_ns + late_ns, right)
+        yield result("left", at_ns, left), result("right", at_ns + late_ns, right)
 
 
 def scale_of(
@@ -95,12 +91,13 @@ def scale_of(
     between: Callable[[str, str], np.ndarray | None] = lambda one, other: known(BESIDE, one),
 ) -> tuple[StreamScale, list[str]]:
     warnings: list[str] = []
-    robot = Robot(lambda header: None, between)
+    robot = UnknownRobot()
+    robot.between = between  # type: ignore[method-assign]
     scale = StreamScale(PAIR, robot, lambda kind, text: warnings.append(text))
     latest: dict[str, FrameResult] = {}
     for pair in pairs:
         for frame in pair:
-            latest[frame.received.camera.name] = frame
+            latest[frame.camera] = frame
             scale.observe(frame, latest.values())
     return scale, warnings
 
@@ -130,16 +127,16 @@ def test_a_network_that_sees_a_turn_where_tf_knows_of_none_is_said_to_be_unsure(
     assert sigma == pytest.approx(factor / 2, rel=0.03)
     status = StreamStatus(scale_source="baseline")
     status.metres_per_unit, status.metres_per_unit_sigma = factor, sigma
-    assert _scale(status)[0] == WARN
+    assert scale_finding(status)[0] == WARN
     status.metres_per_unit_sigma = 0.1 * factor
-    assert _scale(status)[0] == OK
+    assert scale_finding(status)[0] == OK
 
 
 def test_a_third_of_nonsense_changes_nothing() -> None:
     def disturbed() -> Iterator[tuple[FrameResult, FrameResult]]:
         for number, (left, right) in enumerate(walk(12)):
-            far = replace(right.prediction, pose_encoding=50 * right.prediction.pose_encoding)
-            yield left, right if number % 3 else replace(right, prediction=far)
+            far = right.camera_from_world * (1, 1, 1, 50)
+            yield left, right if number % 3 else replace(right, camera_from_world=far)
 
     assert scale_of(disturbed())[0].factor == pytest.approx(UNIT_M, rel=1e-2)
 
@@ -161,17 +158,17 @@ def test_a_rig_takes_the_distance_from_tf_and_its_poses_become_metric() -> None:
         mount = TransformStamped(child_frame_id=f"{name}_eye")
         mount.header.frame_id = "base_link"
         mount.transform.translation.y, mount.transform.rotation.w = y, 1.0
-        rig.stream._outputs._tf._buffer.set_transform_static(mount, "test")
+        rig.hear_tf(mount, static=True)
     images = {name: np.full((28, 28, 3), 40 * i, np.uint8) for i, name in enumerate(rig.cameras)}
     distances = list[float]()
     for number in range(1, 8):
         rig.take_together(images, number * 10**9, frame_ids="{}_eye")
-        left, right = (frame.prediction for frame in rig.stream.latest_of.values())
+        left, right = map(prediction_of, rig.stream.latest_of.values())
         distances.append(predicted_baseline(right, left, np.eye(3))[0])
     expected = BASELINE_M / np.median(distances)
-    assert rig.stream.measured.estimate[0] == pytest.approx(expected, rel=1e-6)
+    assert rig.stream.scale.estimate[0] == pytest.approx(expected, rel=1e-6)
     assert rig.statuses[-1].scale_source == "baseline"
-    assert rig.stream.scale != 1
+    assert rig.stream.placement.scale != 1
 
 
 @pytest.mark.parametrize(

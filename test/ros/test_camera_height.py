@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metres by the height of the camera above the floor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rclpy
@@ -41,8 +43,8 @@ def test_the_floor_makes_metres_of_what_a_network_sees(is_level: bool) -> None:
         rig.take((frame.image * 255).byte().permute(1, 2, 0).numpy().copy(), 10**9 * number)
         result = rig.stream.latest
         ratios.append(np.median(frame.depth.numpy() * result.scale / result.depth))
-    assert rig.stream.scale == pytest.approx(np.median(ratios), rel=0.1)
-    assert rig.stream.measured.estimate[0] == pytest.approx(rig.stream.scale, rel=0.011)
+    assert rig.stream.placement.scale == pytest.approx(np.median(ratios), rel=0.1)
+    assert rig.stream.scale.estimate[0] == pytest.approx(rig.stream.placement.scale, rel=0.011)
 
 
 def test_a_wall_measures_nothing_and_that_is_said() -> None:
@@ -50,10 +52,10 @@ def test_a_wall_measures_nothing_and_that_is_said() -> None:
     rig = Rig(Settings(model=ModelSettings(image_size=112), scale=settings))
     rig.take(np.full((84, 112, 3), 128, np.uint8), 10**9)
     result = rig.stream.latest
-    result.prediction.depth.fill_(2.0)  # a wall before the camera
-    rig.stream.measured.reset()
-    rig.stream.measured.observe(result)
-    assert not rig.stream.measured.is_metric
+    rig.stream.scale.reset()
+    wall = np.full_like(result.depth, 2.0)
+    rig.stream.scale.observe(replace(result, depth=wall))
+    assert not rig.stream.scale.is_metric
     assert "no floor in sight: the scale is not measured" in rig.warnings
 
 
@@ -67,7 +69,7 @@ def test_a_camera_of_a_rig_has_its_own_height(
     settings = ScaleSettings("camera_height", samples=1, camera_height=heights)
     rig = Rig(Settings(PAIR, model=ModelSettings(image_size=28), scale=settings))
     rig.take(np.full((28, 28, 3), 128, np.uint8), 10**9, "right")
-    assert rig.stream.measured.factor == pytest.approx(expected)
+    assert rig.stream.scale.factor == pytest.approx(expected)
 
 
 def test_as_many_heights_as_cameras_or_one() -> None:

@@ -14,9 +14,8 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from infinitevggt_ros.axes import (
-    map_from_optical,
+    MapFromWorld,
     matrix_from_transform,
-    points_in_map,
     transform_from_matrix,
 )
 from infinitevggt_ros.input.calibration import camera_matrix, read_calibration
@@ -28,7 +27,7 @@ from infinitevggt_ros.input.image_conversion import (
     unusual_kind,
 )
 from infinitevggt_ros.input.image_gate import BadInputError
-from infinitevggt_ros.input.intake import Intake
+from infinitevggt_ros.input.network_image import ImageConverter
 from infinitevggt_ros.output import messages
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import InputSettings
@@ -39,7 +38,7 @@ IDENTITY = np.eye(4)[:3]
 
 
 def test_the_first_camera_looks_along_the_maps_x_with_z_up() -> None:
-    pose = map_from_optical(IDENTITY)
+    pose = MapFromWorld().pose(IDENTITY)
     forward, right, down = pose[:3, 2], pose[:3, 0], pose[:3, 1]
     np.testing.assert_allclose(forward, (1, 0, 0))
     np.testing.assert_allclose(right, (0, -1, 0))
@@ -50,18 +49,18 @@ def test_the_first_camera_looks_along_the_maps_x_with_z_up() -> None:
 def test_a_camera_that_moves_forward_and_right_moves_along_x_and_minus_y() -> None:
     # camera_from_world: a camera at (right 2, down 0, forward 5) sees the world shifted by minus it
     moved = np.concatenate((np.eye(3), [[-2.0], [0.0], [-5.0]]), axis=1)
-    np.testing.assert_allclose(map_from_optical(moved)[:3, 3], (5, -2, 0))
+    np.testing.assert_allclose(MapFromWorld().pose(moved)[:3, 3], (5, -2, 0))
 
 
 def test_points_and_poses_use_the_same_map() -> None:
     point = np.array([[0.3, -1.0, 4.0]], np.float32)  # right, up, forward of the first camera
-    np.testing.assert_allclose(points_in_map(point), [[4.0, -0.3, 1.0]], rtol=1e-6)
-    pose = map_from_optical(IDENTITY)
-    np.testing.assert_allclose(pose[:3, :3] @ point[0], points_in_map(point)[0], rtol=1e-6)
+    np.testing.assert_allclose(MapFromWorld().points(point), [[4.0, -0.3, 1.0]], rtol=1e-6)
+    pose = MapFromWorld().pose(IDENTITY)
+    np.testing.assert_allclose(pose[:3, :3] @ point[0], MapFromWorld().points(point)[0], rtol=1e-6)
 
 
 def test_transforms_survive_the_way_to_a_message_and_back() -> None:
-    pose = map_from_optical(np.concatenate((np.eye(3), [[1.0], [2.0], [3.0]]), axis=1))
+    pose = MapFromWorld().pose(np.concatenate((np.eye(3), [[1.0], [2.0], [3.0]]), axis=1))
     np.testing.assert_allclose(matrix_from_transform(transform_from_matrix(pose)), pose, atol=1e-12)
 
 
@@ -262,7 +261,7 @@ def test_a_calibration_is_used_when_it_is_of_these_images() -> None:
     assert camera_matrix(calibrated(k=[0.0] * 9), (4, 6)) is None
     with pytest.raises(BadInputError, match="6x4 px, the images have 12x8 px"):
         camera_matrix(calibrated(), (8, 12))
-    with pytest.raises(BadInputError, match="no camera matrix"):
+    with pytest.raises(BadInputError, match="not a camera matrix"):
         camera_matrix(calibrated(k=[np.nan] * 9), (4, 6))
 
 
@@ -273,14 +272,14 @@ def test_a_lens_of_no_numbers_is_not_taken_for_none() -> None:
 
 
 def test_why_an_image_is_uncalibrated() -> None:
-    intake = Intake(InputSettings(), "/image", lambda *_: None)
+    intake = ImageConverter(InputSettings(), "/image", lambda *_: None)
 
     def why(info: CameraInfo | None) -> str:
         intake.calibration = info
         assert (intake.camera_matrix((4, 6)) is None) == (info is None or info.k[0] != 5.0)
         return intake.why_uncalibrated
 
-    assert why(None) == "nothing came on camera_info of /image"
+    assert why(None) == "no message on camera_info of /image"
     assert why(calibrated(k=[7.0] * 9)).startswith("camera_info of /image is not used: its K is no")
     assert why(calibrated(k=[0.0] * 9)) == "camera_info of /image has K[0] = 0"
 

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from infinitevggt_ros.input.image_conversion import CHANNEL_BYTES, NV
 from infinitevggt_ros.input.image_gate import BadInputError
-from infinitevggt_ros.input.intake import ImageMessage, Intake
+from infinitevggt_ros.input.network_image import ImageConverter, ImageMessage
 from infinitevggt_ros.params.settings import InputSettings
 
 WIDTH, PATCH = 56, 14
@@ -70,7 +70,7 @@ def calibrations(draw: st.DrawFn) -> CameraInfo:
 
 def taken(message: ImageMessage, info: CameraInfo | None, topic: str = "/image") -> None:
     """Through everything that comes before the network."""
-    intake = Intake(InputSettings(), topic, lambda kind, text: None)
+    intake = ImageConverter(InputSettings(), topic, lambda kind, text: None)
     intake.calibration = info
     try:
         rgb = intake.rgb(message)

@@ -3,11 +3,20 @@
 
 import pytest
 
-from infinitevggt_ros.input.image_gate import BadInputError, ImageGate
+from infinitevggt_ros.input.image_gate import BadInputError, DifferentImageError, ImageGate
 from infinitevggt_ros.params.settings import TimeSettings
 
 SIZE, OTHER = (48, 64), (64, 48)
 NOW_NS = 10**9
+
+
+def refused(gate: ImageGate, stamp_ns: int, size: tuple[int, int] = SIZE) -> str:
+    """The reason why an image is refused, as the stream records it."""
+    with pytest.raises(BadInputError) as error:
+        gate.check(stamp_ns, size, NOW_NS)
+    if isinstance(error.value, DifferentImageError):
+        gate.refuse(stamp_ns)
+    return str(error.value)
 
 
 def opened(restart_after: int = 3, on_jump: str = "reset") -> ImageGate:
@@ -41,16 +50,14 @@ def test_a_refusal_says_what_is_wrong(
 def test_a_run_of_images_that_stay_different_restarts_the_stream() -> None:
     gate = opened(restart_after=3)
     for stamp_ns in (1, 2):
-        with pytest.raises(BadInputError):
-            gate.check(stamp_ns, SIZE, NOW_NS)
+        refused(gate, stamp_ns)
     assert "time went back" in gate.check(3, SIZE, NOW_NS)
 
 
 def test_a_good_image_between_ends_the_run() -> None:
     gate = opened(restart_after=2)
     for stamp_ns in (110, 120, 130):
-        with pytest.raises(BadInputError):
-            gate.check(stamp_ns - 100, SIZE, NOW_NS)
+        refused(gate, stamp_ns - 100)
         assert gate.check(stamp_ns, SIZE, NOW_NS) == ""
         gate.admit(stamp_ns, SIZE)
 
@@ -58,30 +65,26 @@ def test_a_good_image_between_ends_the_run() -> None:
 def test_one_image_sent_again_and_again_is_no_run() -> None:
     gate = opened(restart_after=2)
     for _ in range(10):
-        with pytest.raises(BadInputError):
-            gate.check(50, SIZE, NOW_NS)
+        refused(gate, 50)
 
 
 def test_zero_stamps_never_restart_the_stream() -> None:
     gate = opened(restart_after=1)
     for _ in range(5):
-        with pytest.raises(BadInputError, match="zero"):
-            gate.check(0, SIZE, NOW_NS)
+        assert "zero" in refused(gate, 0)
 
 
 def test_after_a_reset_any_image_may_come() -> None:
     gate = opened()
-    gate.forget()
+    gate.reset()
     assert gate.check(1, OTHER, NOW_NS) == ""
 
 
 def test_older_images_restart_nothing_where_that_is_refused_but_another_size_does() -> None:
     gate = opened(restart_after=2, on_jump="refuse")
     for stamp_ns in range(1, 50):
-        with pytest.raises(BadInputError, match="before the last"):
-            gate.check(stamp_ns, SIZE, NOW_NS)
-    with pytest.raises(BadInputError):
-        gate.check(101, OTHER, NOW_NS)
+        assert "before the last" in refused(gate, stamp_ns)
+    refused(gate, 101, OTHER)
     assert "64" in gate.check(102, OTHER, NOW_NS)
 
 
@@ -97,3 +100,15 @@ def test_an_image_of_the_future_is_refused(ahead_ns: int, is_refused: bool) -> N
 
 def test_without_a_clock_there_is_no_future() -> None:
     assert opened().check(10**18, SIZE, 0) == ""
+
+
+def test_a_check_changes_nothing() -> None:
+    gate = opened(restart_after=3)
+    before = gate.state()
+    for stamp_ns, camera in ((1, ""), (2, ""), (3, ""), (4, "other")):
+        if camera:
+            gate.check(stamp_ns, OTHER, NOW_NS, camera)
+        else:
+            with pytest.raises(DifferentImageError):
+                gate.check(stamp_ns, SIZE, NOW_NS)
+    assert gate.state() == before

@@ -14,13 +14,14 @@ from tf2_msgs.msg import TFMessage
 
 from infinitevggt_core import Prediction, StreamSession, preprocess
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.node.worker import Answer
 from infinitevggt_ros.params.settings import RigSettings, Settings, TfSettings
 from infinitevggt_ros.srv import UseFile
 from infinitevggt_ros.stream.stream import Stream
 from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
 from support.listening import Listener
 from support.node_process import NODE, call
-from support.rig import IMAGES, MODEL, PAIR, TF, Rig
+from support.rig import IMAGES, MODEL, PAIR, Rig
 
 PROCESSED, REJECTED = StreamStatus.PROCESSED, StreamStatus.REJECTED
 BROKEN = np.zeros((2, 28, 3), np.uint8)
@@ -49,9 +50,9 @@ def alone(images: list[np.ndarray]) -> Prediction:
 
 def assert_close(stream: Stream, expected: Prediction) -> None:
     assert stream.latest is not None
-    found = stream.latest.prediction
-    torch.testing.assert_close(found.pose_encoding, expected.pose_encoding, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found.depth, expected.depth, atol=1e-5, rtol=1e-4)
+    pose = expected.camera_from_world[0].double().numpy()
+    np.testing.assert_allclose(stream.latest.camera_from_world, pose, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(stream.latest.depth, expected.depth[0], atol=1e-5, rtol=1e-4)
 
 
 def test_cameras_together_see_what_each_sees_alone(forwards: list[int]) -> None:
@@ -98,10 +99,10 @@ def test_what_breaks_for_one_camera_is_lost_to_it_alone(monkeypatch: pytest.Monk
         raise KeyError("nobody foresaw this")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rig.streams[0], "publish", broken)
+        patch.setattr(rig.streams[0], "complete", broken)
         rig.take_together({"left": IMAGES[1], "right": IMAGES[2]}, 2)
     with monkeypatch.context() as patch:  # together it fails, one by one it works
-        patch.setattr("infinitevggt_ros.node.worker.push_streams", broken)
+        patch.setattr("infinitevggt_ros.stream.batch.push_together", broken)
         rig.take_together({"left": IMAGES[2], "right": IMAGES[3]}, 3)
     outcomes = [(status.camera, status.outcome) for status in rig.statuses[2:]]
     assert outcomes == [
@@ -120,7 +121,7 @@ def test_requests_reach_every_stream_and_files_have_its_name(tmp_path: Path) -> 
     rig, again = Rig(settings), Rig(settings)
     for number in range(3):
         rig.take_together({"left": IMAGES[number], "right": IMAGES[number]}, 1 + number)
-    assert rig.ask(lambda stream: f"{stream.session.pin()}") == (True, "left: 2; right: 2")
+    assert rig.ask(lambda stream: f"{stream.session.pin()}") == Answer(True, "left: 2; right: 2")
     for stream in rig.streams:
         stream.close()
     assert {path.name for path in tmp_path.iterdir()} == {"state_left.pt", "state_right.pt"}
@@ -133,23 +134,20 @@ def edges_of_one_frame(settings: Settings) -> tuple[list[tuple[str, str]], list[
     """Parents and children on /tf, and warnings, where both cameras call their frame the same."""
     rig = Rig(settings)
     rig.take_together({"left": IMAGES[0], "right": IMAGES[1]}, 1)
-    edges = [
-        (transform.header.frame_id, transform.child_frame_id)
-        for topic, message in rig.sent
-        if topic == TF
-        for transform in message.transforms
-    ]
+    edges = [(sent.header.frame_id, sent.child_frame_id) for sent in rig.transforms]
     return edges, rig.warnings
 
 
 def test_one_frame_gets_one_of_the_worlds_for_a_parent() -> None:
-    edges, warnings = edges_of_one_frame(PAIR)
+    edges, warnings = edges_of_one_frame(replace(PAIR, tf=TfSettings(require_metres=False)))
     assert edges == [("left_map", OPTICAL_FRAME)]
     assert any("has the parent left_map already" in text for text in warnings)
 
 
 def test_one_frame_may_have_every_world_for_a_child() -> None:
-    edges, warnings = edges_of_one_frame(replace(PAIR, tf=TfSettings(invert=True)))
+    edges, warnings = edges_of_one_frame(
+        replace(PAIR, tf=TfSettings(invert=True, require_metres=False))
+    )
     assert edges == [(OPTICAL_FRAME, "left_map"), (OPTICAL_FRAME, "right_map")]
     assert warnings == []
 
@@ -158,7 +156,7 @@ def test_a_request_reaches_the_other_streams_where_one_refuses() -> None:
     rig = Rig(PAIR)
     rig.take_together({"right": IMAGES[0]}, 1)
     answer = rig.ask(lambda stream: f"{stream.session.pin()}")
-    assert answer == (False, "left: the stream has seen no frame yet; right: 0")
+    assert answer == Answer(False, "left: the stream has seen no frame yet; right: 0")
     assert rig.streams[1].session.state_dict()["held"]["pinned"] == [0]
 
 
@@ -194,7 +192,7 @@ def test_each_camera_has_its_world(listener: Listener, spawn: Spawn, tmp_path: P
     frames = {name: heard[-1].header.frame_id for name, heard in maps.items()}
     assert frames == {"left": "left_map", "right": "right_map"}
     assert {message.header.frame_id for message in odometry} == {"right_map"}
-    edges = {("left_map", "left_eye"), ("right_map", "right_eye")}
+    edges = {("left_map", "left_eye_visual"), ("right_map", "right_eye_visual")}
 
     def sent() -> set[tuple[str, str]]:
         return {(t.header.frame_id, t.child_frame_id) for m in tf for t in m.transforms}

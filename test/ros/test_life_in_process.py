@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The managed node in this process, which nobody spins: what happens between two looks of it."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,20 +58,26 @@ def node(ros: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamNod
 
 
 @pytest.mark.ros
-def test_depth_reaches_the_stream_that_a_quick_manager_made_anew(node: StreamNode) -> None:
+def test_depth_reaches_the_stream_that_a_quick_manager_made_anew(
+    node: StreamNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
-    node._supervise()
+    node.supervise()
     before = node.worker.streams
     assert node.trigger_deactivate() == node.trigger_cleanup() == SUCCESS
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
-    node._supervise()
+    node.supervise()
     depth = image_message(np.ones((4, 4), np.float32), 1, "32FC1")
-    for subscription in node._image_subscriptions:
+    kept: list[str] = []
+    for stream in node.worker.streams:
+        assert stream not in before
+        monkeypatch.setattr(
+            stream.scale, "keep_depth", lambda image, camera, name=stream.name: kept.append(name)
+        )
+    for subscription in node.image_subscriptions:
         if subscription.topic == "/in_process/left/depth":
-            subscription._receive(depth)
-    left, right = node.worker.streams
-    assert left not in before
-    assert [len(stream.measured.source._kept[stream.name]) for stream in (left, right)] == [1, 0]
+            subscription.on_image(depth)
+    assert kept == ["left"]
 
 
 @pytest.mark.ros
@@ -90,7 +97,7 @@ def test_another_network_is_loaded_after_a_cleanup(node: StreamNode) -> None:
     assert node.set_parameters([wider])[0].successful
     assert node.trigger_configure() == SUCCESS
     assert sizes() == [56, 56]
-    assert node._report.model.image_size == 56
+    assert node.status.model.image_size == 56
 
 
 @pytest.mark.ros
@@ -99,14 +106,14 @@ def test_where_one_stream_cannot_rest_none_does(
 ) -> None:
     awake: set[str] = set()
 
-    def rest(stream: Stream) -> None:
+    def sleep(stream: Stream) -> None:
         if stream.name == "right":
             raise RuntimeError("no room in the host")
         awake.discard(stream.name)
 
     assert node.trigger_configure() == SUCCESS
     monkeypatch.setattr(Stream, "wake", lambda stream: awake.add(stream.name))
-    monkeypatch.setattr(Stream, "rest", rest)
+    monkeypatch.setattr(Stream, "sleep", sleep)
     assert node.trigger_activate() == SUCCESS
     assert node.trigger_deactivate() == FAILURE
     assert (node.lifecycle_state, node.worker.is_active) == ("active", True)
@@ -126,23 +133,23 @@ def test_nothing_is_forgotten_that_could_not_be_saved(
     node = StreamNode()
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
     path.parent.rmdir()
-    node.worker.receive(image_message(IMAGES[0], 1), node._cameras[0])
-    wait_until(lambda: node._cameras[0].processed == 1)
+    node.worker.receive(image_message(IMAGES[0], 1), node.cameras[0])
+    wait_until(lambda: node.cameras[0].processed == 1)
     assert node.trigger_deactivate() == SUCCESS
     assert node.trigger_cleanup() == FAILURE
     assert (node.lifecycle_state, len(node.worker.streams)) == ("inactive", 1)
     assert "none yet" in node.problem
-    of_stream, of_calibration = node._diagnostics._of(node._cameras[0], 0)[1:3]
+    of_stream, of_calibration = node.diagnostics.statuses_of(node.cameras[0], 0)[1:3]
     assert (of_stream.level, "none yet" in of_stream.message) == (ERROR, True)
     assert (of_calibration.level, "uncalibrated" in of_calibration.message) == (WARN, True)
 
     path.parent.mkdir()
     assert node.trigger_cleanup() == SUCCESS
     assert path.exists()
-    of_stream, of_calibration = node._diagnostics._of(node._cameras[0], 0)[1:3]
+    of_stream, of_calibration = node.diagnostics.statuses_of(node.cameras[0], 0)[1:3]
     assert of_stream.message == "unconfigured: there is no stream"
     assert (of_calibration.level, of_calibration.message) == (OK, "no image yet")
-    assert node._report.latest[""].frames_processed == 1
+    assert node.status.latest[""].frames_processed == 1
     node.destroy_node()
 
 
@@ -152,7 +159,7 @@ def test_a_manager_that_was_quicker_has_the_node(ros: ModuleType) -> None:
     assert node.trigger_configure() == SUCCESS
     reasons: list[str] = []
     node.start_itself(reasons.append)
-    wait_until(lambda: not node._is_starting_itself or bool(reasons))
+    wait_until(lambda: not node.is_starting_itself or bool(reasons))
     assert (reasons, node.lifecycle_state) == ([], "inactive")
     node.destroy_node()
 
@@ -168,8 +175,8 @@ def test_a_pause_is_no_silence() -> None:
     report: Any = SimpleNamespace(latest={}, latest_used={})
     camera = Camera("", "/image", InputSettings(), lambda *_: None)
     diagnostics = Diagnostics(node, worker, report, [camera], lambda: (0.0, ""))
-    start_s, levels = diagnostics._before_s, []
+    start_s, levels = time.monotonic(), []
     for after_s in (100, 101, 107):
-        levels.append(diagnostics._of(camera, start_s + after_s)[0].level)
+        levels.append(diagnostics.statuses_of(camera, start_s + after_s)[0].level)
         worker.is_paused = False
     assert levels == [OK, OK, ERROR]

@@ -238,7 +238,7 @@ def test_diagnostics_say_what_is_wrong(listener: Listener, spawn: Spawn) -> None
     assert values("stream")["last error"].startswith("nothing published on /tf: ")
     assert (latest("images").level, latest("images").name) == (b"\0", "infinitevggt: images")
     assert latest("calibration").message.startswith("uncalibrated: ")
-    assert latest("calibration").message.endswith("; nothing came on camera_info of /image")
+    assert latest("calibration").message.endswith("; no message on camera_info of /image")
     assert (values("stream")["budget [tokens]"], values("stream")["limit [MB]"]) == (
         "600000",
         "50",

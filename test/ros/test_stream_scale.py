@@ -2,27 +2,25 @@
 """Lengths become metres: by the robot's odometry over real DDS, and by a depth image."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from tf2_ros import TransformBroadcaster
 
-from infinitevggt_core import Prediction, preprocess
+from infinitevggt_core import preprocess
 from infinitevggt_core.training.fitting import fit_depth
-from infinitevggt_ros.input.camera import Camera as NodeCamera
-from infinitevggt_ros.input.intake import NetworkImage
-from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.input.calibration import read_calibration
+from infinitevggt_ros.input.robot import UnknownRobot
 from infinitevggt_ros.output.frame_result import FrameResult
-from infinitevggt_ros.params.settings import InputSettings, ScaleSettings, Settings
-from infinitevggt_ros.stream.scale.source import Robot
+from infinitevggt_ros.params.settings import ScaleSettings, Settings
 from infinitevggt_ros.stream.scale.sources import SOURCES
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
-from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
+from support.camera import OPTICAL_FRAME, Camera, Spawn, film, header, image_message
 from support.lens import HEIGHT, WIDTH, lens_info, seen_depth, true_depth
 from support.listening import Listener, finish
 
@@ -99,37 +97,42 @@ def _with(pose: object) -> object:
     return odometry.pose
 
 
+def frame(number: int, depth: np.ndarray, **more: Any) -> FrameResult:
+    """What a network sees that calls its unit so; images are 30 ms apart."""
+    height, width = depth.shape
+    _, pixel_map = preprocess(np.zeros((height, width, 3), np.uint8), width)
+    at_ns = number * 30_000_000
+    given = {
+        "camera": "",
+        "header": header(at_ns),
+        "stamp_ns": at_ns,
+        "received_s": 0.0,
+        "colors": np.zeros((height, width, 3), np.float32),
+        "depth": depth,
+        "confidence": np.full_like(depth, 5.0),
+        "intrinsics": np.eye(3),
+        "camera_from_world": np.eye(3, 4),
+        "pixel_map": pixel_map,
+    }
+    return FrameResult(**{**given, **more})
+
+
 @pytest.fixture
 def frames() -> Iterator[FrameResult]:
     """Frames that see a wall of depth 2, 30 ms apart."""
-
-    def make() -> Iterator[FrameResult]:
-        camera = NodeCamera("", "/image", InputSettings(), lambda kind, text: None)
-        pixels, pixel_map = preprocess(np.zeros((56, 56, 3), np.uint8), 56)
-        image = NetworkImage(pixels, pixel_map, None, False)
-        encoding = torch.tensor([[0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.0]])
-        wall = Prediction(encoding, torch.full((1, 56, 56), 2.0), torch.full((1, 56, 56), 5.0))
-        for number in range(1, 1000):
-            message = image_message(np.zeros((56, 56, 3), np.uint8), number * 30_000_000)
-            yield FrameResult(Received(message, 0.0, camera), image, wall, wall.intrinsics[0])
-
-    return make()
+    wall = np.full((56, 56), 2.0, np.float32)
+    return (frame(number, wall) for number in range(1, 1000))
 
 
 def measured(settings: ScaleSettings, warnings: list[str]) -> StreamScale:
     """Of a robot that knows nothing of itself."""
-
-    def unknown(*_: object) -> None:
-        return None
-
     return StreamScale(
-        Settings(scale=settings), Robot(unknown, unknown), lambda kind, text: warnings.append(text)
+        Settings(scale=settings), UnknownRobot(), lambda kind, text: warnings.append(text)
     )
 
 
 def depth_image(result: FrameResult, metres: np.ndarray, encoding: str) -> Image:
-    header = result.header
-    return image_message(metres, header.stamp.sec * 10**9 + header.stamp.nanosec, encoding)
+    return image_message(metres, result.stamp_ns, encoding)
 
 
 @pytest.mark.parametrize("encoding", ["32FC1", "16UC1"])
@@ -139,31 +142,26 @@ def test_a_depth_camera_makes_metres(frames: Iterator[FrameResult], encoding: st
     scale = measured(settings, warnings)
     for _ in range(3):
         assert scale.factor == 1
-        frame = next(frames)
+        seen = next(frames)
         metres = np.full((112, 112), 3.0)  # the camera's depth may be finer than its images
         metres[:40] = np.nan if encoding == "32FC1" else 0
         raw = (
             metres.astype(np.float32) if encoding == "32FC1" else (1000 * metres).astype(np.uint16)
         )
-        scale.keep_depth(depth_image(frame, raw, encoding))
-        scale.observe(frame)
+        scale.keep_depth(depth_image(seen, raw, encoding))
+        scale.observe(seen)
     assert scale.factor == pytest.approx(1.5, rel=1e-3)
     assert warnings == []
 
 
 def test_depth_through_a_lens_is_laid_on_the_rectified_image() -> None:
-    camera = NodeCamera("", "/image", InputSettings(), lambda kind, text: None)
-    camera.calibrate(lens_info("plumb_bob"))
-    pixels, pixel_map = preprocess(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 112)
-    units = torch.from_numpy(fit_depth(true_depth(), pixel_map))[None] / 2
-    encoding = torch.tensor([[0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.0]])
-    prediction = Prediction(encoding, units, torch.full_like(units, 5.0))
-    message = image_message(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 10**9)
-    received = Received(message, 0.0, camera)
-    image = NetworkImage(pixels, pixel_map, None, True)
+    _, pixel_map = preprocess(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 112)
+    units = fit_depth(true_depth(), pixel_map) / 2
+    calibration = read_calibration(lens_info("plumb_bob"), (HEIGHT, WIDTH), is_rectified=False)
+    seen = frame(1, units, pixel_map=pixel_map, calibration=calibration)
     scale = measured(ScaleSettings(source="depth", samples=1), [])
-    scale.keep_depth(image_message(seen_depth("plumb_bob"), 10**9, "32FC1"))
-    scale.observe(FrameResult(received, image, prediction, prediction.intrinsics[0]))
+    scale.keep_depth(image_message(seen_depth("plumb_bob"), seen.stamp_ns, "32FC1"))
+    scale.observe(seen)
     assert scale.factor == pytest.approx(2, rel=3e-3)
 
 
@@ -172,10 +170,10 @@ def test_a_frozen_scale_stays_and_a_tracked_one_follows(frames: Iterator[FrameRe
         settings = ScaleSettings(source="depth", samples=2, track=track)
         scale = measured(settings, [])
         for metres in [3.0] * 2 + [5.0] * 10:
-            frame = next(frames)
+            seen = next(frames)
             wall = np.full((56, 56), metres, np.float32)
-            scale.keep_depth(depth_image(frame, wall, "32FC1"))
-            scale.observe(frame)
+            scale.keep_depth(depth_image(seen, wall, "32FC1"))
+            scale.observe(seen)
         assert scale.factor == pytest.approx(expected)
 
 
@@ -189,10 +187,10 @@ def test_a_depth_that_cannot_be_used_is_said(
     warnings: list[str] = []
     settings = ScaleSettings(source="depth", samples=1)
     scale = measured(settings, warnings)
-    frame = next(frames)
+    seen = next(frames)
     pixels = np.ones((56, 56, 3), np.uint8) if encoding == "rgb8" else np.ones((56, 56), np.float32)
-    scale.keep_depth(image_message(pixels, frame.header.stamp.nanosec + late_ns, encoding))
-    scale.observe(frame)
+    scale.keep_depth(image_message(pixels, seen.stamp_ns + late_ns, encoding))
+    scale.observe(seen)
     assert not scale.is_metric
     assert words in warnings[0]
 
@@ -206,11 +204,11 @@ def test_a_depth_of_no_shape_is_refused(
 ) -> None:
     warnings: list[str] = []
     scale = measured(ScaleSettings(source="depth", samples=1), warnings)
-    frame = next(frames)
-    message = depth_image(frame, np.ones(shape, np.float32), "32FC1")
+    seen = next(frames)
+    message = depth_image(seen, np.ones(shape, np.float32), "32FC1")
     message.step -= bool(words.startswith("rows"))
     scale.keep_depth(message, "")
-    scale.observe(frame)
+    scale.observe(seen)
     assert "`depth` is not used" in warnings[0]
     assert words in warnings[0]
     assert not scale.is_metric

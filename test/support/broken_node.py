@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from infinitevggt_core import StreamSession
-from infinitevggt_core.streaming.segment import Segment
+from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_ros.node import node
 from infinitevggt_ros.node.stream_node import main
-from infinitevggt_ros.output.map_publisher import Outputs
+from infinitevggt_ros.node.stream_publisher import StreamPublisher
+from infinitevggt_ros.params.settings import ModelSettings
 from infinitevggt_ros.stream.stream import Stream
 
 FOREVER_S = 10_000
@@ -19,25 +19,29 @@ FOREVER_S = 10_000
 
 def some_frames() -> None:
     """Frame 2 breaks when it is published, 4 in the network, 6 takes the whole thread along."""
-    publish, decode = Outputs.publish_frame, Segment.decode
+    publish, load_model = StreamPublisher.publish, node.load_model
 
-    def broken_publish(self: Outputs, result: Any) -> None:
+    def broken_publish(self: StreamPublisher, stream: Stream, result: Any) -> None:
         number = result.header.stamp.nanosec
         if number == 2:
             raise RuntimeError("publishing broke")
         if number == 6:
             raise SystemExit
-        publish(self, result)
+        publish(self, stream, result)
 
-    def broken_decode(self: Segment, clip: Any, points: bool) -> Any:
+    def break_network(*_: object) -> None:
         predictions.append(1)
         if len(predictions) == 4:
             raise KeyError("the network broke")
-        return decode(self, clip, points)
+
+    def load_broken(settings: ModelSettings) -> VGGT:
+        model = load_model(settings)
+        model.aggregator.register_forward_pre_hook(break_network)
+        return model
 
     predictions: list[int] = []
-    Outputs.publish_frame = broken_publish  # type: ignore[method-assign]
-    Segment.decode = broken_decode  # type: ignore[method-assign]
+    StreamPublisher.publish = broken_publish  # type: ignore[method-assign]
+    node.load_model = load_broken
 
 
 def loading() -> None:

@@ -1,32 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream's worker in the test's thread, without DDS."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
+from tf2_msgs.msg import TFMessage
 
 from infinitevggt_core import StreamSession
-from infinitevggt_ros.evaluation.offline_node import OfflineNode
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.node.status import StreamReport
-from infinitevggt_ros.node.worker import StreamWorker
-from infinitevggt_ros.output.map_publisher import outputs_of_worlds
+from infinitevggt_ros.node.status import StatusPublisher
+from infinitevggt_ros.node.stream_publisher import publishers_of_worlds
+from infinitevggt_ros.node.worker import Action, Answer, StreamWorker
+from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.model_loading import load_model
 from infinitevggt_ros.params.settings import InputSettings, ModelSettings, RigSettings, Settings
 from infinitevggt_ros.stream.stream import Stream
-from infinitevggt_ros.topics import topic_of
+from infinitevggt_ros.topics import NODE_MAP as MAP
+from infinitevggt_ros.topics import NODE_ODOMETRY as ODOMETRY
+from infinitevggt_ros.topics import NODE_POINTS as POINTS
+from infinitevggt_ros.topics import NODE_STATUS as STATUS
+from infinitevggt_ros.topics import TF, TF_STATIC, topic_of
 from support.camera import OPTICAL_FRAME, film, image_message
+from support.recording_node import RecordingNode
 
 SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)
 IMAGES = film(6, 28, 28)
-TF, ODOMETRY = "/tf", "/infinitevggt/odometry"
-MAP = "/infinitevggt/map"
-UPDATES, STATUS = "/infinitevggt/map_updates", "/infinitevggt/status"
+UPDATES, PATH = "/infinitevggt/map_updates", "/infinitevggt/path"
 
 
 PAIR = Settings(
@@ -37,44 +41,60 @@ PAIR = Settings(
 
 
 class Rig:
-    """A worker in this thread, and what its stream publishes."""
+    """A worker in this thread, and what its streams publish."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         settings = settings or Settings(model=SMALL)
         self.sent: list[tuple[str, Any]] = []
         self.warnings: list[str] = []
-        node = OfflineNode(
-            lambda topic, message: self.sent.append((topic, message)),
-            {TF, ODOMETRY, MAP, UPDATES, STATUS},
-        )
+        wanted = {TF, ODOMETRY, MAP, UPDATES, STATUS, PATH, POINTS}
+        self.node: Any = RecordingNode(lambda *sent: self.sent.append(sent), wanted)
+        self.publishers = {p.name: p for p in publishers_of_worlds(self.node, settings, self._warn)}
         self.streams = [
-            Stream(StreamSession(MODEL, settings.memory), settings, outputs, self._warn)
-            for outputs in outputs_of_worlds(node, settings, self._warn)
+            Stream(
+                StreamSession(MODEL, settings.memory),
+                settings,
+                self._warn,
+                publisher.robot,
+                name=name,
+                cameras=publisher.cameras,
+            )
+            for name, publisher in self.publishers.items()
         ]
         self.stream = self.streams[0]
+        self.publisher = self.publishers[self.stream.name]
         self.cameras = {
             name: Camera(name, f"/{topic_of(name, 'image')}", settings.input, self._warn)
             for name in settings.input.camera_names
         }
-        report = StreamReport(node, settings.model)
-        self.worker = StreamWorker(lambda: self.streams, report, self._warn)
+        status = StatusPublisher(self.node, settings.model)
+        self.worker = StreamWorker(lambda: self.streams, self.publishers, status, self._warn)
         self.worker.streams = self.streams
         self.worker.is_active = True
-        self._count = 0
+        self.count = 0
+        """Number of images that `push` took."""
 
-    def _warn(self, _: str, text: str) -> None:
+    def _warn(self, kind: str, text: str) -> None:
         self.warnings.append(text)
 
     def push(self, count: int) -> None:
         for _ in range(count):
-            self.take(IMAGES[self._count % 6], 10**9 * (1 + self._count))
-            self._count += 1
+            self.take(IMAGES[self.count % 6], 10**9 * (1 + self.count))
+            self.count += 1
 
-    def take(self, pixels: NDArray[np.uint8], stamp_ns: int, camera: str = "") -> None:
+    def take(self, pixels: NDArray[np.uint8], stamp_ns: int, camera: str = "") -> FrameResult:
         """One image. Raises BadInputError."""
         message = image_message(pixels, stamp_ns)
-        self.stream.process(Received(message, 0.0, self.cameras[camera]))
-        self.stream.do_what_is_due()
+        result = self.stream.process(Received(message, 0.0, self.cameras[camera]))
+        self.publisher.publish(self.stream, result)
+        self.stream.measure_scale()
+        self.pass_time()
+        return result
+
+    def pass_time(self) -> None:
+        """What the worker does between two frames."""
+        self.publisher.publish_periodic(self.stream)
+        self.stream.save_periodic()
 
     def take_together(
         self,
@@ -87,24 +107,42 @@ class Rig:
         for name, pixels in images.items():
             message = image_message(pixels, stamp_ns, frame_id=frame_ids.format(name))
             self.worker.receive(message, self.cameras[name])
-        while turn := self.worker._next():
-            self.worker._process(turn)
+        while self.worker.step():
+            pass
 
-    def ask(self, action: Callable[[Stream], str]) -> tuple[bool, str]:
+    def ask(self, action: Action) -> Answer:
         answer = self.worker.submit(action)
-        self.worker._serve_requests()
-        return answer.result()
+        self.worker.step()
+        result = answer.result()
+        assert result is not None
+        return result
+
+    def hear_tf(self, *transforms: TransformStamped, static: bool = False) -> None:
+        """Messages of the robot on /tf or /tf_static."""
+        self.node.subscriptions[TF_STATIC if static else TF](TFMessage(transforms=transforms))
+
+    def fire_timers(self) -> None:
+        for callback in self.node.timers:
+            callback()
 
     @property
-    def what_it_holds(self) -> tuple[object, ...]:
+    def contents(self) -> tuple[object, ...]:
+        """Everything that a refused change must leave as it was."""
         stream = self.stream
         return stream.session, stream.map, *stream.trajectories.values(), len(self.sent)
 
+    def messages(self, topic: str) -> list[Any]:
+        return [message for name, message in self.sent if name == topic]
+
+    @property
+    def transforms(self) -> list[TransformStamped]:
+        return [transform for message in self.messages(TF) for transform in message.transforms]
+
     @property
     def statuses(self) -> list[StreamStatus]:
-        return [message for topic, message in self.sent if topic == STATUS]
+        return self.messages(STATUS)
 
     @property
     def updates(self) -> list[int]:
         """How many points each update had."""
-        return [message.width for topic, message in self.sent if topic == UPDATES]
+        return [message.width for message in self.messages(UPDATES)]

@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metres by the distances between the cameras of a rig."""
+"""Scale by the distances between the cameras of a rig."""
 
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
+from infinitevggt_core import Prediction
 from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
-from infinitevggt_ros.input.image_conversion import stamp_ns
+from infinitevggt_core.model import geometry
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.stream.scale.source import ScaleSource
 
 TOLERANCE_NS = 20_000_000
-"""Greatest time between images of two cameras that stand where they stand on the robot."""
+"""Largest time between images that two cameras took at one pose of the robot."""
 
 
 class Baseline(ScaleSource):
-    """A measurement for every other camera that sent an image at the same time."""
+    """Measures once for every other camera that sent an image at the same time."""
 
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
-        at_ns = stamp_ns(result.received.message)
         for other in others:
-            late_ns = abs(stamp_ns(other.received.message) - at_ns)
-            if other.received.camera is result.received.camera or late_ns > TOLERANCE_NS:
+            late_ns = abs(other.stamp_ns - result.stamp_ns)
+            if other.camera == result.camera or late_ns > TOLERANCE_NS:
                 continue
             frames = result.header.frame_id, other.header.frame_id
             known = self._robot.between(*frames)
@@ -33,5 +34,18 @@ class Baseline(ScaleSource):
                     "scale", f"no transform between {' and '.join(frames)}: no scale from it"
                 )
                 continue
-            units, doubt = predicted_baseline(result.prediction, other.prediction, known[:3, :3])
-            estimate.add(float(np.linalg.norm(known[:3, 3])), units, doubt)
+            pair = prediction_of(result), prediction_of(other)
+            units, relative_std = predicted_baseline(*pair, known[:3, :3])
+            estimate.add(float(np.linalg.norm(known[:3, 3])), units, relative_std)
+
+
+def prediction_of(result: FrameResult) -> Prediction:
+    """Return pose and depth of a frame, [1, ...], in the stream's unit."""
+    height, width = result.depth.shape
+    pose = torch.from_numpy(result.camera_from_world).float()[None]
+    intrinsics = torch.from_numpy(result.intrinsics).float()[None]
+    return Prediction(
+        geometry.encode_pose(pose, intrinsics, height, width),
+        torch.from_numpy(result.depth_in_units)[None],
+        torch.from_numpy(result.confidence)[None],
+    )

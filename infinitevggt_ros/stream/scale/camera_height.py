@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metres by the height of the camera above the floor."""
+"""Scale by the height of the camera above the floor."""
 
 from collections.abc import Iterable
 
@@ -14,17 +14,17 @@ from infinitevggt_ros.stream.scale.source import ScaleSource
 
 
 class CameraHeight(ScaleSource):
-    """The lowest level surface in the depth is the floor."""
+    """Takes the lowest level surface in the depth for the floor."""
 
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
-        depth = torch.from_numpy(result.depth / np.float32(result.scale))
-        points = unproject(depth, result.intrinsics).numpy()
-        down = -result.pose[2, :3]  # the map's z axis in the camera's axes, turned round
+        intrinsics = torch.from_numpy(result.intrinsics.astype(np.float32))
+        points = unproject(torch.from_numpy(result.depth_in_units), intrinsics).numpy()
+        down = -result.pose[2, :3]  # the map's z axis in the camera's axes, reversed
         distance = floor_distance(points, down)
         if distance is not None:
-            height = self._settings.camera_height(result.received.camera.name)
+            height = self._settings.camera_height(result.camera)
             estimate.add(height, distance)
         elif not estimate.is_known:
             self._warn("scale", "no floor in sight: the scale is not measured")

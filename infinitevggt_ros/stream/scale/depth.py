@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metres by a depth camera, or a lidar that is projected into the camera's image."""
+"""Scale by a depth camera, or a lidar that is projected into the camera's image."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,19 +20,19 @@ from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.stream.scale.source import ScaleSource
 
 KEPT = 128
-"""Latest, a few seconds of them: a frame asks for its own when the network is done with it."""
+"""Number of depth images kept, a few seconds: a frame needs its own when the network is done."""
 KEPT_SIDE_PX = 120
-"""What is kept of a depth image is thinned to about so many rows or columns."""
+"""Approximate number of rows or columns that are kept of a depth image."""
 TOLERANCE_NS = 50_000_000
-"""Greatest time between an image and its depth."""
-LEAST_SHARE = 0.05
-"""Of the depth image must be usable."""
+"""Largest time between an image and its depth."""
+MIN_SHARE = 0.05
+"""Smallest usable share of the depth image."""
 Metres = NDArray[np.float32]
 """[H, W]."""
 
 
 class Depth(ScaleSource):
-    """The median ratio over the pixels of each image."""
+    """Measures the median ratio over the pixels of each image."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -52,17 +52,16 @@ class Depth(ScaleSource):
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
-        camera = result.received.camera
-        depth = self._kept[camera.name].nearest(stamp_ns(result.received.message), TOLERANCE_NS)
-        if depth is None:
+        kept = self._kept[result.camera].nearest(result.stamp_ns, TOLERANCE_NS)
+        if kept is None:
             self._warn(
                 "scale", "no image on `depth` beside the camera's: the scale is not measured"
             )
             return
-        units = result.image.pixel_map.to_camera(result.depth / np.float32(result.scale))
+        units = result.pixel_map.to_camera(result.depth_in_units)
         height, width = units.shape
-        depth = camera.intake.rectified_depth(depth, (height, width))
+        depth = kept if result.calibration is None else result.calibration.rectified_depth(kept)
         metres = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST))
         usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
-        if usable.mean() >= LEAST_SHARE:
+        if usable.mean() >= MIN_SHARE:
             estimate.add(float(np.median(metres[usable] / units[usable])), 1.0)

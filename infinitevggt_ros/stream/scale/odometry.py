@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metres by the camera's motion, which wheels or an IMU know."""
+"""Scale by the camera's motion, as wheels or an IMU measure it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,25 +7,27 @@ from typing import Any
 import numpy as np
 
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
+from infinitevggt_ros.axes import inverted
+from infinitevggt_ros.input.robot import Position
 from infinitevggt_ros.output.frame_result import FrameResult
-from infinitevggt_ros.stream.scale.source import Position, ScaleSource
+from infinitevggt_ros.stream.scale.source import ScaleSource
 
 
 class Odometry(ScaleSource):
-    """A measurement for every `scale.min_motion` metres of the way."""
+    """Measures once for every `scale.min_motion` metres of motion."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._from: tuple[Position, Position] | None = None  # in the stream, in odom
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self._from = None
 
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
         in_odom = self._robot.position_in_odom(result.header)
-        in_stream = result.pose[:3, 3] / result.scale
+        in_stream = inverted(result.camera_from_world)[:3, 3]
         if in_odom is None or not np.isfinite(in_stream).all():
             return
         if self._from is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sources by name."""
+"""Sources of the scale by name."""
 
 from infinitevggt_ros.stream.scale.baseline import Baseline
 from infinitevggt_ros.stream.scale.camera_height import CameraHeight

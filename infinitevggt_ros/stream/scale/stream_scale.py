@@ -1,71 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many metres the stream's unit has, from what else the robot knows (`scale.source`)."""
+"""Metres per unit of a stream, by what else the robot knows (`scale.source`)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from sensor_msgs.msg import Image
 
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
+from infinitevggt_ros.errors import Warn
+from infinitevggt_ros.input.robot import Robot
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import Settings
-from infinitevggt_ros.stream.scale.source import Robot
 from infinitevggt_ros.stream.scale.sources import SOURCES
 
 STEP = 0.01
-"""A new estimate is used when it differs by this share, so that lengths do not tremble."""
+"""Smallest relative change of the estimate that is used, so that lengths do not tremble."""
 
 
 class StreamScale:
-    """Measures with every frame; `factor` is what lengths are multiplied by."""
+    """Measures with every frame. Lengths are multiplied by `factor`."""
 
-    def __init__(self, settings: Settings, robot: Robot, warn: Callable[[str, str], None]) -> None:
-        """warn(kind, text): the node's throttled warning."""
+    def __init__(self, settings: Settings, robot: Robot, warn: Warn) -> None:
         self.settings = settings.scale
         kind = SOURCES.get(settings.scale.source)
         self.source = None if kind is None else kind(settings, robot, warn)
         self.reset()
 
     def reset(self) -> None:
-        """A new map has another unit."""
+        """Start with a new map, which has another unit."""
         self.factor = 1.0
         self._estimate = ScaleEstimate(self.settings.samples)
         if self.source is not None:
-            self.source.forget()
+            self.source.reset()
 
     def state(self) -> tuple[float, list[tuple[float, float]]]:
-        """The factor and the measurements, for a snapshot."""
+        """Return the factor and the measurements, for a snapshot."""
         return self.factor, self._estimate.state()
 
     def restore(self, factor: float, estimate: ScaleEstimate) -> None:
-        """Go on with what was measured before."""
+        """Continue from earlier measurements."""
         self.reset()
         self.factor, self._estimate = factor, estimate
 
     def keep_depth(self, image: Image, camera: str = "") -> None:
-        """Take an image on the camera's `depth`, from the executor."""
+        """Store an image on the camera's `depth`. Called in the executor."""
         if self.source is not None:
             self.source.keep_depth(image, camera)
 
     @property
     def is_metric(self) -> bool:
+        """True if the scale is known."""
         return self._estimate.is_known
 
     @property
+    def progress(self) -> str:
+        """Text on what is missing until the scale is known."""
+        count, needed, source = len(self._estimate), self.settings.samples, self.settings.source
+        return f"the scale from {source}: {count} of {needed} measurements"
+
+    @property
     def estimate(self) -> tuple[float, float]:
-        """Metres per unit and its standard deviation; NaN while not known."""
+        """Metres per unit and its standard deviation; NaN while unknown."""
         return self._estimate.factor, self._estimate.sigma
 
     @property
-    def doubt(self) -> float:
-        """Share by which lengths may be off, a standard deviation; NaN while not known."""
+    def relative_std(self) -> float:
+        """Relative standard deviation of lengths; NaN while the scale is unknown."""
         factor, sigma = self.estimate
         return sigma / factor
 
     def observe(self, result: FrameResult, others: Iterable[FrameResult] = ()) -> None:
-        """Measure with a frame, and see whether the estimate is another now.
+        """Measure with a frame, and use the estimate if it changed by more than STEP.
 
-        others: the latest frame of each camera in this world.
+        others: latest frame of each camera in this world.
         """
         if self.source is None or (self._estimate.is_known and not self.settings.track):
             return

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the camera's message to the network's image."""
+"""The network's input image, made of a camera's message."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from cv_bridge import CvBridge
@@ -15,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from torch import Tensor
 
 from infinitevggt_core import PixelMap, preprocess
+from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.calibration import Calibration, read_calibration
 from infinitevggt_ros.input.image_conversion import (
     UNUSUAL,
@@ -31,40 +30,43 @@ ImageMessage: TypeAlias = Image | CompressedImage
 
 @dataclass(frozen=True, slots=True)
 class NetworkImage:
-    """An image as the network takes it."""
+    """Input image of the network."""
 
     pixels: Tensor
-    """[3, H, W], RGB in [0, 1]."""
+    """[3, H, W], RGB in [0, 1], on the host."""
     pixel_map: PixelMap
     intrinsics: Tensor | None
-    """[3, 3], px of the network's image; None: uncalibrated."""
-    is_rectified: bool
-    """Whether the lens was taken out here."""
+    """[3, 3], px of the network's image; None if the camera is uncalibrated."""
+    is_rectified: bool = False
+    """True if lens distortion was removed here."""
+    calibration: Calibration | None = None
+    """Calibration of the camera's images; None if there is none."""
 
 
-class Intake:
-    """Converts, rectifies and resizes; keeps the rectification of the last calibration."""
+class ImageConverter:
+    """Converts, rectifies and resizes the images of one camera.
 
-    def __init__(
-        self, settings: InputSettings, topic: str, warn: Callable[[str, str], None]
-    ) -> None:
-        """warn(kind, text): the node's throttled warning."""
+    The rectification maps of the latest calibration are cached.
+    """
+
+    def __init__(self, settings: InputSettings, topic: str, warn: Warn) -> None:
+        """topic: of the images. warn: throttled by kind."""
         self.calibration: CameraInfo | None = None
-        """The latest, left here by the executor."""
+        """Latest calibration, set by the executor."""
         self.unusual = Counter[str]()
-        """Images of each kind of unusual encoding."""
+        """Number of images of each kind of unusual encoding."""
         self._settings = settings
         self._topic = topic
         self._warn = warn
         self._bridge = CvBridge()
         self._read: tuple[object, Calibration | None] = (None, None)
-        self._problem = ""  # with the calibration that was read last
+        self._problem = ""  # of the calibration that was read last
         come_rectified = "rect" in topic.rsplit("/", 2 if topic.endswith("/compressed") else 1)[1]
         geometry = settings.image_geometry
         self._come_rectified = come_rectified if geometry == "auto" else geometry == "rectified"
 
     def rgb(self, message: ImageMessage) -> NDArray[np.uint8]:
-        """(H, W, 3) as the camera sent it. Raises BadInputError."""
+        """Return RGB (H, W, 3) as the camera sent it. Raises BadInputError."""
         convert = rgb_from_image if isinstance(message, Image) else rgb_from_compressed
         rgb = convert(message, self._bridge)
         encoding = sent_encoding(message)
@@ -74,7 +76,7 @@ class Intake:
         return rgb
 
     def prepare(self, rgb: NDArray[np.uint8], width: int, patch_size: int) -> NetworkImage:
-        """The network's image, `width` px wide. Raises BadInputError."""
+        """Return the network's image, `width` px wide. Raises BadInputError."""
         calibration = self._calibration((rgb.shape[0], rgb.shape[1]))
         if calibration is not None:
             rgb = calibration.rectified(rgb)
@@ -87,35 +89,34 @@ class Intake:
         else:
             matrix = torch.from_numpy(pixel_map.model_intrinsics(calibration.matrix)).float()
         is_rectified = calibration is not None and calibration.maps is not None
-        return NetworkImage(pixels, pixel_map, matrix, is_rectified)
+        return NetworkImage(pixels, pixel_map, matrix, is_rectified, calibration)
 
     def camera_matrix(self, size: tuple[int, int]) -> NDArray[np.float64] | None:
-        """K (3 x 3, px) of the rectified images of `size` (height, width), whatever unprojects
-        their depth; None: uncalibrated."""
+        """Return K (3 x 3, px) of the rectified images of `size` (height, width).
+
+        None if the camera is uncalibrated.
+        """
         calibration = self._calibration(size)
         return None if calibration is None else calibration.matrix
 
     def rectified_depth(
         self, depth: NDArray[np.float32], size: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """A depth map (H, W) that lies on the camera's images, as it lies on the rectified ones of
-        `size` (height, width); as it is where none are rectified here."""
+        """Return a depth map (H, W) of the camera's images, rectified as the images of `size`
+        (height, width) are; unchanged if they are not rectified here."""
         calibration = self._calibration(size)
-        if calibration is None or calibration.maps is None:
-            return depth
-        resized = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
-        return calibration.rectified_depth(np.asarray(resized, dtype=np.float32))
+        return depth if calibration is None else calibration.rectified_depth(depth)
 
     @property
     def ignores_calibration(self) -> bool:
-        """Whether the predicted field of view is what the user asked for."""
+        """True if the user chose the predicted field of view."""
         return self._settings.intrinsics == "predicted"
 
     @property
     def why_uncalibrated(self) -> str:
-        """Where it is not by choice."""
+        """Reason why there is no calibration, if that is not the user's choice."""
         if self.calibration is None:
-            return f"nothing came on camera_info of {self._topic}"
+            return f"no message on camera_info of {self._topic}"
         return self._problem or f"camera_info of {self._topic} has K[0] = 0"
 
     def _calibration(self, size: tuple[int, int]) -> Calibration | None:
@@ -136,7 +137,7 @@ class Intake:
 
 
 def _contents(info: CameraInfo) -> tuple[object, ...]:
-    """All but the header: whether it is another calibration."""
+    """Return everything but the header, to detect another calibration."""
     arrays = (info.d, info.k, info.r, info.p)
     roi = info.roi
     return (

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only uses of rclpy's private names, each with a test in test/ros/test_rclpy_compat.py."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from lifecycle_msgs.srv import ChangeState
+from rclpy.lifecycle import LifecycleNodeMixin
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.service import Service
+
+
+def parameter_overrides(node: Node) -> Mapping[str, Parameter]:
+    """Return the parameters given by files and arguments, declared or not."""
+    return dict(node._parameter_overrides)
+
+
+def lifecycle_state(node: LifecycleNodeMixin) -> str:
+    """Return the label of the node's state (lifecycle_msgs/State): unconfigured, inactive, ..."""
+    return str(node._state_machine.current_state[1])
+
+
+def change_state_service(services: Iterable[Service]) -> Service:
+    """Return the service that requests a transition, whose `callback` may be replaced."""
+    return next(service for service in services if service.srv_type is ChangeState)
+
+
+def add_post_set_parameters_callback(
+    node: Node, callback: Callable[[list[Parameter]], None]
+) -> None:
+    """Call `callback` after parameters were set."""
+    node.add_post_set_parameters_callback(callback)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of several streams, in one forward pass of the network."""
+
+import time
+from collections.abc import Sequence
+
+from infinitevggt_core import Prediction, push_together
+from infinitevggt_ros.errors import Warn
+from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.stream.stream import AdmittedImage, Stream
+
+Batch = Sequence[tuple[Stream, Received]]
+"""Images with their streams, no two of one stream."""
+
+
+def process_batch(batch: Batch, warn: Warn) -> list[FrameResult | Exception]:
+    """Return the result of each image, or what `Stream.process` would raise for it.
+
+    The images of several streams pass the network together. If that fails, they pass it one by one,
+    so that only the bad one is lost.
+    """
+    admitted = [_admit(stream, received) for stream, received in batch]
+    good = [
+        (stream, image)
+        for (stream, _), image in zip(batch, admitted, strict=True)
+        if isinstance(image, AdmittedImage)
+    ]
+    predictions = iter(_predict_together(good, warn))
+    results: list[FrameResult | Exception] = []
+    for (stream, _), image in zip(batch, admitted, strict=True):
+        if isinstance(image, AdmittedImage):
+            results.append(_complete(stream, image, next(predictions)))
+        else:
+            results.append(image)
+    return results
+
+
+def _admit(stream: Stream, received: Received) -> AdmittedImage | Exception:
+    try:
+        return stream.admit(received)
+    except Exception as error:
+        stream.refuse(received, error)
+        return error
+
+
+def _predict_together(
+    images: Sequence[tuple[Stream, AdmittedImage]], warn: Warn
+) -> Sequence[Prediction | None]:
+    """Return a prediction for each image; None where the images must pass one by one."""
+    if len(images) < 2:
+        return [None] * len(images)
+    started_s = time.monotonic()
+    try:
+        for stream, image in images:
+            stream.restart_for(image)
+        sessions = [stream.session for stream, _ in images]
+        predictions = push_together(sessions, [image.network.pixels for _, image in images])
+    except Exception as error:
+        warn("together", f"the cameras are computed one by one: {error}")
+        return [None] * len(images)
+    for stream, _ in images:
+        stream.inference_ms = 1e3 * (time.monotonic() - started_s)
+    return predictions
+
+
+def _complete(
+    stream: Stream, image: AdmittedImage, prediction: Prediction | None
+) -> FrameResult | Exception:
+    try:
+        return stream.complete(image, prediction or stream.predict(image))
+    except Exception as error:
+        return error

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Source of the camera's pose: the seam between the network's prediction and the stream."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infinitevggt_core import Prediction
+from infinitevggt_ros.axes import inverted
+from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.output.covariance import Covariance
+from infinitevggt_ros.params.settings import OdometrySettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseEstimate:
+    """Pose of one image in the stream's world: OpenCV axes, the stream's unit."""
+
+    camera_from_world: NDArray[np.float64]
+    """(3, 4)."""
+    covariance: Covariance
+    """(6, 6) of world_from_camera: position, then rotation about the world's axes."""
+    state: str
+    """Origin of the pose, for ~/status: network, tracking, degraded or lost."""
+
+
+class PoseSource(Protocol):
+    """Gives the camera's pose after the network's prediction, for the cameras of one stream."""
+
+    def locate(
+        self, received: Received, image: NetworkImage, prediction: Prediction
+    ) -> PoseEstimate:
+        """Return the pose of an image. Called once for each image, in order.
+
+        received: the camera's message, at its own resolution. image, prediction: the network's
+        input and output ([1, ...]) for it.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Start another map."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a snapshot of plain numbers and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a snapshot. Raises KeyError, TypeError or ValueError if it does not fit."""
+        ...
+
+
+class NetworkPose:
+    """The network's own pose. Its standard deviation grows with the length of the trajectory."""
+
+    def __init__(self, settings: OdometrySettings) -> None:
+        self._settings = settings
+        self.reset()
+
+    def reset(self) -> None:
+        self._travelled = 0.0  # stream units
+        self._position: NDArray[np.float64] | None = None
+
+    def locate(
+        self, received: Received, image: NetworkImage, prediction: Prediction
+    ) -> PoseEstimate:
+        pose = prediction.camera_from_world[0].double().cpu().numpy()
+        position = inverted(pose)[:3, 3]
+        if np.isfinite(position).all():
+            if self._position is not None:
+                self._travelled += float(np.linalg.norm(position - self._position))
+            self._position = position
+        settings, travelled = self._settings, self._travelled
+        stds = np.repeat(
+            (
+                settings.position_std + settings.position_drift * travelled,
+                settings.rotation_std + settings.rotation_drift * travelled,
+            ),
+            3,
+        )
+        return PoseEstimate(pose, np.diag(stds**2), "network")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"travelled": self._travelled}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.reset()
+        self._travelled = float(state["travelled"])
