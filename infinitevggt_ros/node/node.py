@@ -58,7 +58,7 @@ class StreamNode(ManagedNode):
         names = settings.input.camera_names
         self.cameras = [self._camera(name) for name in names]
         """Cameras by the order of the parameter."""
-        self._publishers = {
+        self._stream_publishers = {
             publisher.name: publisher
             for publisher in publishers_of_worlds(self, settings, self.warn)
         }
@@ -66,7 +66,7 @@ class StreamNode(ManagedNode):
         """Publisher of ~/status."""
         self.worker = StreamWorker(
             self._load,
-            self._publishers,
+            self._stream_publishers,
             self.status,
             self.warn,
             lambda: self.lifecycle_state,
@@ -167,17 +167,17 @@ class StreamNode(ManagedNode):
 
     def _wake(self, stream: Stream) -> str:
         stream.wake()
-        self._publishers[stream.name].wake()
+        self._stream_publishers[stream.name].wake()
         return ""
 
     def _sleep(self, stream: Stream) -> str:
-        self._publishers[stream.name].rest()
+        self._stream_publishers[stream.name].rest()
         stream.sleep()
         return ""
 
     def _clear(self, stream: Stream) -> str:
         stream.reset("cleaned up")
-        self._publishers[stream.name].follow(stream)
+        self._stream_publishers[stream.name].follow(stream)
         return ""
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -205,9 +205,11 @@ class StreamNode(ManagedNode):
             )
         self.status.model = settings.model
         model = load_model(settings.model)
-        streams = [self._new_stream(model, publisher) for publisher in self._publishers.values()]
+        streams = [
+            self._new_stream(model, publisher) for publisher in self._stream_publishers.values()
+        ]
         for stream in streams:
-            self._publishers[stream.name].attach(stream)
+            self._stream_publishers[stream.name].attach(stream)
             self._sleep(stream)
         return streams
 
@@ -332,7 +334,7 @@ class StreamNode(ManagedNode):
                 self.get_logger().warning(f"{why}: the stream starts again, map {stream.map_id}")
             return why
 
-        for publisher in self._publishers.values():
+        for publisher in self._stream_publishers.values():
             publisher.robot.buffer.clear()
         self.worker.submit(reset)
 

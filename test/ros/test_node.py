@@ -55,10 +55,13 @@ def test_every_output_carries_the_stamp_and_frame_of_its_image(
         "depth/image": OPTICAL_FRAME,
         "depth/camera_info": OPTICAL_FRAME,
         "depth/confidence": OPTICAL_FRAME,
-        "points": OPTICAL_FRAME,
+        "points": f"{OPTICAL_FRAME}_visual",
     }
     transform = tf[-1].transforms[0]
-    assert (transform.header.frame_id, transform.child_frame_id) == ("map", OPTICAL_FRAME)
+    assert (transform.header.frame_id, transform.child_frame_id) == (
+        "map",
+        f"{OPTICAL_FRAME}_visual",
+    )
     assert clouds[-1].header.frame_id == "map"
     depth = heard["depth/image"][-1]
     assert depth.encoding == "32FC1"
@@ -116,7 +119,8 @@ def test_the_map_is_parent_of_the_root_the_camera_hangs_in(
     q.x, q.y, q.z, q.w = -0.5, 0.5, -0.5, 0.5  # REP-103: optical axes
     tf = listener.listen(TFMessage, "/tf")
     # random weights say exactly that the camera stands where it was first
-    spawn("stream_node", "--ros-args", "-p", "model.checkpoint:=random:tiny")
+    arguments = "model.checkpoint:=random:tiny", "tf.require_metres:=false"
+    spawn("stream_node", "--ros-args", *(x for text in arguments for x in ("-p", text)))
     camera = Camera(listener)
     camera.wait_for_node()
     image = film(1)[0]

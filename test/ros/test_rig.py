@@ -121,7 +121,7 @@ def test_a_rig_has_one_map_and_one_place_by_every_camera(listener: Listener, spa
     }
     # random weights say exactly that the camera stands where the first one was
     arguments = ("cameras:=[left, right]", "model.checkpoint:=random:tiny")
-    arguments += ("output.map_period:=0.05", "tf.mode:=map_to_base")
+    arguments += ("output.map_period:=0.05", "tf.mode:=map_to_base", "tf.require_metres:=false")
     spawn("stream_node", "--ros-args", *(x for text in arguments for x in ("-p", text)))
     cameras = {name: rig_camera(listener, name) for name in ("left", "right")}
     for camera in cameras.values():

@@ -37,7 +37,8 @@ class Robot:
         self.odometry = listener.listen(Odometry, f"{NODE}/odometry")
         self.logs = listener.listen(Log, "/rosout")
         self._static.sendTransform([transform("base_link", OPTICAL_FRAME, 0.2, OPTICAL)])
-        spawn("stream_node", "--ros-args", *(f for a in mode.split() for f in ("-p", a)))
+        arguments = [*mode.split(), "tf.require_metres:=false"]
+        spawn("stream_node", "--ros-args", *(f for a in arguments for f in ("-p", a)))
         self.camera = Camera(listener)
         self.camera.wait_for_node()
         listener.spin_for(0.5)
