@@ -183,7 +183,7 @@ def _calibration(status: StreamStatus, converter: ImageConverter) -> Finding:
 def scale_finding(status: StreamStatus) -> Finding:
     """Return level and message on the scale of a status."""
     if status.scale_source in ("", "none"):
-        return OK, "lengths are in an arbitrary unit"
+        return WARN, "lengths are in an arbitrary unit: set scale.source to join the robot's tree"
     if math.isnan(status.metres_per_unit):
         return (
             WARN,

@@ -228,7 +228,7 @@ def test_diagnostics_say_what_is_wrong(listener: Listener, spawn: Spawn) -> None
 
     camera = started(
         listener, spawn, "stream_node", "--ros-args", "-p", "tf.mode:=map_to_odom",
-        "-p", "memory.limit_mb:=50",
+        "-p", "memory.limit_mb:=50", "-p", "tf.require_metres:=false",
     )  # fmt: skip
     listener.spin_until(lambda: bool(heard) and latest("images").message == "no image yet")
     image = film(1)[0]
