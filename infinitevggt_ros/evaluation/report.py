@@ -25,9 +25,9 @@ from infinitevggt_ros.axes import MAP_FROM_WORLD, points_in_map
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.evaluation.frame_record import BAG_TOPICS, LATCHED, map_header
 from infinitevggt_ros.evaluation.frames import Source
+from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.evaluation.stream_run import RunResult
 from infinitevggt_ros.output.messages import cloud
-from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.topics import NODE_MAP
 
