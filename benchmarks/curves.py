@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of training curves, for a model card.
+"""Figure of training curves, for a model card.
 
 Example: python -m benchmarks.curves runs/tiny/curves --out docs/tiny_curves.png
 """
@@ -22,7 +22,7 @@ MEASURES = {
 }
 MOST_LOSS = 1.2
 SMOOTHING = 0.95
-"""Of the losses, which are those of single batches."""
+"""Smoothing of the losses, which are those of single batches."""
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("curves", type=Path, nargs="+", help="TensorBoard directories, in order")
-    parser.add_argument("--out", type=Path, required=True, help="PNG")
+    parser.add_argument("--out", type=Path, required=True, help="output PNG")
     options = parser.parse_args()
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def draw_measure(axes: Axes, curves: list[Path], name: str, title: str) -> None:
-    """On validation worlds, beside the trivial guess."""
+    """Plot metrics on validation worlds beside the trivial prediction."""
     steps, values = scalars(curves, f"validation/{name}")
     _, trivial = scalars(curves, f"validation/{name}_trivial")
     axes.plot(steps, values, "o-", markersize=3, label="validation")
@@ -63,7 +63,7 @@ def draw_measure(axes: Axes, curves: list[Path], name: str, title: str) -> None:
 
 
 def scalars(curves: list[Path], tag: str) -> tuple[list[int], list[float]]:
-    """Steps and values; a run that goes on from another counts on from its steps."""
+    """Return steps and values. A run that continues another one continues its steps."""
     steps: list[int] = []
     values: list[float] = []
     for directory in curves:
@@ -78,7 +78,7 @@ def scalars(curves: list[Path], tag: str) -> tuple[list[int], list[float]]:
 
 
 def smoothed(values: list[float]) -> list[float]:
-    """Exponential mean without the bias of its start."""
+    """Return an exponential mean without the bias of its start."""
     total, weight, out = 0.0, 0.0, []
     for value in values:
         total = SMOOTHING * total + (1 - SMOOTHING) * value

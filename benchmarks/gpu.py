@@ -28,12 +28,17 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--out", type=Path, required=True, help="directory for results")
-    add("--stages", default=",".join(STAGES), help="(default: %(default)s)")
-    add("--minutes", type=float, default=25, help="for all stages together; training gets the rest")
+    add("--stages", default=",".join(STAGES), help="stages to run (default: %(default)s)")
+    add(
+        "--minutes",
+        type=float,
+        default=25,
+        help=("time limit of all stages together; training gets the rest"),
+    )
     add("--run", type=Path, default=Path("runs/gpu"), help="directory of the training run")
-    add("--level", default="standard", help="of the worlds that are trained on")
+    add("--level", default="standard", help="level of the training worlds")
     add("--device", default="cuda")
-    add("--small", action="store_true", help="a few frames of everything: does the script work?")
+    add("--small", action="store_true", help="run a few frames of everything as a test")
     options = parser.parse_args()
     unknown = set(options.stages.split(",")) - set(STAGES)
     if unknown:
@@ -59,7 +64,7 @@ def stream(options: argparse.Namespace) -> bool:
 
 
 def train(options: argparse.Namespace) -> bool:
-    """Leaves a minute for the last checkpoint, and what the other stages take."""
+    """Leave a minute for the last checkpoint, and the time of the other stages."""
     minutes = (options.deadline - time.monotonic()) / 60 - 1 - 2 * ("evaluate" in options.stages)
     arguments = ["--out", str(options.run), "--minutes", f"{minutes:.2f}"]
     if (options.run / "state.pt").exists():
@@ -105,7 +110,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], bool]] = {
 
 
 def python(options: argparse.Namespace, stage: str, *arguments: str) -> bool:
-    """Run a module with what time is left; whether it ended well."""
+    """Run a module within the remaining time. Return True on success."""
     left_s = max(1.0, options.deadline - time.monotonic())
     print(f"{stage}: {' '.join(arguments)}", flush=True)
     with (options.out / f"{stage}.log").open("w") as log:

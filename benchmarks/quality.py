@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each policy makes of its memory: errors on long synthetic worlds over the budget.
+"""Errors of each eviction policy over its budget, on long synthetic worlds.
 
-Every frame of a world is filmed once and shown to all memories in turn. `full`, which holds
-everything, is measured once; its time and memory grow with the frames.
+Every frame of a world is rendered once and shown to all memories in turn. `full`, which holds
+everything, is measured once; its time and memory grow with the number of frames.
 
-Writes OUT/quality.json, OUT/quality.md and OUT/quality.png after each world; worlds that are there
-already stay, so that a run with other seeds adds to one before. All else must be as it was.
+Writes OUT/quality.json, OUT/quality.md and OUT/quality.png after each world. Existing worlds are
+kept, so that a run with other seeds extends an earlier one with the same settings.
 
-Examples: python -m benchmarks.quality --out quality --seeds 10000 10001 --frames 2000
-          python -m benchmarks.quality --out results/bf16 --policies diversity --budgets 20 \\
-              --precisions fp32 bf16 --dtypes auto int8 --frames 500
-          python -m benchmarks.quality --out /tmp/try --frames 40 --level easy --budgets 4 8
+    python -m benchmarks.quality --out quality --seeds 10000 10001 --frames 2000
+    python -m benchmarks.quality --out results/bf16 --policies diversity --budgets 20 \\
+        --precisions fp32 bf16 --dtypes auto int8 --frames 500
+    python -m benchmarks.quality --out /tmp/try --frames 40 --level easy --budgets 4 8
 """
 
 import argparse
@@ -27,22 +27,22 @@ from tqdm import tqdm
 from benchmarks.machine import machine
 from benchmarks.quality_report import table, write_picture
 from infinitevggt_core import VGGT, MemoryConfig, StreamSession, load_checkpoint
-from infinitevggt_core.evaluation.synthetic_world import StreamRecord, finish, shots
+from infinitevggt_core.evaluation.synthetic_world import StreamRecord, finish, rendered_frames
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.memory import POLICIES
 from infinitevggt_core.memory.precision import PRECISIONS
-from infinitevggt_core.training.seeds import check_validation_seeds
+from infinitevggt_core.training.world_source import check_validation_seeds
 from infinitevggt_core.worlds import LEVELS, World
 from infinitevggt_core.worlds.config import MOTIONS, WorldConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LEAST_FRAMES = 4
-"""Of a budget: the anchor, a moving one, and room for two frames."""
+"""Minimum budget in frames: the anchor, a temporary one, and room for two frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One memory."""
+    """Configuration of one memory."""
 
     policy: str
     held: int
@@ -57,8 +57,12 @@ class Variant:
         return ", ".join(filter(None, parts))
 
     def memory(self, tokens: int) -> MemoryConfig:
-        """tokens: of a frame in all layers. What a policy keeps of its own accord, the latest
-        frames or moving anchors, is at most a quarter."""
+        """Return the settings of the memory; `tokens` is the number of tokens per frame in all
+        layers.
+
+        Frames that a policy always keeps (the latest ones or temporary anchors) are at most a
+        quarter.
+        """
         quarter = self.held // 4
         if self.policy == "full":
             return MemoryConfig("full", dtype=self.dtype)
@@ -86,7 +90,7 @@ def variants(options: argparse.Namespace) -> list[Variant]:
 def measure_world(
     world: World, chosen: list[Variant], networks: dict[str, VGGT], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """A row per variant: what it is and how it did."""
+    """Return one row per variant with its settings and errors."""
     sessions, device = [], next(iter(networks.values())).device
     for variant in chosen:
         model = networks[variant.precision]
@@ -94,8 +98,8 @@ def measure_world(
         sessions.append(StreamSession(model, variant.memory(tokens)))
     records = [StreamRecord(world, options.frames) for _ in sessions]
     seconds = [0.0] * len(sessions)
-    film = shots(world, options.frames, options.size, device)
-    for frame in tqdm(film, total=options.frames, unit="frame", disable=None, leave=False):
+    frames = rendered_frames(world, options.frames, options.size, device)
+    for frame in tqdm(frames, total=options.frames, unit="frame", disable=None, leave=False):
         for index, session in enumerate(sessions):
             finish(device)
             started = time.perf_counter()
@@ -146,13 +150,36 @@ def arguments() -> argparse.Namespace:
     bounded = [name for name in POLICIES if name != "full"]
     add("--out", type=Path, required=True, help="directory for results")
     add("--seeds", type=int, nargs="+", default=[10000], help="validation worlds")
-    add("--frames", type=int, default=2000, help="of each world (default: %(default)s)")
-    add("--level", choices=LEVELS, default="standard", help="(default: %(default)s)")
+    add("--frames", type=int, default=2000, help="frames of each world (default: %(default)s)")
+    add(
+        "--level",
+        choices=LEVELS,
+        default="standard",
+        help=("difficulty of the worlds (default: %(default)s)"),
+    )
     add("--motion", choices=MOTIONS, default="loop", help="(default: %(default)s)")
     add("--policies", nargs="+", choices=list(POLICIES), default=bounded)
-    add("--budgets", type=int, nargs="+", default=[5, 10, 20, 40], help="frames per layer")
-    add("--dtypes", nargs="+", choices=PRECISIONS, default=["auto"], help="of what is stored")
-    add("--precisions", nargs="+", choices=list(DTYPES), default=["fp32"], help="of the network")
+    add(
+        "--budgets",
+        type=int,
+        nargs="+",
+        default=[5, 10, 20, 40],
+        help=("budgets in frames per layer"),
+    )
+    add(
+        "--dtypes",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["auto"],
+        help=("data types of stored tokens"),
+    )
+    add(
+        "--precisions",
+        nargs="+",
+        choices=list(DTYPES),
+        default=["fp32"],
+        help=("precisions of the network"),
+    )
     add("--checkpoint", default="tiny", help="(default: %(default)s)")
     add("--device", default="cpu", help="(default: %(default)s)")
     add("--threads", type=int, help="processor threads; default: PyTorch's")
@@ -168,7 +195,7 @@ def arguments() -> argparse.Namespace:
 
 
 def begun(record: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What another run with the same settings has left, or nothing."""
+    """Return the rows of an earlier run with the same settings, or none."""
     fresh: dict[str, Any] = {"settings": settings, "worlds": {}}
     if not record.exists():
         return fresh

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table and picture of what benchmarks.quality measured."""
+"""Table and figure of the results of benchmarks.quality."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ PANELS = ("ate_percent", "depth_absrel", "acc", "comp")
 
 
 def means(results: dict[str, Any]) -> dict[tuple[str, int], dict[str, float]]:
-    """Over the worlds, by name and frames per layer."""
+    """Return means over the worlds by policy and frames per layer."""
     worlds = list(results["worlds"].values())
     return {
         (rows[0]["name"], rows[0]["frames_per_layer"]): mean_of(
@@ -35,7 +35,7 @@ def means(results: dict[str, Any]) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Markdown: the mean over the worlds."""
+    """Return a Markdown table of the means over the worlds."""
     rows = [
         (name, held or "all", *(form.format(values[key]) for key, (_, form) in COLUMNS.items()))
         for (name, held), values in means(results).items()
@@ -52,7 +52,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def write_picture(results: dict[str, Any], path: Path) -> None:
-    """Errors over the memory held; what holds all frames is a line."""
+    """Plot errors over the memory held. A memory of all frames is a horizontal line."""
     picture = Figure(figsize=(15, 3.8), layout="constrained")
     FigureCanvasAgg(picture)
     mean = means(results)

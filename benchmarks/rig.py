@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a checkpoint knows how far apart the cameras of a rig stand: `python -m benchmarks.rig`.
+"""Scale from the baseline of a camera rig: `python -m benchmarks.rig`.
 
-Two cameras, side by side, walk through synthetic worlds; their images are one stream, in turn. The
-scale by their distance (scale.source: baseline) beside the true one, that of the depth.
+Two cameras, side by side, move through synthetic worlds. Their images alternate in one stream. The
+scale estimated from their baseline (scale.source: baseline) is compared with the true one, which is
+that of the depth.
 """
 
 import argparse
@@ -35,7 +36,7 @@ class RigScale:
 
 
 def world_to_the_right(world: World, baseline_m: float) -> World:
-    """The same world seen by a camera that stands beside the other, `baseline_m` to its right."""
+    """World seen by a camera `baseline_m` to the right of the original one."""
     right = copy.copy(world)
     right.trajectory = copy.copy(world.trajectory)
     poses = world.trajectory.camera_from_world
@@ -65,8 +66,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[10_000, 10_001, 10_002])
-    parser.add_argument("--baselines", type=float, nargs="+", default=[0.12, 0.3, 0.6], help="m")
-    parser.add_argument("--frames", type=int, default=40, help="of each camera")
+    parser.add_argument(
+        "--baselines",
+        type=float,
+        nargs="+",
+        default=[0.12, 0.3, 0.6],
+        help=("distances between the cameras, m"),
+    )
+    parser.add_argument("--frames", type=int, default=40, help="frames of each camera")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_checkpoint(options.checkpoint, device=device)

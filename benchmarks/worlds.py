@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast synthetic worlds are rendered, and a picture of some to look at.
+"""Rendering speed of synthetic worlds, and a contact sheet.
 
 Examples: python -m benchmarks.worlds --level standard; python -m benchmarks.worlds --sheet out.png
 """
@@ -18,15 +18,29 @@ from infinitevggt_core.worlds import LEVELS, World, sample_clips
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--level", choices=LEVELS, help="none: all of them")
+    add("--level", choices=LEVELS, help="level (default: all of them)")
     add("--size", default="112x154", metavar="HxW")
-    add("--frames", type=int, default=200, help="frames of each walk")
-    add("--worlds", type=int, default=4, help="walks to film, and worlds in a batch of clips")
+    add("--frames", type=int, default=200, help="frames of each trajectory")
+    add(
+        "--worlds",
+        type=int,
+        default=4,
+        help=("number of trajectories, and of worlds in a batch of clips"),
+    )
     add("--clip", type=int, default=6, help="frames of a clip")
-    add("--threads", type=int, default=torch.get_num_threads(), help="1: as a data worker would")
+    add(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help=("processor threads; 1 as in a data worker"),
+    )
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--sheet", type=Path, help="write a contact sheet of 3 seeds, 3 levels, 3 frames instead")
-    add("--seed", type=int, default=0, help="the first one")
+    add(
+        "--sheet",
+        type=Path,
+        help=("write a contact sheet of 3 seeds per level, 3 frames each, instead"),
+    )
+    add("--seed", type=int, default=0, help="first seed")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     height, width = map(int, options.size.split("x"))
@@ -38,7 +52,7 @@ def main() -> None:
 
 
 def measure(level: str, height: int, width: int, options: argparse.Namespace) -> dict[str, object]:
-    """Frames per second of walks, and of clips of worlds seen before and never seen."""
+    """Return frames per second of trajectories, and of clips of new and of cached worlds."""
     device, seeds = options.device, range(options.seed, options.seed + options.worlds)
     World(10**6, level).render([0, 1], height, width, device)  # textures are made once
     started = time.perf_counter()
@@ -75,7 +89,7 @@ def finish(device: str) -> None:
 
 
 def write_sheet(path: Path, seed: int, height: int, width: int, device: str) -> None:
-    """One row per world: three images, then their depth, near is bright."""
+    """Write one row per world: three images, then their depth, where near is bright."""
     import cv2
 
     rows = []
@@ -90,7 +104,7 @@ def write_sheet(path: Path, seed: int, height: int, width: int, device: str) -> 
 
 
 def side_by_side(images: Tensor) -> Tensor:
-    """(N, 3, H, W) -> (H, N * W, 3)."""
+    """Concatenate (N, 3, H, W) to (H, N * W, 3)."""
     return images.permute(2, 0, 3, 1).flatten(1, 2)
 
 

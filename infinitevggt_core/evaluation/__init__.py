@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good poses, depth and maps are, computed as the field computes them. NumPy, float64.
+"""Errors of poses, depth and maps by the field's definitions, in NumPy float64.
 
 trajectory.py: ATE, RPE, rotation. depth.py: AbsRel, delta. cloud.py: accuracy, completion, normal
 consistency. synthetic_world.py: all of them for one synthetic world.

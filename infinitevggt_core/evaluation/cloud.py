@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of a point cloud against a surface: accuracy, completion, normal consistency.
 
-As the reconstruction tables of the field have them (NRGBD, 7-Scenes): Umeyama over pixels that
-correspond, then ICP; means and medians of nearest distances both ways.
+The protocol is that of published reconstruction tables (NRGBD, 7-Scenes): Umeyama alignment of
+corresponding pixels, then ICP; means and medians of nearest distances in both directions.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from scipy.spatial import cKDTree
 from infinitevggt_core.evaluation.similarity import Array, Similarity
 
 ICP_REACH_M = 0.1
-"""Farther points are no partners in ICP, as in the published evaluations."""
+"""Maximum distance of ICP partners, as in the published evaluations."""
 ICP_VOXEL_M = 0.02
-"""Points are thinned out to this distance for ICP."""
+"""Voxel size for ICP."""
 NEIGHBORS = 20
-"""Points that a normal is estimated from."""
+"""Number of neighbours for the estimation of a normal."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloudErrors:
-    """Lengths in units of the surface (metres)."""
+    """Lengths are in units of the surface (metres)."""
 
     acc: float
     """Accuracy: mean distance of the cloud's points from the surface."""
@@ -31,18 +31,19 @@ class CloudErrors:
     """Completion: mean distance of the surface's points from the cloud."""
     comp_median: float
     nc: float
-    """Normal consistency: mean |cosine| between normals of nearest points, over both ways."""
+    """Normal consistency: mean |cosine| between normals of nearest points, in both directions."""
     chamfer: float
     """Mean of accuracy and completion."""
 
 
 def align(cloud: Array, partners: Array, surface: Array) -> Array:
-    """The cloud (N, 3) where its partners (N, 3) on the surface (M, 3) are, refined by ICP."""
+    """Return the cloud (N, 3) aligned to its partners (N, 3) on the surface (M, 3), refined by
+    ICP."""
     return refine(Similarity.of(cloud, partners)(cloud), surface)
 
 
 def refine(placed: Array, surface: Array) -> Array:
-    """A cloud (N, 3) that lies near the surface (M, 3), moved onto it by ICP."""
+    """Return a cloud (N, 3) near the surface (M, 3), aligned to it by ICP."""
     import small_gicp
 
     found = small_gicp.align(
@@ -57,7 +58,8 @@ def refine(placed: Array, surface: Array) -> Array:
 
 
 def cloud_errors(cloud: Array, surface: Array, normals: Array) -> CloudErrors:
-    """Of an aligned cloud (N, 3) against points (M, 3) of a surface and its unit normals (M, 3)."""
+    """Return the errors of an aligned cloud (N, 3) against points and unit normals (M, 3) of a
+    surface."""
     tree, surface_tree = cKDTree(cloud), cKDTree(surface)
     acc, nearest_surface = surface_tree.query(cloud)
     comp, nearest_point = tree.query(surface)
@@ -75,7 +77,7 @@ def cloud_errors(cloud: Array, surface: Array, normals: Array) -> CloudErrors:
 
 
 def estimate_normals(points: Array) -> Array:
-    """(N, 3) unit normals of either sign, from the nearest points."""
+    """Return unit normals (N, 3) of either sign, estimated from the nearest points."""
     import small_gicp
 
     cloud = small_gicp.PointCloud(points)

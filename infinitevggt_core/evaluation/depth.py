@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of depth maps with one alignment for a whole sequence, as video depth is compared.
+"""Errors of depth maps with one alignment per sequence, as in video depth benchmarks.
 
-Alignments in use: "scale" and "scale_shift" by least absolute deviations, "metric" without any.
-Beside them the synthetic worlds' own, the median ratio (`DepthSample.errors`).
+Alignments: "scale" and "scale_shift" by least absolute deviations, "metric" without any, and the
+median ratio for synthetic worlds (`DepthSample.errors`).
 """
 
 import math
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 LAD_ROUNDS = 50
 LAD_FLOOR = 1e-6
-"""Residuals below it weigh no more: a pixel that fits exactly must not decide alone."""
+"""Lower bound of residuals, which limits the weight of a pixel that fits exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +32,34 @@ class DepthErrors:
 @dataclass(frozen=True, slots=True)
 class AlignedDepthErrors(DepthErrors):
     shift: float = 0.0
-    """Added after scaling, in units of the truth."""
+    """Shift added after scaling, in units of the truth."""
 
 
 class DepthSample:
-    """Pixels of a sequence, evenly spread: as many of each frame, so that all frames count alike
-    and the scale, which is known last, can still be applied."""
+    """Evenly spread pixels of a sequence, with the same number in each frame.
+
+    All frames count alike, and the scale can be applied after the last frame.
+    """
 
     def __init__(self, pixels_per_frame: int, farthest: float = math.inf) -> None:
-        """farthest: truth beyond it does not count, and found depth is clipped to it."""
+        """farthest: true depth beyond it is ignored, and predicted depth is clipped to it."""
         self.pixels_per_frame = pixels_per_frame
         self.farthest = farthest
         self._pairs: list[NDArray[np.float32]] = []
 
     def add(self, depth: NDArray[np.float32], truth: NDArray[np.float32]) -> None:
-        """A frame's maps of one shape; pixels without truth (0 or not finite) do not count, those
-        without depth count as depth 0."""
+        """Add a frame's maps of equal shape.
+
+        Pixels without truth (0 or not finite) are ignored; those without prediction count as depth
+        0.
+        """
         places = spread(depth.size, self.pixels_per_frame)
         pair = np.stack((depth.ravel()[places], truth.ravel()[places]))
         known = np.isfinite(pair[1]) & (pair[1] > 0) & (pair[1] < self.farthest)
         self._pairs.append(np.nan_to_num(pair[:, known], nan=0.0, posinf=0.0, neginf=0.0))
 
     def pixels(self) -> NDArray[np.float64]:
-        """(2, N): depth and truth. Raises ValueError where no pixel has truth."""
+        """Return depth and truth, (2, N). Raises ValueError if no pixel has truth."""
         if not self._pairs:
             raise ValueError("no frame with true depth")
         # in one order in memory, so that sums are the same to the last bit
@@ -64,14 +69,15 @@ class DepthSample:
         return pairs
 
     def state(self) -> NDArray[np.float32]:
-        """(2, N): all that was added, to go on with in another process."""
+        """Return all added pixels, (2, N), to continue in another process."""
         return np.concatenate([np.empty((2, 0), np.float32), *self._pairs], axis=1)
 
     def load_state(self, pairs: NDArray[np.float32]) -> None:
         self._pairs = [pairs] if pairs.size else []
 
     def aligned(self, alignment: str) -> AlignedDepthErrors:
-        """alignment: one of ALIGNMENTS. Raises ValueError where no pixel has truth."""
+        """Return errors after an alignment of ALIGNMENTS. Raises ValueError if no pixel has
+        truth."""
         depth, truth = self.pixels()
         scale, shift = ALIGNMENTS[alignment](depth, truth)
         found = np.minimum(scale * depth + shift, self.farthest)
@@ -79,14 +85,15 @@ class DepthSample:
         return AlignedDepthErrors(errors.absrel, errors.delta125, errors.rmse, scale, shift)
 
     def errors(self) -> DepthErrors:
-        """With the median ratio as the scale. Raises ValueError where no pixel has truth."""
+        """Return errors with the median ratio as the scale. Raises ValueError if no pixel has
+        truth."""
         depth, truth = self.pixels()
         usable = depth > 0
         scale = float(np.median(truth[usable] / depth[usable])) if usable.any() else 0.0
         return depth_errors(scale * depth, truth, scale)
 
     def trivial(self) -> DepthErrors:
-        """Of one depth everywhere, the best by the same scale."""
+        """Return the errors of the best constant depth."""
         truth = np.concatenate(self._pairs, axis=1)[1].astype(np.float64)
         return depth_errors(np.full_like(truth, np.median(truth)), truth, float(np.median(truth)))
 
@@ -94,7 +101,7 @@ class DepthSample:
 def depth_errors(
     depth: NDArray[np.float64], truth: NDArray[np.float64], scale: float
 ) -> DepthErrors:
-    """Of depth that is scaled already; (N,) each, truth above 0."""
+    """Return the errors of depth that is already scaled; (N,) each, truth above 0."""
     ratio = np.maximum(depth, 1e-9) / truth
     return DepthErrors(
         absrel=float(np.abs(depth / truth - 1).mean()),
@@ -105,8 +112,10 @@ def depth_errors(
 
 
 def fit_scale(depth: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[float, float]:
-    """The scale of least sum |scale * depth - truth|: the median of the ratios, weighted by depth.
-    (N,) each."""
+    """Return the scale that minimises sum |scale * depth - truth|; depth and truth (N,).
+
+    It is the median of the ratios, weighted by depth.
+    """
     usable = depth > 0
     if not usable.any():
         return 0.0, 0.0
@@ -120,8 +129,10 @@ def fit_scale(depth: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[f
 def fit_scale_and_shift(
     depth: NDArray[np.float64], truth: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Scale and shift of least sum |scale * depth + shift - truth|: squares, weighted anew by the
-    inverse of what is left. (N,) each."""
+    """Return scale and shift that minimise sum |scale * depth + shift - truth|, (N,) each.
+
+    The solution is found by iteratively reweighted least squares.
+    """
     columns = np.stack((depth, np.ones_like(depth)), axis=1)
     weight: NDArray[Any] = np.ones_like(depth)
     solution: NDArray[Any] = np.zeros(2)
@@ -134,7 +145,7 @@ def fit_scale_and_shift(
 
 
 def no_fit(depth: NDArray[np.float64], truth: NDArray[np.float64]) -> tuple[float, float]:
-    """Metric depth is compared as it is."""
+    """Return scale 1 and shift 0: metric depth is compared without alignment."""
     return 1.0, 0.0
 
 
@@ -142,5 +153,5 @@ ALIGNMENTS = {"scale": fit_scale, "scale_shift": fit_scale_and_shift, "metric": 
 
 
 def spread(size: int, count: int) -> NDArray[np.int64]:
-    """At most `count` of `size` places, evenly spread and not in columns."""
+    """Return at most `count` of `size` indices, evenly spread and not in columns."""
     return (np.arange(min(count, size)) * size) // min(count, size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sim(3): what a camera without a scale cannot tell, and is therefore aligned away."""
+"""Similarity transforms Sim(3), the gauge freedom of a camera without scale."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Similarity:
-    """Takes points p to scale * rotation @ p + translation."""
+    """Similarity that maps points p to scale * rotation @ p + translation."""
 
     scale: float
     rotation: Array
@@ -21,10 +21,9 @@ class Similarity:
 
     @classmethod
     def of(cls, source: Array, target: Array, *, scaled: bool = True) -> "Similarity":
-        """Takes points (N, 3) to their partners with the least sum of squares (Umeyama 1991).
+        """Return the least-squares similarity from points (N, 3) to their partners (Umeyama 1991).
 
-        scaled: look for the scale too (Sim(3)), or keep it 1 (SE(3)). Points that all lie in one
-        place have scale 0.
+        scaled: estimate the scale (Sim(3)), or keep it 1 (SE(3)). Coincident points have scale 0.
         """
         if source.shape != target.shape or source.ndim != 2 or not len(source):
             raise ValueError(f"points have no partners: {source.shape} and {target.shape}")
@@ -41,5 +40,5 @@ class Similarity:
         return cls(scale, rotation, goal - scale * rotation @ middle)
 
     def __call__(self, points: Array) -> Array:
-        """(..., 3) -> (..., 3)."""
+        """Transform points (..., 3)."""
         return self.scale * points @ self.rotation.T + self.translation

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream through a synthetic world, measured against all that is true about it."""
+"""Evaluation of a stream on a synthetic world."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infinitevggt_core.evaluation.cloud import align, cloud_errors
 from infinitevggt_core.evaluation.similarity import Array
-from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
+from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.prediction import Prediction
@@ -21,23 +21,25 @@ from infinitevggt_core.worlds import World, WorldFrame
 
 SURFACE_POINTS = 150_000
 SEEN_M = 0.05
-"""Surface this near to what some camera saw has to be in the map."""
+"""Surface points nearer than this to an observed point belong to the completion of a map."""
 Values = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class WorldReport:
-    """What one stream was worth."""
+    """Errors of one stream."""
 
     seed: int
     frames: int
     errors: Values
-    """Of TrajectoryErrors, DepthErrors and CloudErrors by their names, depth's with "depth_" before
-    them; scale_ratio: scale of the path / scale of the depth, 1 where they fit together; fps:
-    frames per second of the network and its memory; memory_mb: of the stream's state."""
+    """TrajectoryErrors, DepthErrors and CloudErrors by name, those of depth with prefix "depth_".
+
+    scale_ratio: scale of the path / scale of the depth, 1 if they agree. fps: frames per second of
+    the network and its memory. memory_mb: size of the stream's state.
+    """
     trivial: Values
-    """The same of guesses that look at nothing: identity (the camera stands), constant_velocity (it
-    goes straight ahead), one depth everywhere."""
+    """Errors of trivial predictions: identity (a static camera), constant_velocity (straight
+    ahead), and one depth everywhere."""
 
 
 def evaluate_world(
@@ -47,15 +49,16 @@ def evaluate_world(
     session: StreamSession,
     progress: Callable[[], object] = lambda: None,
 ) -> WorldReport:
-    """Stream the world's first frames, `size` (H, W) px, through a session that is reset first.
+    """Stream the first frames of a world, `size` (H, W) px, through a session, which is reset
+    first.
 
-    progress: called once a frame.
+    progress: called once per frame.
     """
     session.reset()
     record = StreamRecord(world, frames)
     seconds = 0.0
     device = session.model.device
-    for frame in shots(world, frames, size, device):
+    for frame in rendered_frames(world, frames, size, device):
         finish(device)
         started = time.perf_counter()
         prediction = session.push(frame.image)
@@ -68,21 +71,21 @@ def evaluate_world(
     return WorldReport(world.seed, frames, errors, record.trivial())
 
 
-def shots(
+def rendered_frames(
     world: World, frames: int, size: tuple[int, int], device: torch.device
 ) -> Iterator[WorldFrame]:
-    """The frames, filmed where the network runs."""
+    """Yield the frames, rendered on the device of the network."""
     return world.sequence(frames, *size, device=str(device))
 
 
 def finish(device: torch.device) -> None:
-    """Wait for the device: only then does the clock say how long it took."""
+    """Wait for the device, so that the clock measures its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class StreamRecord:
-    """What was said about a world's frames, and what is true about them."""
+    """Predictions and truth of a world's frames."""
 
     def __init__(self, world: World, frames: int) -> None:
         self.world = world
@@ -93,12 +96,12 @@ class StreamRecord:
             frame.depth.double(), frame.camera_from_world, frame.intrinsics
         )
         self._tally.add(
-            TalliedFrame(
+            FrameMetrics(
                 as_array(prediction.camera_from_world[0]),
                 prediction.depth[0].float().cpu().numpy(),
                 as_array(prediction.world_points()[0]),
             ),
-            TalliedFrame(
+            FrameMetrics(
                 as_array(frame.camera_from_world), frame.depth.cpu().numpy(), as_array(points)
             ),
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stream said beside what is true, frame by frame, in bounded memory."""
+"""Predictions and truth of a stream, frame by frame, in bounded memory."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -15,37 +15,38 @@ from infinitevggt_core.evaluation.similarity import Array, Similarity
 from infinitevggt_core.evaluation.trajectory import camera_centers, trajectory_errors
 
 MOST_POINTS = 200_000
-"""Of the cloud, over the whole stream."""
+"""Maximum number of cloud points over the whole stream."""
 MOST_PIXELS = 2_000_000
-"""Of the depth maps, over the whole stream."""
+"""Maximum number of depth pixels over the whole stream."""
 FEWEST_POSES = 3
 FEWEST_POINTS = 1000
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TalliedFrame:
-    """One frame, found or true. World and unit are its own; maps have the network's size."""
+class FrameMetrics:
+    """One frame, predicted or true, in its own world and unit. Maps have the network's size."""
 
     camera_from_world: Array
-    """(3, 4); NaN where it is not known."""
+    """(3, 4), camera_from_world; NaN if unknown."""
     depth: Floats | None = None
-    """(H, W); 0 or not finite where it is not known."""
+    """(H, W); 0 or not finite if unknown."""
     points: Array | None = None
-    """(H, W, 3) of those pixels in the world."""
+    """(H, W, 3), these pixels in the world."""
 
 
 class StreamTally:
     """Poses of every frame, and evenly spread pixels of every frame up to a total."""
 
     def __init__(self, frames: int, farthest: float = math.inf) -> None:
-        """frames: about as many as will come. farthest: of true depth, in the truth's unit."""
+        """frames: approximate number of frames. farthest: maximum true depth, in the truth's
+        unit."""
         self.depth = DepthSample(max(1, MOST_PIXELS // frames), farthest)
         self._points_per_frame = max(1, MOST_POINTS // frames)
         self._poses: list[Array] = []
         self._points: list[Array] = []
 
-    def add(self, found: TalliedFrame, truth: TalliedFrame) -> None:
+    def add(self, found: FrameMetrics, truth: FrameMetrics) -> None:
         self._poses.append(np.stack((found.camera_from_world, truth.camera_from_world)))
         if found.depth is not None and truth.depth is not None:
             self.depth.add(found.depth, truth.depth)
@@ -57,23 +58,23 @@ class StreamTally:
 
     @property
     def poses(self) -> Array:
-        """(2, N, 3, 4): found and true."""
+        """(2, N, 3, 4), predicted and true."""
         return np.stack(self._poses, axis=1) if self._poses else np.empty((2, 0, 3, 4))
 
     @property
     def points(self) -> Array:
-        """(2, M, 3): points found, and their true partners; all are finite."""
+        """(2, M, 3), finite predicted points and their true partners."""
         points = np.concatenate([np.empty((2, 0, 3)), *self._points], axis=1)
         return points[:, np.isfinite(points).all(axis=(0, 2))]
 
     @property
     def cloud(self) -> Array:
-        """(M, 3): points found, with partners or without; all are finite."""
+        """(M, 3), finite predicted points, with or without partners."""
         points = np.concatenate([np.empty((0, 3)), *(pair[0] for pair in self._points)])
         return np.asarray(points[np.isfinite(points).all(axis=1)])
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors that `load_state_dict` goes on from."""
+        """Return the tensors from which `load_state_dict` continues."""
         return {
             "poses": torch.from_numpy(self.poses),
             "points": [torch.from_numpy(points) for points in self._points],
@@ -87,10 +88,10 @@ class StreamTally:
 
 
 def measures(tally: StreamTally, surface: Array | None = None) -> dict[str, Any]:
-    """Trajectory, depth and reconstruction as far as there is truth, else None.
+    """Return errors of trajectory, depth and reconstruction; None without truth.
 
-    surface: (M, 3) points of the true surface in the world of the true poses; by default, those
-    that the true depth maps show.
+    surface: (M, 3) points of the true surface in the world of the true poses; by default, those of
+    the true depth maps.
     """
     return {
         "trajectory": trajectory_measures(tally.poses),
@@ -100,7 +101,7 @@ def measures(tally: StreamTally, surface: Array | None = None) -> dict[str, Any]
 
 
 def trajectory_measures(poses: Array) -> dict[str, Any] | None:
-    """(2, N, 3, 4), found and true; NaN where not known."""
+    """Return (2, N, 3, 4), predicted and true; NaN if unknown."""
     found, truth = poses[:, known_poses(poses)]
     if len(found) < FEWEST_POSES:
         return None
@@ -116,7 +117,7 @@ def trajectory_measures(poses: Array) -> dict[str, Any] | None:
 
 
 def known_poses(poses: Array) -> NDArray[np.bool_]:
-    """(2, N, 3, 4) -> (N,): found and true are both known."""
+    """Return (N,), True if the predicted and the true pose of (2, N, 3, 4) are known."""
     return np.asarray(np.isfinite(poses).all(axis=(0, 2, 3)))
 
 
@@ -128,7 +129,7 @@ def depth_measures(sample: DepthSample) -> dict[str, Any] | None:
 
 
 def reconstruction_measures(tally: StreamTally, surface: Array | None) -> dict[str, Any] | None:
-    """Aligned by the points' partners; without such, by the cameras' centres."""
+    """Align the cloud by its points' partners or, without such, by the camera centres."""
     cloud, partners = tally.points
     found, truth = tally.poses[:, known_poses(tally.poses)]
     if len(cloud) >= FEWEST_POINTS:

@@ -17,22 +17,22 @@ class TrajectoryErrors:
     ate_rmse: float
     """Absolute trajectory error: root mean square distance of the aligned camera centres."""
     ate_percent: float
-    """The same in per cent of the true path's length."""
+    """Absolute trajectory error in per cent of the length of the true path."""
     path_length: float
     scale: float
-    """Of the alignment: units of the truth per unit of the stream."""
+    """Scale of the alignment: units of the truth per unit of the stream."""
     rotation_deg_median: float
-    """Orientations of the cameras relative to the first, found against true."""
+    """Median error of the orientations relative to the first camera."""
     rotation_deg_max: float
     rpe_translation: float
-    """Relative pose error from one frame to the next, at the alignment's scale: RMS."""
+    """Relative pose error between consecutive frames at the alignment's scale: RMS."""
     rpe_rotation_deg: float
 
 
 def trajectory_errors(found: Array, truth: Array, *, scaled: bool = True) -> TrajectoryErrors:
-    """Of camera_from_world poses (N, 3, 4), N >= 2, in worlds of their own.
+    """Return the errors of camera_from_world poses (N, 3, 4), N >= 2, in arbitrary worlds.
 
-    scaled: align with Sim(3), as is right for a camera without scale, or with SE(3).
+    scaled: align with Sim(3), which suits a camera without scale, or with SE(3).
     """
     if found.shape != truth.shape or len(found) < 2:
         raise ValueError(f"two or more pairs of poses are needed: {found.shape}, {truth.shape}")
@@ -59,19 +59,20 @@ def trajectory_errors(found: Array, truth: Array, *, scaled: bool = True) -> Tra
 
 
 def position_errors(found: Array, truth: Array, *, scaled: bool = True) -> Array:
-    """(N,): distance of each aligned camera centre from the true one; as in trajectory_errors."""
+    """Return the distance (N,) of each aligned camera centre from the true one."""
     centers, true_centers = camera_centers(found), camera_centers(truth)
     alignment = Similarity.of(centers, true_centers, scaled=scaled)
     return np.asarray(np.linalg.norm(alignment(centers) - true_centers, axis=1))
 
 
 def rotation_errors_deg(found: Array, truth: Array) -> Array:
-    """(N,): angle between the orientations relative to the first camera, of (N, 3, 4) each."""
+    """Return the angle (N,) between the orientations relative to the first camera, of (N, 3, 4)
+    each."""
     return _angle_deg(_since_first(found) @ _since_first(truth).transpose(0, 2, 1))
 
 
 def camera_centers(camera_from_world: Array) -> Array:
-    """(N, 3, 4) -> (N, 3), in the world."""
+    """Return the camera centres (N, 3) of poses (N, 3, 4)."""
     rotation, translation = camera_from_world[..., :3], camera_from_world[..., 3]
     centers: Array = -np.einsum("nij,ni->nj", rotation, translation)
     return centers
@@ -88,7 +89,8 @@ def _since_first(camera_from_world: Array) -> Array:
 
 
 def _steps(camera_from_world: Array, scale: float) -> Array:
-    """(N - 1, 3, 4): the next camera in the axes of each, lengths times `scale`."""
+    """Return (N - 1, 3, 4), each next camera relative to the previous one, lengths times
+    `scale`."""
     rotation, centers = camera_from_world[..., :3], camera_from_world[..., :3].transpose(0, 2, 1)
     turn = rotation[:-1] @ centers[1:]
     way = np.diff(camera_centers(camera_from_world), axis=0)

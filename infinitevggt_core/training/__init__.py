@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: losses, data, distillation, and a loop that can be killed and resumed.
+"""Training: losses, data, distillation, and a loop that resumes exactly.
 
 trainer = Trainer(initialise(ModelConfig.tiny(), 0, 1.0), WorldSource(), TrainConfig(), out)
 trainer.run()
 """
 
 from infinitevggt_core.training.clip import BadClipError, Clip, ClipShape, ClipSource
-from infinitevggt_core.training.config import TrainConfig
-from infinitevggt_core.training.losses import LossConfig
+from infinitevggt_core.training.config import LossConfig, TrainConfig
 from infinitevggt_core.training.processes import Processes, processes
 from infinitevggt_core.training.state import RunState
 from infinitevggt_core.training.student import initialise

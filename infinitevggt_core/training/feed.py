@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for a run: which clip comes when, and what is done about bad ones."""
+"""Batches of a run: usable clips from one source or several."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,20 +13,23 @@ MOST_ATTEMPTS = 200
 
 
 class NoClipsError(RuntimeError):
-    """Data with hardly anything usable; the message counts why."""
+    """The source has hardly any usable clips. The message counts the reasons."""
 
 
 class ClipFeed:
-    """Usable clips from a source. A batch depends on the seed and its number alone, so that a
-    resumed run goes on with the same data, and every process of a run draws its own."""
+    """Usable clips from a source.
+
+    A batch depends on the seed and its number alone: a resumed run continues with the same data,
+    and each process of a run draws its own.
+    """
 
     def __init__(self, source: ClipSource, seed: int, device: torch.device) -> None:
         self.source, self.seed, self.device = source, seed, device
         self.skipped: Counter[str] = Counter()
-        """How often a clip was refused, by reason."""
+        """Number of rejected clips by reason."""
 
     def batch(self, number: int, shape: ClipShape) -> Clip:
-        """Raises NoClipsError when the source has hardly anything usable."""
+        """Return batch `number`. Raises NoClipsError if the source has hardly any usable clips."""
         found: list[Clip] = []
         wanted = shape.batch
         for attempt in range(MOST_ATTEMPTS):
@@ -55,3 +59,16 @@ class ClipFeed:
             return clip
         good = torch.tensor([not reason for reason in reasons], device=self.device)
         return clip[good] if good.any() else None
+
+
+class Mixture:
+    """Mixture of sources: each batch comes from one of them, all with equal probability."""
+
+    def __init__(self, sources: Sequence[ClipSource]) -> None:
+        if not sources:
+            raise ValueError("a mixture needs a source")
+        self.sources = tuple(sources)
+
+    def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
+        chosen = self.sources[int(rng.integers(0, len(self.sources)))]
+        return chosen.sample(shape, number, rng)

@@ -1,70 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The multi-task loss of VGGT (arXiv 2503.11651, section 3.4) and distillation from a teacher
-(StreamVGGT, arXiv 2507.11539). All in fp32."""
+"""Multi-task loss of VGGT (arXiv 2503.11651, section 3.4) and distillation from a teacher
+(StreamVGGT, arXiv 2507.11539), in fp32."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core.config import Options, option
-from infinitevggt_core.training.matching import matching_loss
-from infinitevggt_core.training.outputs import Outputs
-from infinitevggt_core.training.patch_tracks import place_loss, track_loss
-from infinitevggt_core.training.targets import Targets
-
-
-@dataclass(frozen=True, slots=True)
-class LossConfig(Options):
-    """How much each part of the loss counts."""
-
-    pose_weight: float = option(5.0, "weight of the pose encoding", low=0, high=1000)
-    translation_weight: float = option(1.0, "translation in the pose loss", low=0, high=100)
-    rotation_weight: float = option(1.0, "quaternion in the pose loss", low=0, high=100)
-    fov_weight: float = option(0.5, "field of view in the pose loss", low=0, high=100)
-    pose_huber: float = option(
-        0.02, "pose errors below this count quadratically; 0: none (L1)", low=0, high=10
-    )
-    refinement_decay: float = option(
-        0.6, "weight of each refinement of the pose, relative to the next", low=0, high=1
-    )
-    depth_weight: float = option(1.0, "weight of the depth maps", low=0, high=1000)
-    points_weight: float = option(
-        1.0, "weight of the point maps; 0: the point head is not trained", low=0, high=1000
-    )
-    gradient_weight: float = option(
-        1.0, "gradients of the depth and point maps, relative to their values", low=0, high=100
-    )
-    gradient_scales: int = option(3, "scales of the gradient: 1, 2, 4 ... px", low=1, high=6)
-    confidence_alpha: float = option(
-        0.2, "reward of log confidence: confidence tends to alpha / error", low=0, high=10
-    )
-    track_weight: float = option(
-        5.0, "shift of each patch since the first image, at every level", low=0, high=1000
-    )
-    place_weight: float = option(
-        1.0,
-        "place of each patch in the world and before its camera, at every level",
-        low=0,
-        high=1000,
-    )
-    matching_weight: float = option(
-        1.0,
-        "attention of half of the heads to where patches were in an earlier image; needs memory "
-        "for patches^2 per frame and layer",
-        low=0,
-        high=1000,
-    )
-    distill_weight: float = option(
-        1.0, "lambda: what a teacher says, relative to the labels", low=0, high=1000
-    )
+from infinitevggt_core.training.config import LossConfig
+from infinitevggt_core.training.correspondence import matching_loss, place_loss, track_loss
+from infinitevggt_core.training.targets import Outputs, Targets
 
 
 def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
-    """Parts of the loss against labels, each weighted; their sum is the loss."""
-    targets = targets.maps_of(outputs.focus.dense)
+    """Return the weighted parts of the loss against labels; their sum is the loss."""
+    targets = targets.maps_of(outputs.subset.dense)
     depth = regression_loss(
         outputs.depth[..., None],
         outputs.depth_confidence,
@@ -87,23 +38,24 @@ def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[st
 def dense_loss(
     outputs: Outputs, targets: Targets, config: LossConfig, patch_size: int
 ) -> dict[str, Tensor]:
-    """Parts of the loss that teach matching between frames, each weighted; exact labels only."""
+    """Return the weighted parts of the loss on correspondences between frames. Needs exact
+    labels."""
     parts = {}
     if outputs.tracks:
         parts["tracks"] = config.track_weight * track_loss(outputs.tracks, targets, patch_size)
         parts["places"] = config.place_weight * place_loss(outputs.tracks, targets, patch_size)
     if outputs.matches:
-        matching = matching_loss(outputs.matches, targets, patch_size, outputs.focus.reference)
+        matching = matching_loss(outputs.matches, targets, patch_size, outputs.subset.reference)
         parts["matching"] = config.matching_weight * matching
     return parts
 
 
 def distill_loss(outputs: Outputs, teacher: Targets, config: LossConfig) -> dict[str, Tensor]:
-    """Parts of the loss against a teacher's outputs, each weighted by lambda too.
+    """Return the weighted parts of the loss against a teacher's outputs, times lambda.
 
-    Where the teacher is sure counts more, and the student learns to be as sure.
+    Pixels count by the teacher's confidence, and the student learns that confidence.
     """
-    teacher = teacher.maps_of(outputs.focus.dense)
+    teacher = teacher.maps_of(outputs.subset.dense)
     if teacher.depth_confidence is None or teacher.points_confidence is None:
         raise ValueError("these targets are no teacher's: they have no confidence")
     depth = imitation_loss(
@@ -133,7 +85,11 @@ def distill_loss(outputs: Outputs, teacher: Targets, config: LossConfig) -> dict
 
 
 def pose_loss(refinements: Sequence[Tensor], encoding: Tensor, config: LossConfig) -> Tensor:
-    """Mean over frames and weighted mean over the refinements (B, S, 9), the last counting most."""
+    """Return the mean over frames of the pose errors, a weighted mean over the refinements (B, S,
+    9).
+
+    The last refinement has the highest weight.
+    """
     weights = [config.refinement_decay**i for i in reversed(range(len(refinements)))]
     losses = [_pose_error(pose, encoding, config) for pose in refinements]
     total = torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum()
@@ -158,8 +114,11 @@ def _pose_error(pose: Tensor, encoding: Tensor, config: LossConfig) -> Tensor:
 def regression_loss(
     values: Tensor, confidence: Tensor, wanted: Tensor, targets: Targets, config: LossConfig
 ) -> Tensor:
-    """confidence * error - alpha * log(confidence), with the error's gradient; mean over the valid
-    pixels. values, wanted: (B, S, H, W, C); confidence (B, S, H, W)."""
+    """Return confidence * error - alpha * log(confidence) plus the gradient loss, mean over valid
+    pixels.
+
+    values, wanted: (B, S, H, W, C); confidence: (B, S, H, W).
+    """
     difference = values - wanted
     weighted = confidence * difference.norm(dim=-1)
     reward = config.confidence_alpha * confidence.log()
@@ -175,8 +134,8 @@ def imitation_loss(
     valid: Tensor,
     config: LossConfig,
 ) -> Tensor:
-    """Error and its gradient weighted by the teacher's confidence (of mean 1), and the distance of
-    the confidences. Shapes as in `regression_loss`."""
+    """Return the error and its gradient, weighted by the teacher's confidence (of mean 1), plus
+    the distance of the log confidences. Shapes as in `regression_loss`."""
     trust = wanted_confidence / masked_mean(wanted_confidence, valid)
     difference = values - wanted
     gradient = gradient_loss(difference, valid, trust, config.gradient_scales)
@@ -190,9 +149,9 @@ def imitation_loss(
 
 
 def gradient_loss(difference: Tensor, valid: Tensor, weight: Tensor, scales: int) -> Tensor:
-    """Mean over 1, 2, 4 ... px of the weighted difference between neighbours that are both valid.
+    """Return the mean over 1, 2, 4 ... px of the weighted difference between valid neighbours.
 
-    difference (B, S, H, W, C): prediction minus target; valid, weight: (B, S, H, W).
+    difference: (B, S, H, W, C), prediction minus target; valid, weight: (B, S, H, W).
     """
     total = difference.new_zeros(())
     for step in (2**i for i in range(scales)):
@@ -214,5 +173,5 @@ def _earlier(x: Tensor, axis: int) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean where `mask` holds; 0 where it never does."""
+    """Return the mean where `mask` is True, or 0 if it never is."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

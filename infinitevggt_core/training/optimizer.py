@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW or Muon, warm-up and cosine."""
+"""AdamW or Muon with warm-up and cosine decay, and averaged weights."""
 
 import math
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.config import OptimizerConfig
 
 MUON_LR = 2.0
-"""Muon's learning rate relative to AdamW's; its steps are scaled to be as long as those."""
+"""Muon's learning rate relative to AdamW's, given steps scaled to the same RMS."""
 Group: TypeAlias = dict[str, Any]
 
 
 def build_optimizers(
     module: nn.Module, config: OptimizerConfig
 ) -> dict[str, torch.optim.Optimizer]:
-    """Over what has a gradient, each by its name; vectors (biases, norms, scales) and tokens do
-    not decay. The groups keep their share of the learning rate under "relative"."""
+    """Return the optimizers of all trainable parameters by name.
+
+    Vectors (biases, norms, scales) and tokens have no weight decay. Each group stores its learning
+    rate relative to `lr` under "relative".
+    """
     trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     if not trained:
         raise ValueError("everything is frozen: there is nothing to train")
@@ -36,17 +40,52 @@ def build_optimizers(
     }
     if turned:
         group: Group = {"params": turned, "relative": MUON_LR}
-        optimizers["muon"] = torch.optim.Muon(
-            [group],
-            lr=MUON_LR * config.lr,
-            weight_decay=config.weight_decay / MUON_LR,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        optimizers["muon"] = Muon([group], MUON_LR * config.lr, config.weight_decay / MUON_LR)
     return optimizers
 
 
+class Muon(torch.optim.Optimizer):
+    """SGD with Nesterov momentum and orthogonalised updates of matrices (Jordan et al. 2024).
+
+    The updates have the RMS of AdamW's (Liu et al. 2025, arXiv 2502.16982). `torch.optim.Muon`
+    orthogonalises in bf16, which takes 16 times as long as fp32 on a CPU that only emulates bf16.
+    """
+
+    def __init__(self, params: list[Group], lr: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.95})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            lr, momentum = group["lr"], group["momentum"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                average = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+                update = orthogonalised(parameter.grad.lerp(average, momentum))
+                parameter.mul_(1 - lr * group["weight_decay"])
+                parameter.add_(update, alpha=-0.2 * lr * max(parameter.shape) ** 0.5)
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Return a matrix with the same singular vectors and singular values near 1.
+
+    Newton-Schulz iteration of degree 5.
+    """
+    a, b, c = 3.4445, -4.775, 2.0315
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+
+
 def _is_of_block(name: str, parameter: nn.Parameter) -> bool:
-    """Whether it is a matrix of a transformer block."""
+    """Return True for matrices of transformer blocks."""
     return parameter.ndim == 2 and any(part in name for part in ("blocks.", "trunk."))
 
 
@@ -57,7 +96,7 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], lr: float) ->
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
-    """For step 0, 1, ...: linear up, then half a cosine down to final_lr * lr."""
+    """Return the learning rate of a step: linear warm-up, then cosine decay to final_lr * lr."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     rest = max(1, config.steps - config.warmup_steps)
@@ -67,9 +106,29 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
 
 
 def clip_gradients(parts: Iterable[nn.Module], limit: float) -> float:
-    """Cut the norm of each part's gradient to `limit` (0: any), and return that of the whole.
+    """Clip the gradient norm of each part to `limit` (0: no limit) and return the total norm.
 
-    Part by part: the pose's gradient is far greater than the others and would scale them all.
+    Parts are clipped one by one because the gradient of the pose is far larger than the others.
     """
     norms = [nn.utils.clip_grad_norm_(part.parameters(), limit or math.inf) for part in parts]
     return float(torch.stack(norms).norm())
+
+
+class Ema:
+    """Exponential moving average of the weights of a network."""
+
+    def __init__(self, model: VGGT, decay: float) -> None:
+        self.decay = decay
+        with torch.device(model.device):
+            self.model = VGGT(model.config).requires_grad_(False).eval()
+        self.model.load_state_dict(model.state_dict())
+        for head in (self.model.depth_head, self.model.point_head):
+            head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def update(self, model: VGGT, step: int) -> None:
+        """Update the average after `step` steps. Early steps use a lower decay rate."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs: list[Tensor] = list(model.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - decay)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run needs to go on after a kill, in one file that is whole or not there."""
+"""State of a run, saved atomically in one file, from which it resumes."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +17,8 @@ STATE_NAME = "state.pt"
 
 @dataclass(slots=True)
 class RunState:
-    """Plain numbers and tensors. The place in the data is the step: batches depend on nothing
-    else."""
+    """Numbers and tensors that the next step depends on. The position in the data is the step
+    number."""
 
     step: int
     config: TrainConfig
@@ -33,7 +33,7 @@ class RunState:
     skipped: dict[str, int] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
-        """As directory/state.pt."""
+        """Write directory/state.pt."""
         values = {name: getattr(self, name) for name in RunState.__slots__}
         values |= {"config": asdict(self.config), "model_config": asdict(self.model_config)}
         with whole_file(directory / STATE_NAME) as partial:
@@ -41,7 +41,7 @@ class RunState:
 
     @classmethod
     def load(cls, directory: Path) -> "RunState":
-        """Raises FileNotFoundError where there is none."""
+        """Read directory/state.pt. Raises FileNotFoundError if there is none."""
         values = torch.load(directory / STATE_NAME, map_location="cpu", weights_only=True)
         values["config"] = TrainConfig.of(values["config"])
         values["model_config"] = ModelConfig(**values["model_config"])
@@ -49,7 +49,7 @@ class RunState:
 
 
 def random_state() -> dict[str, Any]:
-    """Of torch's generators."""
+    """Return the states of PyTorch's generators."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": devices}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the network shall say about a clip."""
+"""Outputs of the network in training and their targets."""
 
 from dataclasses import dataclass, replace
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.training.clip import Clip, known_depth
+from infinitevggt_core.training.schedule import FrameSubset
 
 LEAST_SCALE = 1e-3
 
@@ -24,16 +25,16 @@ class Targets:
     points: Tensor
     """[B, S, H, W, 3], world; 0 where not valid."""
     valid: Tensor
-    """[B, S, H, W] bool."""
+    """[B, S, H, W] bool, True where the labels are known."""
     scale: Tensor
     """[B]: metres, or units of the teacher, per unit of the labels."""
     depth_confidence: Tensor | None = None
-    """[B, S, H, W], of a teacher."""
+    """[B, S, H, W], present with a teacher only."""
     points_confidence: Tensor | None = None
-    """[B, S, H, W], of a teacher."""
+    """[B, S, H, W], present with a teacher only."""
 
     def maps_of(self, frames: tuple[int, ...]) -> "Targets":
-        """With the maps of some frames only; the poses stay."""
+        """Return the targets with the maps of some frames only; poses keep all frames."""
         if len(frames) == self.depth.shape[1]:
             return self
         names = ("depth", "points", "valid", "depth_confidence", "points_confidence")
@@ -42,9 +43,11 @@ class Targets:
 
 
 def targets_of(clip: Clip) -> Targets | None:
-    """Labels of a clip, None where it has none: the first camera is the world, and the mean
-    distance of the points that it sees is 1. VGGT (section 3.4) takes the points of all frames; a
-    stream has to settle its unit of length before it sees them.
+    """Return the labels of a clip, or None if it has none.
+
+    The first camera defines the world, and the mean distance of the points in its image is 1. VGGT
+    (section 3.4) uses the points of all frames; a stream must fix its unit of length before it sees
+    them.
     """
     if clip.depth is None or clip.camera_from_world is None or clip.intrinsics is None:
         return None
@@ -63,7 +66,7 @@ def targets_of(clip: Clip) -> Targets | None:
 
 
 def targets_of_teacher(prediction: Prediction) -> Targets:
-    """A teacher's outputs as they are: it was trained to the same scale."""
+    """Return a teacher's outputs as targets. They have the same scale convention."""
     if prediction.points is None:
         raise ValueError("a teacher needs its point head: call it with points=True")
     valid = known_depth(prediction.depth) & prediction.points.isfinite().all(-1)
@@ -80,7 +83,7 @@ def targets_of_teacher(prediction: Prediction) -> Targets:
 
 
 def relative_to_first(camera_from_world: Tensor) -> Tensor:
-    """[B, S, 3, 4] poses in the world of each clip's first camera."""
+    """Return poses [B, S, 3, 4] relative to the first camera of each clip."""
     world_from_first = geometry.invert(camera_from_world[:, :1])
     rotation = camera_from_world[..., :3] @ world_from_first[..., :3]
     translation = (
@@ -90,7 +93,28 @@ def relative_to_first(camera_from_world: Tensor) -> Tensor:
 
 
 def mean_distance(points: Tensor, valid: Tensor) -> Tensor:
-    """[B]: mean length of the valid points of each clip; points (B, S, H, W, 3)."""
+    """Return [B], the mean distance of valid points (B, S, H, W, 3) of each clip from the
+    origin."""
     lengths = (points.norm(dim=-1) * valid).flatten(1).sum(1)
     mean: Tensor = lengths / valid.flatten(1).sum(1).clamp(min=1)
     return mean.clamp(min=LEAST_SCALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Outputs as in `Prediction`, with [B, F, ...] for dense maps, and all refinements of the
+    pose."""
+
+    poses: tuple[Tensor, ...]
+    """Four tensors [B, S, 9]; the last one is the result."""
+    subset: FrameSubset
+    """Subset of frames with dense maps; F of them."""
+    depth: Tensor
+    depth_confidence: Tensor
+    points: Tensor | None
+    points_confidence: Tensor | None
+    tracks: tuple[Tensor, ...] = ()
+    """Per level [B, S, patches, 8], see correspondence.py."""
+    matches: tuple[Tensor, ...] = ()
+    """Per global layer [B, heads / 2, S - 1 - reference, patches, patches], see
+    correspondence.py."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop."""
+"""Training loop."""
 
 import math
 import time
@@ -17,52 +17,49 @@ from infinitevggt_core.model.checkpoint import save_checkpoint
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.clip import Clip, ClipSource
 from infinitevggt_core.training.config import TrainConfig
-from infinitevggt_core.training.curriculum import full_shape, shape_at
-from infinitevggt_core.training.curves import Curves
-from infinitevggt_core.training.ema import Ema
 from infinitevggt_core.training.feed import ClipFeed
-from infinitevggt_core.training.focus import Focus, focus_at
 from infinitevggt_core.training.losses import dense_loss, distill_loss, task_loss
-from infinitevggt_core.training.metrics import Metrics
 from infinitevggt_core.training.optimizer import (
+    Ema,
     build_optimizers,
     clip_gradients,
     learning_rate,
     set_learning_rate,
 )
-from infinitevggt_core.training.processes import Processes
+from infinitevggt_core.training.processes import Processes, Stopping
+from infinitevggt_core.training.schedule import FrameSubset, full_shape, shape_at, subset_at
 from infinitevggt_core.training.state import RunState, random_state, set_random_state
-from infinitevggt_core.training.stopping import Stopping
 from infinitevggt_core.training.student import Student
 from infinitevggt_core.training.targets import targets_of, targets_of_teacher
-from infinitevggt_core.training.validation import Validation
+from infinitevggt_core.training.validation import Curves, Metrics, Validation
 
 VALIDATION_SEED = 1
 
 
 class DivergedError(RuntimeError):
-    """The loss or its gradient is no number; the batch is saved, and the message names it."""
+    """The loss or its gradient is not finite. The message names the file of the saved batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """How a run ended."""
+    """Result of a run."""
 
     step: int
     finished: bool
-    """Whether it reached its last step."""
+    """True if the run reached its last step."""
     frames: int
-    """Trained on, over all processes and resumptions."""
+    """Number of training frames, over all processes and resumptions."""
     seconds: float
     skipped: dict[str, int]
     metrics: Metrics | None
-    """Of the last validation."""
+    """Metrics of the last validation."""
 
 
 class Trainer:
-    """Trains `model` on clips from `source`. Writes to `out`:
+    """Trains `model` on clips from `source`.
 
-    last.safetensors and best.safetensors (averaged weights), state.pt (to go on from), curves/.
+    Writes to `out`: last.safetensors and best.safetensors (averaged weights), state.pt (to resume
+    from) and curves/ (for TensorBoard).
     """
 
     def __init__(
@@ -76,7 +73,8 @@ class Trainer:
         teacher: VGGT | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """teacher: its full-attention outputs are labels too, or the only ones."""
+        """teacher: network whose outputs with full attention are additional labels, or the only
+        ones."""
         self.config, self.out = config, Path(out)
         self.processes = processes or Processes(torch.device("cpu"))
         device, patch = self.processes.device, model.config.patch_size
@@ -102,7 +100,7 @@ class Trainer:
         self.metrics: Metrics | None = None
 
     def run(self) -> TrainReport:
-        """To the last step, or until a signal or the time limit; both leave a checkpoint."""
+        """Train to the last step, a signal or the time limit. All of them leave a checkpoint."""
         self.out.mkdir(parents=True, exist_ok=True)
         stopping = Stopping(self.config.minutes)
         first = self.processes.is_first
@@ -137,19 +135,19 @@ class Trainer:
         return self.step % steps == 0
 
     def _train_step(self) -> dict[str, float]:
-        """One step of the optimizer; returns what to plot."""
+        """Run one step of the optimizer and return its scalars."""
         config = self.config.optimizer
         lr = learning_rate(self.step, config)
         set_learning_rate(self.optimizers.values(), lr)
         seed = self.config.seed
         shape = shape_at(self.step, self.config.clips, self.student.patch_size, seed)
-        focus = focus_at(self.step, shape.frames, self.config.student.dense_share, seed)
+        subset = subset_at(self.step, shape.frames, self.config.student.dense_share, seed)
         totals: dict[str, Tensor] = {}
         for micro in range(config.accumulate):
             number = (self.step * config.accumulate + micro) * self.processes.count
             clip = self.feed.batch(number + self.processes.rank, shape)
             with self._without_sync(micro + 1 < config.accumulate):
-                parts = self._losses(clip, focus)
+                parts = self._losses(clip, subset)
                 loss = torch.stack(list(parts.values())).sum()
                 self._refuse_nan(loss, parts, clip)
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -168,17 +166,17 @@ class Trainer:
         return {"loss": sum(values.values()), **values, "lr": lr, "gradient_norm": norm}
 
     def _without_sync(self, apply: bool) -> AbstractContextManager[None]:
-        """Gradients are exchanged once a step, with its last batch."""
+        """Exchange gradients once per step, with its last batch."""
         if apply and isinstance(self.module, DistributedDataParallel):
             return self.module.no_sync()
         return nullcontext()
 
-    def _losses(self, clip: Clip, focus: Focus) -> dict[str, Tensor]:
-        """The parts of the loss, weighted."""
+    def _losses(self, clip: Clip, subset: FrameSubset) -> dict[str, Tensor]:
+        """Return the weighted parts of the loss."""
         targets = targets_of(clip)
         if targets is None and self.teacher is None:
             raise ValueError("the clips have no depth and poses: give a teacher to learn from")
-        outputs = self.module(clip.images, focus)
+        outputs = self.module(clip.images, subset)
         parts: dict[str, Tensor] = {}
         if targets is not None:
             parts |= task_loss(outputs, targets, self.config.loss)
@@ -236,14 +234,14 @@ class Trainer:
         save_checkpoint(self.ema.model, self.out / f"{name}.safetensors", dtype)
 
     def save(self) -> None:
-        """The weights, and all that the run needs to go on."""
+        """Save the weights and the state of the run."""
         if self.processes.is_first:
             self._save_weights("last")
             self.state().save(self.out)
         self.processes.wait()
 
     def state(self) -> RunState:
-        """Everything that the next step depends on."""
+        """Return the state on which the next step depends."""
         return RunState(
             step=self.step,
             config=self.config,
@@ -259,7 +257,7 @@ class Trainer:
         )
 
     def resume(self, state: RunState) -> None:
-        """Go on as if the run had never stopped."""
+        """Continue from a saved state with identical results."""
         self.step, self.frames, self.seconds = state.step, state.frames, state.seconds
         self.best_score = state.best_score
         self.student.load_state_dict(state.student)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic worlds: furnished rooms to film, with exact depth, poses and surfaces, from a seed."""
+"""Synthetic worlds: furnished rooms with exact depth, poses and surfaces, generated from a seed."""
 
 from infinitevggt_core.worlds.clips import sample_clips
 from infinitevggt_core.worlds.config import LEVELS, MOTIONS, WorldConfig

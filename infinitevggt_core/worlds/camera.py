@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera makes of light: projection, exposure, a lens that is not quite sharp, noise."""
+"""Image formation: projection, exposure, a slightly soft lens, noise."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,12 @@ from infinitevggt_core.worlds.lens import Lens, process
 from infinitevggt_core.worlds.patterns import gaussian_table
 
 _SOFTNESS = 0.14
-"""Share of a pixel's light that its lens puts on either neighbour; it also tames stair-steps."""
+"""Share of a pixel's light that the lens spreads to each neighbour. It also reduces aliasing."""
 
 
 def pinhole_matrices(focal: Tensor, height: int, width: int) -> Tensor:
-    """K (N, 3, 3) in pixels of focal lengths (N,) relative to the width; square pixels."""
+    """Return K (N, 3, 3) in pixels of focal lengths (N,) relative to the width, with square
+    pixels."""
     matrix = focal.new_zeros(len(focal), 3, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = focal * width
     matrix[:, 0, 2] = width / 2
@@ -26,7 +27,10 @@ def pinhole_matrices(focal: Tensor, height: int, width: int) -> Tensor:
 def develop(
     linear: Tensor, exposure: Tensor, seeds: list[int], times: Tensor, config: WorldConfig
 ) -> Tensor:
-    """Linear light (F, 3, H, W) to images in [0, 1]; exposure and times (F,)."""
+    """Convert linear light (F, 3, H, W) to images in [0, 1].
+
+    exposure, times: (F,).
+    """
     gain = exposure.to(linear).reshape(-1, 1, 1, 1)
     light = _softened(linear * gain, 2)
     light = _softened(light, 3)
@@ -47,7 +51,7 @@ def _softened(light: Tensor, axis: int) -> Tensor:
 
 
 def _noise(image: Tensor, seeds: list[int], times: Tensor) -> Tensor:
-    """Gaussian noise of one frame each, whichever frames are rendered together."""
+    """Return Gaussian noise that depends on a frame's seed and time, not on its chunk."""
     table = gaussian_table(str(image.device))
     size = image[0].numel()
     starts = [

@@ -13,12 +13,12 @@ from infinitevggt_core.worlds.renderer import render
 from infinitevggt_core.worlds.world import World
 
 START_FRAMES = 600
-"""Clips begin within this many frames of a world's walk."""
+"""Clips start within this many frames of a world's trajectory."""
 
 
 @lru_cache(maxsize=1024)
 def cached_world(seed: int, config: WorldConfig) -> World:
-    """A world, made once while it is among the latest thousand."""
+    """Return a world, cached among the latest thousand."""
     return World(seed, config=config)
 
 
@@ -34,10 +34,10 @@ def sample_clips(
     draw: int = 0,
     device: str = "cpu",
 ) -> WorldClips:
-    """One clip [B, S] of each seed's world, `stride` frames of its walk apart.
+    """Render one clip [B, S] of each seed's world, `stride` frames of its trajectory apart.
 
-    A seed may occur more than once. Where in its walk a clip begins depends on its seed, its place
-    in `seeds` and `draw`: count `draw` up (the training step) to see the worlds anew.
+    A seed may occur more than once. The first frame of a clip depends on its seed, its position in
+    `seeds` and `draw`: increase `draw` (the training step) to get new clips.
     """
     config = config or WorldConfig.of(level)
     worlds = [cached_world(seed, config) for seed in seeds]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera that stays near a piece of furniture and looks at it."""
+"""Trajectory of a camera near a piece of furniture, looking at it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ class CloseUp:
     shift: float
     """Amplitude of distance and height."""
     gaze: float
-    """Amplitude of the point that is looked at."""
+    """Amplitude of the fixation point."""
     roll: float
     tilt: float
     """Constant roll."""
     period: float
-    """Frames between two knots of the slow motion."""
+    """Number of frames between two knots of the slow motion."""
     tremor: float
 
     @classmethod
     def draw(
         cls, rng: HashedRng, rooms: Sequence[Room], placed: Sequence[Sequence[Placed]]
     ) -> "CloseUp":
-        """A target among the furniture and a place to look at it from that is free."""
+        """Draw a target among the furniture and a free camera position near it."""
         index = rng.integer(len(rooms))
         room, pieces = rooms[index], placed[index]
         subject = pieces[rng.integer(len(pieces))] if pieces else None
@@ -68,7 +68,8 @@ class CloseUp:
         )  # fmt: skip
 
     def at(self, times: Tensor, sway: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Positions (N, 3), and yaw, pitch (down is positive) and roll (N,) at float64 times."""
+        """Return positions (N, 3), and yaw, pitch (positive is down) and roll (N,) at float64
+        times."""
 
         def slow(name: str, rate: float = 1.0) -> Tensor:
             return smooth_noise(key_of(self.key, name), times * rate / self.period)
@@ -93,7 +94,7 @@ class CloseUp:
 
 
 def _target(rng: HashedRng, room: Room, piece: Placed | None) -> tuple[float, float, float]:
-    """A point on or above a piece of furniture, or somewhere in the room."""
+    """Return a point on a piece of furniture, or a random one in the room."""
     if piece is None or rng.chance(0.15):
         x, y = rng.uniform(room.x0, room.x1), rng.uniform(room.y0, room.y1)
         return x, y, rng.uniform(0.0, 1.8)
@@ -105,8 +106,9 @@ def _place(
     rng: HashedRng, room: Room, pieces: Sequence[Placed], target: tuple[float, float, float],
     distance: float, subject: Placed | None,
 ) -> tuple[tuple[float, float], float, float]:  # fmt: skip
-    """Direction, distance and clearance (metres, at most `_OBSTACLE_M`) of a place to stand."""
-    cos, sin = turn_of(rng.uniform(-1, 1))  # half a circle
+    """Return direction, distance and clearance (metres, at most `_OBSTACLE_M`) of a camera
+    position."""
+    cos, sin = turn_of(rng.uniform(-1, 1))  # -90 to 90 deg
     if rng.chance(0.5):
         cos, sin = -cos, -sin
     away = distance * rng.uniform(0.8, 1.6)
@@ -117,7 +119,7 @@ def _place(
 
 
 def _gap(piece: Placed, x: float, y: float) -> float:
-    """Distance of a point from a piece's footprint, negative inside."""
+    """Return the distance of a point from a piece's footprint, negative inside."""
     f = piece.footprint
     cos, sin = f.turn
     dx, dy = x - f.x, y - f.y

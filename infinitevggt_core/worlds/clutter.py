@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small objects that lie on tables, shelves and floors.
+"""Small objects on tables, shelves and floors.
 
 Local coordinates as in furniture.py: x along the back edge, y towards the front, z up, metres.
 """
@@ -12,14 +12,14 @@ from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.solids import Solid, turn_of
 
 Item = Callable[[HashedRng, float, float, float], list[Solid]]
-"""Builds an object that stands at (x, y, z)."""
+"""Function that builds an object standing at (x, y, z)."""
 
 
 def _block(
     rng: HashedRng, x: float, y: float, bottom: float, half: tuple[float, float, float],
     material: Material, turn: float = 0.5,
 ) -> Solid:  # fmt: skip
-    """A box on `bottom`, rotated about z by up to 2 atan(turn)."""
+    """Return a box on `bottom`, rotated about z by up to 2 atan(turn)."""
     center = (x, y, bottom + half[2])
     return Solid(center, half, material, turn_of(rng.uniform(-turn, turn)))
 
@@ -31,7 +31,7 @@ def _upright(
 
 
 def paper(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
-    """Printed sheets, one over the other."""
+    """Return overlapping printed sheets."""
     sheets = []
     for k in range(1 + rng.integer(3)):
         dx, dy = rng.uniform(-0.06, 0.06), rng.uniform(-0.06, 0.06)
@@ -83,7 +83,7 @@ def keyboard(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
 
 
 def monitor(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
-    """A screen on a stand; it faces the front."""
+    """Return a screen on a stand that faces the front."""
     half_w, half_h = rng.uniform(0.19, 0.31), rng.uniform(0.13, 0.19)
     case, turn = materials.plastic(rng), turn_of(rng.uniform(-0.25, 0.25))
     base = z + rng.uniform(0.06, 0.14)
@@ -107,7 +107,7 @@ def laptop(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
 
 
 def cable(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
-    """A few thin straight pieces, end to end."""
+    """Return a chain of thin straight pieces."""
     look, solids = materials.plastic(rng), []
     for _ in range(2 + rng.integer(3)):
         half, turn = rng.uniform(0.04, 0.12), turn_of(rng.uniform(-1, 1))
@@ -138,7 +138,7 @@ def pot_plant(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
 
 
 def toy(rng: HashedRng, x: float, y: float, z: float) -> list[Solid]:
-    """A few balls and blocks grown together."""
+    """Return overlapping balls and blocks."""
     solids, look = [], materials.plastic(rng)
     for _ in range(2 + rng.integer(3)):
         dx, dy = rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05)
@@ -182,7 +182,7 @@ def scatter(
     rng: HashedRng, items: Sequence[Item], count: int, x: tuple[float, float],
     y: tuple[float, float], z: float,
 ) -> list[Solid]:  # fmt: skip
-    """`count` objects anywhere on a horizontal rectangle; they may touch each other."""
+    """Return `count` objects at random positions of a horizontal rectangle. They may overlap."""
     solids: list[Solid] = []
     for _ in range(count):
         solids += rng.choice(items)(rng, rng.uniform(*x), rng.uniform(*y), z)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a synthetic world; what a level means is written here, once."""
+"""Settings of a synthetic world and the definition of its levels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,50 +12,56 @@ MOTIONS = ("any", "handheld", "drone", "wheeled", "loop")
 
 @dataclass(frozen=True, slots=True)
 class WorldConfig:
-    """How difficult a world is. `WorldConfig.of(level)` is the way to get one."""
+    """Difficulty of a world. Use `WorldConfig.of(level)` to create one."""
 
-    level: str = option("standard", "what the other settings were taken from", choices=LEVELS)
-    motion: str = option("any", "who carries the camera; any: the seed decides", choices=MOTIONS)
-    most_rooms: int = option(10, "rooms and corridors", low=1, high=40)
-    furniture: float = option(1.0, "pieces of furniture, relative", low=0, high=2)
-    step_m: float = option(0.045, "mean way per frame", unit="m", low=0.001, high=0.2)
-    turn_m: float = option(1.8, "way over which a turn is spread", unit="m", low=0.6, high=6)
+    level: str = option("standard", "level from which the other settings are taken", choices=LEVELS)
+    motion: str = option("any", "carrier of the camera; any: drawn from the seed", choices=MOTIONS)
+    most_rooms: int = option(10, "maximum number of rooms and corridors", low=1, high=40)
+    furniture: float = option(1.0, "amount of furniture, relative", low=0, high=2)
+    step_m: float = option(0.045, "mean distance per frame", unit="m", low=0.001, high=0.2)
+    turn_m: float = option(
+        1.8, "distance over which a change of heading is spread", unit="m", low=0.6, high=6
+    )
     turn_deg_per_m: float = option(
-        50.0, "fastest turn; sharper ones take longer", unit="deg/m", low=5, high=500
+        50.0, "maximum change of heading; sharper ones take longer", unit="deg/m", low=5, high=500
     )
-    sway: float = option(1.0, "unsteadiness of the camera, relative", low=0, high=3)
-    texture: float = option(1.0, "contrast of the textures, relative", low=0, high=1.5)
-    moving_objects: int = option(0, "objects that wander through each room", low=0, high=5)
-    exposure_change: float = option(0.12, "slow change of the exposure, relative", low=0, high=0.8)
-    light_change: float = option(0.0, "change of the lamps' light, relative", low=0, high=0.9)
+    sway: float = option(1.0, "amplitude of camera shake, relative", low=0, high=3)
+    texture: float = option(1.0, "contrast of textures, relative", low=0, high=1.5)
+    moving_objects: int = option(0, "number of moving objects in each room", low=0, high=5)
+    exposure_change: float = option(
+        0.12, "amplitude of slow exposure changes, relative", low=0, high=0.8
+    )
+    light_change: float = option(
+        0.0, "amplitude of lamp brightness changes, relative", low=0, high=0.9
+    )
     motion_blur: float = option(
-        0.0, "part of a frame's time for which the shutter is open", low=0, high=1
+        0.0, "share of the frame time during which the shutter is open", low=0, high=1
     )
-    sensor_noise: float = option(
-        0.008, "standard deviation of the noise in mid-grey", low=0, high=0.2
-    )
+    sensor_noise: float = option(0.008, "standard deviation of noise at mid-grey", low=0, high=0.2)
     fov_low_deg: float = option(
-        58.0, "smallest horizontal field of view", unit="deg", low=20, high=120
+        58.0, "minimum horizontal field of view", unit="deg", low=20, high=120
     )
     fov_high_deg: float = option(
-        88.0, "largest horizontal field of view", unit="deg", low=20, high=120
+        88.0, "maximum horizontal field of view", unit="deg", low=20, high=120
     )
-    zoom: float = option(0.0, "change of the focal length on the way, relative", low=0, high=0.3)
+    zoom: float = option(0.0, "amplitude of focal length changes, relative", low=0, high=0.3)
     samples: int = option(
         1, "rays per pixel and sub-frame: 1, 3 or 5; depth is always that of the centre",
         choices=(1, 3, 5),  # type: ignore[arg-type]
     )  # fmt: skip
 
     everyday: bool = option(
-        False, "furniture of offices and kitchens with objects on it, in plain materials"
+        False, "use office and kitchen furniture with objects on it, in plain materials"
     )
-    lamp_spread: float = option(0.0, "share of rooms with a lamp that is anywhere", low=0, high=1)
+    lamp_spread: float = option(
+        0.0, "share of rooms with a lamp at a random position", low=0, high=1
+    )
     shadows: float = option(
-        0.0, "darkness of the shadows in worlds of one room, relative; 0: none", low=0, high=1
+        0.0, "darkness of shadows in worlds of one room, relative; 0: no shadows", low=0, high=1
     )
     close_up: float = option(
         0.0,
-        "share of worlds whose camera looks at a piece of furniture from near, with motion any",
+        "share of worlds with a camera near a piece of furniture, for motion any",
         low=0,
         high=1,
     )
@@ -70,7 +76,7 @@ class WorldConfig:
 
     @classmethod
     def of(cls, level: str = "standard", **changes: Any) -> "WorldConfig":
-        """The settings of a level, with single ones changed."""
+        """Return the settings of a level, with some of them changed."""
         if level not in LEVELS:
             raise ValueError(f"level must be one of {', '.join(LEVELS)}; got {level!r}")
         return cls(**{"level": level, **_OF_LEVEL[level], **changes})

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the rooms, corridors and doors of a world are."""
+"""Rooms, corridors and doors of a world."""
 
 from dataclasses import dataclass
 
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 
 WALL_M = 0.16
-"""Thickness of the walls between rooms; each room owns the half that faces it."""
+"""Thickness of walls between rooms. Each room owns the half that faces it."""
 DOOR_TO_CORNER_M = 0.35
 LEAST_SIDE_M = 3.2
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The free rectangle between four walls, metres."""
+    """Free rectangle between four walls, metres."""
 
     x0: float
     y0: float
@@ -33,16 +33,16 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """An opening in the wall between two rooms; `low` lies below or left of `high`."""
+    """Opening in the wall between two rooms. Room `low` lies below or to the left of `high`."""
 
     low: int
     high: int
     axis: int
-    """0: the way through runs along x; 1: along y."""
+    """0: the passage runs along x; 1: along y."""
     wall: float
     """Coordinate along `axis` of the middle of the wall."""
     middle: float
-    """Coordinate along the wall."""
+    """Coordinate of the door's middle along the wall."""
     width: float
     height: float
 
@@ -57,7 +57,7 @@ class FloorPlan:
 
 
 def draw_plan(rng: HashedRng, most_rooms: int) -> FloorPlan:
-    """One room, a grid of rooms, or rooms on both sides of a corridor."""
+    """Return one room, a grid of rooms, or rooms on both sides of a corridor."""
     height = rng.uniform(2.5, 3.0)
     if most_rooms < 4:
         room = Room(0.0, 0.0, rng.uniform(4.6, 7.0), rng.uniform(4.2, 6.2), height)
@@ -96,7 +96,7 @@ def _grid(rng: HashedRng, most_rooms: int, height: float) -> list[Room]:
 
 
 def _spans(rng: HashedRng, length: float, count: int) -> list[tuple[float, float]]:
-    """`count` intervals with walls between them that fill [0, length]."""
+    """Return `count` intervals that fill [0, length] with walls between them."""
     free = length - (count - 1) * WALL_M - count * LEAST_SIDE_M
     shares = [0.4 + rng.uniform() for _ in range(count)]
     total, spans, x = sum(shares), [], 0.0
@@ -108,7 +108,8 @@ def _spans(rng: HashedRng, length: float, count: int) -> list[tuple[float, float
 
 
 def _doors(rng: HashedRng, rooms: list[Room]) -> list[Door]:
-    """A door wherever a corridor touches a room, a tree over the rest, and some more for loops."""
+    """Return doors between corridors and rooms, a spanning tree of the rest, and some more for
+    loops."""
     possible = [
         (a, b, walls)
         for a in range(len(rooms))
@@ -131,7 +132,8 @@ def _doors(rng: HashedRng, rooms: list[Room]) -> list[Door]:
 
 
 def _shared_wall(a: Room, b: Room) -> tuple[int, float, float, float] | None:
-    """Axis, wall and its interval, where `a` lies just below or left of `b`."""
+    """Return axis, wall coordinate and interval if `a` lies directly below or to the left of
+    `b`."""
     least = 2 * DOOR_TO_CORNER_M + 1.4
     low, high = max(a.y0, b.y0), min(a.y1, b.y1)
     if abs(b.x0 - a.x1 - WALL_M) < 1e-6 and high - low > least:

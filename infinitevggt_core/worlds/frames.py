@@ -8,22 +8,23 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class WorldFrame:
-    """One view with everything that is true about it."""
+    """A rendered view with its ground truth."""
 
     image: Tensor
-    """[3, H, W] RGB in [0, 1]."""
+    """[3, H, W], RGB in [0, 1]."""
     depth: Tensor
     """[H, W], metres along the optical axis."""
     camera_from_world: Tensor
     """[3, 4], float64: world (z up, metres) to OpenCV camera axes."""
     intrinsics: Tensor
-    """[3, 3], float64, pixels; pixel (0, 0) is the centre of the first, the principal point is
-    (W / 2, H / 2) as the network has it."""
+    """[3, 3], float64, pixels. Pixel (0, 0) is the centre of the first pixel; the principal
+    point is (W / 2, H / 2), as in the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorldClips:
-    """Views with any leading dimensions, such as [B worlds, S frames]; else as `WorldFrame`."""
+    """Views with any leading dimensions, such as [B worlds, S frames]. See `WorldFrame` for the
+    rest."""
 
     images: Tensor
     depth: Tensor
@@ -31,7 +32,7 @@ class WorldClips:
     intrinsics: Tensor
 
     def frame(self, *index: int) -> WorldFrame:
-        """The view at one index of the leading dimensions."""
+        """Return the view at one index of the leading dimensions."""
         return WorldFrame(
             self.images[index],
             self.depth[index],

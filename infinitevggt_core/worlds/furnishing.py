@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Furniture and pictures into rooms, so that one can still walk through."""
+"""Placement of furniture and pictures in rooms, with room left to walk."""
 
 from dataclasses import dataclass, replace
 
@@ -11,14 +11,14 @@ from infinitevggt_core.worlds.shell import box, side_of
 from infinitevggt_core.worlds.solids import Light, Solid, turn_of
 
 DOORWAY_M = 1.35
-"""Depth of the floor in front of a door on which nothing stands."""
-# the turn that faces the room, by wall (x0, x1, y0, y1)
+"""Depth of the free floor in front of a door."""
+# cosine and sine of the rotation that faces the room, by wall (x0, x1, y0, y1)
 _FACING = ((0.0, -1.0), (0.0, 1.0), (1.0, 0.0), (-1.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Builders of furniture by where it stands."""
+    """Builders of furniture by location."""
 
     at_walls: tuple[Builder, ...]
     standing_free: tuple[Builder, ...]
@@ -31,7 +31,7 @@ OFFICE = Catalog(office.AT_WALLS, office.STANDING_FREE, furniture.IN_CORRIDORS)
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A turned rectangle on the floor: what a piece of furniture stands on."""
+    """Rotated rectangle on the floor: the footprint of a piece of furniture."""
 
     x: float
     y: float
@@ -40,7 +40,7 @@ class Rectangle:
     turn: tuple[float, float]
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """x0, y0, x1, y1 of the upright rectangle around it."""
+        """Return x0, y0, x1, y1 of the axis-aligned bounding rectangle."""
         cos, sin = abs(self.turn[0]), abs(self.turn[1])
         w, h = cos * self.half_x + sin * self.half_y, sin * self.half_x + cos * self.half_y
         return self.x - w, self.y - h, self.x + w, self.y + h
@@ -48,12 +48,12 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A piece of furniture where it stands."""
+    """A piece of furniture at its location."""
 
     footprint: Rectangle
     solids: tuple[Solid, ...]
     movable: bool
-    """Stands free; goes first when the way is blocked."""
+    """True if the piece stands free. Such pieces are removed first where the path is blocked."""
 
 
 def place(
@@ -65,7 +65,7 @@ def place(
     room: int,
     free: bool,
 ) -> Placed:
-    """Put the middle of the piece's back edge at (x, y)."""
+    """Place the middle of the piece's back edge at (x, y)."""
     cos, sin = turn
     anchor = (rng.uniform(0.0, 9.0), rng.uniform(0.0, 9.0), rng.uniform(0.0, 9.0))
     solids = []
@@ -91,7 +91,7 @@ def place(
 def furnish(
     rng: HashedRng, plan: FloorPlan, index: int, amount: float, catalog: Catalog = HOME
 ) -> list[Placed]:
-    """Furniture of one room: along its walls first, then in the middle."""
+    """Furnish one room: along its walls first, then in the middle."""
     room = plan.rooms[index]
     taken = _doorways(plan, index)
     placed: list[Placed] = []
@@ -146,7 +146,8 @@ def _claim(
     bounds: tuple[float, float, float, float], room: Room,
     taken: list[tuple[float, float, float, float]], gap: float,
 ) -> bool:  # fmt: skip
-    """Take the floor for a piece, unless it is outside the room or taken."""
+    """Reserve floor for a piece. Return False if it lies outside the room or overlaps another
+    one."""
     x0, y0, x1, y1 = bounds
     if x0 < room.x0 or y0 < room.y0 or x1 > room.x1 or y1 > room.y1:
         return False
@@ -158,7 +159,7 @@ def _claim(
 
 
 def decorate(rng: HashedRng, plan: FloorPlan, index: int, light: Light) -> list[Solid]:
-    """Pictures, windows, a rug and lamps: flat things that nobody walks into."""
+    """Return pictures, windows, a rug and lamps: flat things without a footprint."""
     room = plan.rooms[index]
     solids = []
     for side in range(4):

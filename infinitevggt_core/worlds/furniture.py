@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pieces of furniture, each a few solids around its own origin.
+"""Pieces of furniture, each made of a few solids around its own origin.
 
-Local axes: x along the back, y from the back to the front, z up; the origin is the middle of the
+Local axes: x along the back, y from the back to the front, z up. The origin is the middle of the
 back edge, on the floor.
 """
 
@@ -16,7 +16,7 @@ from infinitevggt_core.worlds.solids import Point, Solid, turn_of
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Solids in local coordinates and the rectangle that they stand on."""
+    """Solids in local coordinates and the size of their footprint."""
 
     solids: tuple[Solid, ...]
     width: float
@@ -79,7 +79,7 @@ def cabinet(rng: HashedRng) -> Piece:
 
 
 def _on_top(rng: HashedRng, width: float, y: float, z: float) -> list[Solid]:
-    """One to three small things side by side."""
+    """Return one to three small objects side by side."""
     count = 1 + rng.integer(3)
     parts = []
     for k in range(count):
@@ -181,7 +181,7 @@ _COVERS: tuple[Callable[[HashedRng], Material], ...] = (
 
 
 def crates(rng: HashedRng) -> Piece:
-    """A stack of boxes."""
+    """Return a stack of boxes."""
     parts, z = [], 0.0
     for _ in range(1 + rng.integer(3)):
         half, height = rng.uniform(0.15, 0.26), rng.uniform(0.2, 0.4)
@@ -194,7 +194,7 @@ def crates(rng: HashedRng) -> Piece:
 
 
 def table(rng: HashedRng) -> Piece:
-    """With chairs at its long sides."""
+    """Return a table with chairs at its long sides."""
     width, depth, height = rng.uniform(0.9, 1.6), rng.uniform(0.7, 0.9), rng.uniform(0.68, 0.76)
     wood, middle = materials.wood(rng), 0.3 + depth / 2
     w, d = width / 2, depth / 2

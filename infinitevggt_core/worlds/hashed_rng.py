@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Randomness that is the same on every machine: integers hashed with 32-bit multiplications."""
+"""Random numbers that are equal on every machine: integers hashed with 32-bit multiplications."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -12,7 +12,7 @@ _MASK = 0xFFFFFFFF
 
 
 def scramble(number: int) -> int:
-    """A 32-bit hash (lowbias32) of the low 32 bits of `number`."""
+    """Return a 32-bit hash (lowbias32) of the low 32 bits of `number`."""
     number &= _MASK
     number = ((number ^ (number >> 16)) * 0x7FEB352D) & _MASK
     number = ((number ^ (number >> 15)) * 0x846CA68B) & _MASK
@@ -20,7 +20,7 @@ def scramble(number: int) -> int:
 
 
 def key_of(*parts: int | str) -> int:
-    """One 32-bit key of integers and names, in order."""
+    """Return one 32-bit key of integers and names, which depends on their order."""
     key = 0x9E3779B9
     for part in parts:
         if isinstance(part, str):
@@ -33,7 +33,7 @@ def key_of(*parts: int | str) -> int:
 
 
 def scramble_tensor(numbers: Tensor) -> Tensor:
-    """`scramble` of each element of an int64 tensor."""
+    """Return `scramble` of each element of an int64 tensor."""
     numbers = numbers & _MASK
     numbers = ((numbers ^ (numbers >> 16)) * 0x7FEB352D) & _MASK
     numbers = ((numbers ^ (numbers >> 15)) * 0x846CA68B) & _MASK
@@ -41,14 +41,15 @@ def scramble_tensor(numbers: Tensor) -> Tensor:
 
 
 def uniform_tensor(key: int, counters: Tensor) -> Tensor:
-    """float64 in [0, 1), one for each int64 counter."""
+    """Return float64 numbers in [0, 1), one for each int64 counter."""
     return scramble_tensor(scramble_tensor(counters + 0x51ED270B) ^ key).double() / 2**32
 
 
 def smooth_noise(key: int, times: Tensor) -> Tensor:
-    """A twice differentiable random curve through [-1, 1] at float64 `times`.
+    """Return a twice differentiable random curve in [-1, 1] at float64 `times`.
 
-    A cubic B-spline over one hashed knot per unit of time, so that any time costs the same.
+    The curve is a cubic B-spline over one hashed knot per unit of time, so that any time costs the
+    same.
     """
     first = times.floor()
     f = times - first
@@ -66,18 +67,18 @@ def smooth_noise(key: int, times: Tensor) -> Tensor:
 
 
 class HashedRng:
-    """Draws one after the other from a key; decisions use no transcendental function."""
+    """Sequential draws from a key. Decisions use no transcendental function."""
 
     def __init__(self, *parts: int | str) -> None:
         self.key = key_of(*parts)
         self._count = 0
 
     def integer(self, count: int) -> int:
-        """One of 0 .. count - 1."""
+        """Return an integer from 0 to count - 1."""
         return self._draw() * count >> 32
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A number in [low, high)."""
+        """Return a number in [low, high)."""
         return low + (high - low) * (self._draw() / 2**32)
 
     def chance(self, probability: float) -> bool:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lens and processing of an ordinary camera: vignetting, exposure control, colour cast, tone curve,
-blur or sharpening, noise that grows in the dark, grey cameras. One set of values a world."""
+"""Lens and image processing of an ordinary camera, with constant parameters per world.
+
+Effects: vignetting, exposure control, colour cast, tone curve, blur or sharpening, noise that grows
+in the dark, and grey images.
+"""
 
 from dataclasses import dataclass
 
@@ -15,26 +18,26 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """Effects of one camera."""
+    """Parameters of one camera."""
 
     vignetting: float
-    """Loss of light in the corners, relative."""
+    """Relative loss of light in the corners."""
     mean: float
-    """Brightness that the exposure control aims at, linear."""
+    """Target brightness of the exposure control, linear."""
     control: float
-    """Share of a change of brightness that the exposure control takes back."""
+    """Share of a brightness change that the exposure control compensates."""
     cast: tuple[float, float, float]
-    """Gains of red, green, blue."""
+    """Gains of red, green and blue."""
     gamma: float
     contrast: float
-    """Share of an S-shaped tone curve."""
+    """Weight of an S-shaped tone curve."""
     black: float
     """Brightness of black."""
     saturation: float
     sharpness: float
-    """Above 0: sharpening; below 0: blur."""
+    """Positive: sharpening; negative: blur."""
     noise: float
-    """Relative to the level's."""
+    """Noise relative to that of the level."""
 
     @classmethod
     def of(cls, seed: int, strength: float) -> "Lens":
@@ -58,9 +61,9 @@ class Lens:
 
 
 def process(light: Tensor, lenses: list[Lens], noise: Tensor, level: float) -> Tensor:
-    """Linear light (F, 3, H, W), a lens each -> images in [0, 1].
+    """Convert linear light (F, 3, H, W) to images in [0, 1], with one lens per image.
 
-    noise: (F, 3, H, W) of standard deviation 1; level: that of the noise in mid-grey.
+    noise: (F, 3, H, W) with standard deviation 1. level: its standard deviation at mid-grey.
     """
 
     def each(values: list[float]) -> Tensor:
@@ -86,7 +89,7 @@ def process(light: Tensor, lenses: list[Lens], noise: Tensor, level: float) -> T
 
 
 def _falloff(height: int, width: int, device: torch.device) -> Tensor:
-    """(H, W): squared distance from the middle, 1 in the corners."""
+    """Return (H, W), the squared distance from the middle, 1 in the corners."""
     y = torch.linspace(-1, 1, height, device=device)[:, None]
     x = torch.linspace(-1, 1, width, device=device)
     ratio = height / width
@@ -94,7 +97,7 @@ def _falloff(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def _sharpened(light: Tensor, amount: Tensor) -> Tensor:
-    """Add or take away the difference to a 3x3 mean."""
+    """Add (amount > 0) or remove the difference from the 3x3 mean."""
     padded = F.pad(light, (1, 1, 1, 1), mode="replicate")
     smooth = F.avg_pool2d(padded, 3, 1)
     return torch.lerp(light, smooth, -amount)

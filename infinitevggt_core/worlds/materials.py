@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What surfaces look like: colours and the parameters of their patterns (see shading.py)."""
+"""Appearance of surfaces: colours and the parameters of their patterns (see shading.py)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,27 +21,27 @@ class Material:
     line: Color = (0.1, 0.1, 0.1)
     detail: int = PLASTER
     repeats: tuple[float, float] = (0.5, 0.5)
-    """Detail textures per metre, along and up."""
+    """Detail textures per metre, horizontally and vertically."""
     contrast: float = 0.4
     stains: float = 0.2
-    """Contrast of the same texture, five times as large."""
+    """Contrast of the same texture at five times the size."""
     cell: tuple[float, float] = (0.0, 0.0)
     """Size of a tile, brick, plank or book, metres; 0: no cells."""
     shift: float = 0.0
-    """How far each row of cells is moved, in cells."""
+    """Offset of each row of cells, in cells."""
     gap: float = 0.0
     """Width of the line between cells, metres."""
     spread: float = 0.0
-    """How far cells differ along the three colours."""
+    """Variation of cells along the three colours."""
     hue: float = 0.0
-    """How far cells differ in any colour."""
+    """Variation of the colour of cells."""
     checker: float = 0.0
     """1: cells alternate; 0: each is random."""
     glow: float = 0.0
-    """Light of its own, relative to a white wall."""
+    """Emitted light relative to a white wall."""
 
     def calmer(self, texture: float) -> "Material":
-        """With all contrasts times `texture`."""
+        """Return the material with all contrasts multiplied by `texture`."""
         return replace(
             self,
             contrast=self.contrast * texture,
@@ -52,7 +52,7 @@ class Material:
 
 
 def tint(hue: float, saturation: float, value: float) -> Color:
-    """Hue in turns; exact on every machine, as there is no trigonometry in it."""
+    """Return a colour; hue in turns. Exact on every machine because it uses no trigonometry."""
 
     def channel(offset: float) -> float:
         ramp = abs(((hue + offset) % 1.0) * 6 - 3) - 1
@@ -171,7 +171,7 @@ def paint(rng: HashedRng) -> Material:
 
 
 def picture(rng: HashedRng) -> Material:
-    """A poster or painting: strong colours, no two alike."""
+    """Return a poster or painting with strong colours."""
     hue = rng.uniform()
     size = rng.uniform(0.1, 0.35)
     return Material(
@@ -206,7 +206,7 @@ def leaves(rng: HashedRng) -> Material:
 
 
 def view(rng: HashedRng) -> Material:
-    """What a window shows: bright, with the bars of its frame."""
+    """Return the bright view through a window with the bars of its frame."""
     return Material(
         (0.35, 0.5, 0.4), (0.6, 0.75, 0.85), (0.9, 0.95, 1.0), line=(0.75, 0.72, 0.68),
         detail=BLOBS, repeats=(0.3, 0.3), contrast=0.9, stains=0.3,
@@ -215,7 +215,7 @@ def view(rng: HashedRng) -> Material:
 
 
 def _even(rng: HashedRng, hue: float, saturation: float, value: float) -> Material:
-    """Nearly one colour, with faint variations that are alike at all scales."""
+    """Return almost one colour, with faint variations at all scales."""
     shade = rng.uniform(0.03, 0.25)
     return Material(
         tint(hue, saturation, value * (1 - shade)),
@@ -228,7 +228,7 @@ def _even(rng: HashedRng, hue: float, saturation: float, value: float) -> Materi
 
 
 def plastic(rng: HashedRng) -> Material:
-    """Paint, plastic or metal: black, grey and white more often than a colour."""
+    """Return paint, plastic or metal: black, grey or white more often than a colour."""
     kind = rng.integer(10)
     if kind < 3:
         return _even(rng, rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.02, 0.08))
@@ -240,7 +240,7 @@ def plastic(rng: HashedRng) -> Material:
 
 
 def board(rng: HashedRng) -> Material:
-    """A table top or shelf: wood, or plain."""
+    """Return the material of a table top or shelf: wood or plain."""
     if rng.chance(0.45):
         hue, value = rng.uniform(0.05, 0.12), rng.uniform(0.12, 0.7)
         return Material(
@@ -252,14 +252,14 @@ def board(rng: HashedRng) -> Material:
 
 
 def plain_wall(rng: HashedRng) -> Material:
-    """Painted plaster, light more often than not."""
+    """Return painted plaster, mostly light."""
     value = rng.uniform(0.55, 0.95) if rng.chance(0.75) else rng.uniform(0.2, 0.55)
     saturation = rng.uniform(0.0, 0.15) if rng.chance(0.7) else rng.uniform(0.15, 0.5)
     return _even(rng, rng.uniform(), saturation, value)
 
 
 def carpet(rng: HashedRng) -> Material:
-    """Floors of offices: carpet, linoleum, stripes."""
+    """Return a floor of an office: carpet, linoleum or stripes."""
     hue, saturation, value = rng.uniform(), rng.uniform(0.0, 0.35), rng.uniform(0.08, 0.6)
     stripes = rng.uniform(0.02, 0.12) if rng.chance(0.35) else 0.0
     return Material(
@@ -280,7 +280,7 @@ def tiles(rng: HashedRng) -> Material:
 
 
 def printed(rng: HashedRng) -> Material:
-    """White paper with lines of text or a picture."""
+    """Return white paper with text or a picture."""
     white, ink = rng.uniform(0.75, 0.95), rng.uniform(0.05, 0.4)
     if rng.chance(0.2):
         return cover(rng)
@@ -292,7 +292,7 @@ def printed(rng: HashedRng) -> Material:
 
 
 def cover(rng: HashedRng) -> Material:
-    """The cover of a book, a parcel, a poster: text and large shapes on one or two colours."""
+    """Return a book cover, parcel or poster: text and large shapes in one or two colours."""
     hue, other = rng.uniform(), rng.uniform()
     return Material(
         tint(other, rng.uniform(0.0, 0.9), rng.uniform(0.02, 0.6)),
@@ -305,7 +305,7 @@ def cover(rng: HashedRng) -> Material:
 
 
 def keys(rng: HashedRng) -> Material:
-    """A keyboard."""
+    """Return a keyboard."""
     return replace(
         plastic(rng), cell=(0.019, 0.019), gap=0.004, line=tint(0.1, 0.0, rng.uniform(0.02, 0.4)),
         spread=0.2,
@@ -313,7 +313,7 @@ def keys(rng: HashedRng) -> Material:
 
 
 def screen(rng: HashedRng) -> Material:
-    """A monitor: off and black, or on and shining."""
+    """Return a monitor: off and black, or on and glowing."""
     if rng.chance(0.65):
         return _even(rng, rng.uniform(), 0.2, rng.uniform(0.02, 0.05))
     return replace(cover(rng), glow=rng.uniform(0.4, 1.0))
@@ -327,8 +327,10 @@ _PLAIN: tuple[Callable[[HashedRng], Material], ...] = (plastic, board, plain_wal
 
 
 def everyday_look(rng: HashedRng, material: Material) -> Material:
-    """A calmer material in place of a patterned one: plain, or the same with less colour and
-    contrast. Lamps and windows keep theirs, and may be so bright that a camera clips them."""
+    """Return a plain replacement, or the same material with less colour and contrast.
+
+    Lamps and windows keep theirs, and may be bright enough to saturate a camera.
+    """
     if material.glow:
         return replace(material, glow=material.glow * rng.uniform(0.7, 2.5))
     if material.detail in (TEXT, PINK):

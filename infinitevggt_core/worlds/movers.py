@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that wander through the rooms and step aside for the camera."""
+"""Objects that move through the rooms and avoid the camera."""
 
 from dataclasses import replace
 
@@ -12,12 +12,12 @@ from infinitevggt_core.worlds.hashed_rng import HashedRng, key_of, smooth_noise
 from infinitevggt_core.worlds.solids import COLUMNS, Light, Solid, row_of
 
 _ASIDE_M = 0.9
-"""Least distance between the middle of a mover and the camera."""
+"""Minimum distance between the middle of a mover and the camera."""
 _FRAMES_PER_TURN = 35.0
 
 
 class Movers:
-    """Rows of solids like `Scene`'s, but new ones for each time."""
+    """Rows of moving solids, as in `Scene`, at any time."""
 
     def __init__(
         self, seed: int, rooms: tuple[Room, ...], lights: list[Light], per_room: int
@@ -40,7 +40,8 @@ class Movers:
         self._rows = torch.tensor(rows, dtype=torch.float64).reshape(-1, COLUMNS)
 
     def rows(self, times: Tensor, eyes: Tensor) -> Tensor:
-        """(N, boxes + rounds, COLUMNS) at float64 times (N,) with the camera at eyes (N, 3)."""
+        """Return rows (N, boxes + rounds, COLUMNS) at float64 times (N,) with the camera at eyes
+        (N, 3)."""
         rows = self._rows.expand(len(times), *self._rows.shape).clone()
         if len(self._owner):
             places = torch.stack(
@@ -50,7 +51,7 @@ class Movers:
         return rows
 
     def _place(self, number: int, room: Room, times: Tensor, eyes: Tensor) -> Tensor:
-        """(N, 2) on the floor."""
+        """Return positions (N, 2) on the floor."""
         x, y = room.center
         wander = [
             1.6 * smooth_noise(key_of(self._key, number, axis), times / _FRAMES_PER_TURN)
@@ -71,7 +72,7 @@ class Movers:
 
 
 def _body(rng: HashedRng, room: int) -> list[Solid]:
-    """A ball, a robot of boxes, or a figure."""
+    """Return a ball, a robot made of boxes, or a figure."""
     kind = rng.integer(3)
     anchor = (rng.uniform(0, 9), rng.uniform(0, 9), 0.0)
     coat, trim = materials.fabric(rng), materials.paint(rng)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Furniture of offices and kitchens with objects on it; axes and units as in furniture.py."""
+"""Furniture of offices and kitchens with objects on it. Axes and units as in furniture.py."""
 
 from infinitevggt_core.worlds import clutter, furniture, materials
 from infinitevggt_core.worlds.furniture import Builder, Piece
@@ -18,7 +18,7 @@ def _box(
 
 
 def _legs(rng: HashedRng, w: float, y0: float, y1: float, height: float) -> list[Solid]:
-    """Four round legs, or two boards."""
+    """Return four round legs or two boards."""
     look = materials.plastic(rng)
     if rng.chance(0.3):
         return [_box((x - 0.02, x + 0.02), (y0, y1), (0, height), look) for x in (-w, w)]
@@ -31,7 +31,7 @@ def _legs(rng: HashedRng, w: float, y0: float, y1: float, height: float) -> list
 
 
 def desk(rng: HashedRng) -> Piece:
-    """Screens at the back, a keyboard in front of them, and much else; often with a chair."""
+    """Return a desk with screens, a keyboard and other objects, often with a chair."""
     width, depth, height = rng.uniform(1.1, 1.9), rng.uniform(0.65, 0.9), rng.uniform(0.68, 0.78)
     w = width / 2
     solids = [_box((-w, w), (0.02, depth), (height - 0.03, height), materials.board(rng))]
@@ -52,7 +52,7 @@ def desk(rng: HashedRng) -> Piece:
 
 
 def counter(rng: HashedRng) -> Piece:
-    """A row of cupboards under a worktop, a tiled wall, and a shelf above."""
+    """Return cupboards under a worktop, a tiled wall and a shelf above."""
     width, depth, height = rng.uniform(1.6, 2.6), rng.uniform(0.55, 0.65), rng.uniform(0.85, 0.95)
     w, front = width / 2, materials.plastic(rng)
     solids = [
@@ -83,7 +83,7 @@ def counter(rng: HashedRng) -> Piece:
 
 
 def rack(rng: HashedRng) -> Piece:
-    """Open shelves on thin posts."""
+    """Return open shelves on thin posts."""
     width, depth, height = rng.uniform(0.7, 1.2), rng.uniform(0.3, 0.45), rng.uniform(1.2, 2.1)
     w, metal, shelf = width / 2, materials.plastic(rng), materials.board(rng)
     posts = [(x, y) for x in (-w, w) for y in (0.02, depth - 0.02)]
@@ -99,7 +99,7 @@ def rack(rng: HashedRng) -> Piece:
 
 
 def meeting_table(rng: HashedRng) -> Piece:
-    """A table with papers and cups, and chairs with slatted backs."""
+    """Return a table with objects, and chairs with slatted backs."""
     width, depth, height = rng.uniform(1.0, 1.8), rng.uniform(0.75, 1.0), rng.uniform(0.7, 0.76)
     w, y0 = width / 2, 0.35
     wood = materials.board(rng)
@@ -117,7 +117,7 @@ def meeting_table(rng: HashedRng) -> Piece:
 
 
 def chair_parts(rng: HashedRng, x: float, y: float, back: float) -> list[Solid]:
-    """A chair whose back is on the side `back` (-1 or 1) of its seat."""
+    """Return a chair whose back is on the side `back` (-1 or 1) of its seat."""
     look, frame = materials.plastic(rng), materials.board(rng)
     edge, height = y + 0.2 * back, rng.uniform(0.8, 1.0)
     solids = [_box((x - 0.21, x + 0.21), (y - 0.2, y + 0.2), (0.42, 0.46), look)]
@@ -140,7 +140,7 @@ def office_chair(rng: HashedRng) -> Piece:
 
 
 def screens(rng: HashedRng) -> Piece:
-    """Plain panels set in a zigzag, as high as a person."""
+    """Return plain panels in a zigzag, as high as a person."""
     height, look = rng.uniform(1.2, 2.1), materials.plastic(rng)
     x, solids, step = -0.7, [], rng.uniform(0.3, 0.5)
     for k in range(3):
@@ -153,7 +153,7 @@ def screens(rng: HashedRng) -> Piece:
 
 
 def person(rng: HashedRng) -> Piece:
-    """Somebody who stands still."""
+    """Return a standing person."""
     size, y = rng.uniform(0.88, 1.1), 0.25
     trousers, shirt = materials.fabric(rng), materials.fabric(rng)
     parts = [(0.0, 0.86, 0.075, 0.09, trousers), (0.0, 0.86, 0.075, -0.09, trousers)]
@@ -174,7 +174,7 @@ def person(rng: HashedRng) -> Piece:
 
 
 def heap(rng: HashedRng) -> Piece:
-    """Bags and boxes on the floor."""
+    """Return bags and boxes on the floor."""
     solids = clutter.scatter(rng, clutter.ON_FLOORS, 2 + rng.integer(4), (-0.35, 0.35),
                              (0.2, 0.7), 0.0)  # fmt: skip
     return Piece(tuple(solids), 0.9, 0.9)

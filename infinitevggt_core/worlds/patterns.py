@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detail textures: ten periodic grey patterns with mipmaps, made once from hashed noise.
+"""Detail textures: ten periodic grey patterns with mipmaps, made from hashed noise.
 
-All patterns live in one flat float32 tensor, so that a surface's texture is an index away.
+All patterns are stored in one flat float32 tensor, so that a texture is selected by an offset.
 """
 
 from functools import lru_cache
@@ -13,16 +13,17 @@ from infinitevggt_core.worlds.hashed_rng import key_of, uniform_tensor
 
 SIDE = 256
 MIPMAPS = 7
-"""256, 128, .. 4 texels."""
+"""Offsets of the levels of 256, 128, .. 4 texels."""
 STARTS = tuple(sum((SIDE >> j) ** 2 for j in range(level)) for level in range(MIPMAPS))
 STRIDE = sum((SIDE >> level) ** 2 for level in range(MIPMAPS))
 NOISE = 1 << 16
-"""Length of the table of uniform numbers; a power of two."""
+"""Length of the table of uniform numbers, a power of two."""
 
 
 @lru_cache(maxsize=8)
 def detail_textures(device: str) -> Tensor:
-    """(10 * STRIDE,) float32, each pattern of mean 0 and in [-1, 1]; in the order of materials."""
+    """Return (10 * STRIDE,) float32: patterns of mean 0 in [-1, 1], in the order of
+    materials.py."""
     noise = _noise
     plaster = noise(1, 4) + 0.7 * noise(2, 16) + 0.5 * noise(3, 64) + 0.4 * noise(4, 128)
     bent = noise(5, 4, 8) * 1.2 + noise(6, 2, 24) + 0.9 * noise(7, 4, 64)
@@ -44,14 +45,14 @@ def detail_textures(device: str) -> Tensor:
 
 @lru_cache(maxsize=8)
 def uniform_table(device: str) -> Tensor:
-    """(NOISE,) float32 in [0, 1)."""
+    """Return (NOISE,) float32 in [0, 1)."""
     table = uniform_tensor(key_of("uniform"), torch.arange(NOISE))
     return table.float().to(device)
 
 
 @lru_cache(maxsize=8)
 def gaussian_table(device: str) -> Tensor:
-    """(16 * NOISE,) float32 of mean 0 and standard deviation 1."""
+    """Return (16 * NOISE,) float32 of mean 0 and standard deviation 1."""
     counters = torch.arange(16 * NOISE)
     radius = (-2 * (1 - uniform_tensor(key_of("radius"), counters)).log()).sqrt()
     angle = 2 * torch.pi * uniform_tensor(key_of("angle"), counters)
@@ -59,7 +60,7 @@ def gaussian_table(device: str) -> Tensor:
 
 
 def _grid() -> tuple[Tensor, Tensor]:
-    """u to the right, v down, in [0, 1)."""
+    """Return u (to the right) and v (down) in [0, 1)."""
     steps = torch.arange(SIDE, dtype=torch.float64) / SIDE
     return steps.expand(SIDE, SIDE), steps[:, None].expand(SIDE, SIDE)
 
@@ -69,7 +70,7 @@ def _wave(turns: Tensor) -> Tensor:
 
 
 def _noise(key: int, across: int, down: int | None = None) -> Tensor:
-    """Smooth periodic noise in [-1, 1] with this many knots along each side."""
+    """Return smooth periodic noise in [-1, 1] with this many knots along each side."""
     down = down or across
     knots = 2 * uniform_tensor(key_of("noise", key), torch.arange(across * down)) - 1
     return _stretched(_stretched(knots.reshape(down, across), 1).T, 1).T
@@ -86,7 +87,7 @@ def _stretched(knots: Tensor, axis: int) -> Tensor:
 
 
 def _stones() -> Tensor:
-    """Cells around random points: each its own grey, dark between them."""
+    """Return cells around random points, each with its own grey, with dark gaps."""
     cells = 10
     u, v = _grid()
     column, row = (u * cells).floor().long(), (v * cells).floor().long()
@@ -107,7 +108,7 @@ def _stones() -> Tensor:
 
 
 def _text() -> Tensor:
-    """Lines of dark dashes, in paragraphs of several widths."""
+    """Return lines of dark dashes in paragraphs of several widths."""
     u, v = _grid()
     line = (v * 32).floor().long()
     words = (u * 64).floor().long() + 64 * line

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ray casting: for each pixel the nearest solid and how far it is.
+"""Ray casting: the nearest solid of each pixel and its depth.
 
-A frame is cut into tiles. Each tile goes through the solids that its frustum may touch, from near
-to far, and is done when the next one lies behind everything it has hit: the cost does not grow
-with the number of rooms. All tiles of all frames go through their n-th solid together.
+An image is divided into tiles. Each tile visits the solids that its frustum may touch from near to
+far, and stops when the next one lies behind all its hits, so that the cost does not grow with the
+number of rooms. All tiles of all frames visit their n-th solid together.
 """
 
 from collections.abc import Callable
@@ -19,28 +19,28 @@ FAR_M = 1e4
 
 
 @dataclass(frozen=True, slots=True)
-class Shots:
-    """Pinhole images to take, one world each; F shots of `height` x `width` pixels."""
+class Cameras:
+    """Pinhole cameras of F images of `height` x `width` pixels, each in one world."""
 
     camera_from_world: Tensor
     """(F, 3, 4), OpenCV axes, metres."""
     focal: Tensor
     """(F,), pixels."""
     center: Tensor
-    """(F, 2): the principal point in pixels; pixel (0, 0) is the centre of the first."""
+    """(F, 2), principal point in pixels. Pixel (0, 0) is the centre of the first pixel."""
     height: int
     width: int
 
     @property
     def eyes(self) -> Tensor:
-        """(F, 3): where the cameras are in the world."""
+        """(F, 3), camera centres in the world."""
         rotation, moved = self.camera_from_world[..., :3], self.camera_from_world[..., 3:]
         return -(rotation.transpose(1, 2) @ moved).squeeze(-1)
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """How an image is cut: (rows, columns) tiles of (high, wide) pixels."""
+    """Division of an image: (rows, columns) tiles of (high, wide) pixels."""
 
     rows: int
     columns: int
@@ -53,7 +53,7 @@ class Tiles:
         return cls(-(-height // high), -(-width // wide), high, wide)
 
     def to_image(self, values: Tensor, height: int, width: int) -> Tensor:
-        """(F * tiles, pixels) -> (F, H, W), without what the last tiles have too much."""
+        """Rearrange (F * tiles, pixels) to (F, H, W) and crop the excess of the last tiles."""
         grid = values.reshape(-1, self.rows, self.columns, self.high, self.wide)
         full = grid.transpose(2, 3).reshape(-1, self.rows * self.high, self.columns * self.wide)
         return full[:, :height, :width]
@@ -65,7 +65,7 @@ def _tile_side(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rays:
-    """Directions in the world whose camera depth is 1: three (F * tiles, pixels) each."""
+    """Directions in the world with camera depth 1: three tensors (F * tiles, pixels)."""
 
     x: Tensor
     y: Tensor
@@ -77,22 +77,22 @@ class Rays:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What the rays meet: two (F * tiles, pixels) tensors."""
+    """Hits of the rays: two tensors (F * tiles, pixels)."""
 
     depth: Tensor
-    """Along the optical axis, metres; FAR_M where there is nothing."""
+    """Metres along the optical axis, FAR_M without a hit."""
     solid: Tensor
-    """int32 row of the table of solids."""
+    """int32 row in the table of solids."""
 
 
-def rays_of(shots: Shots, tiles: Tiles) -> Rays:
-    """One ray through the centre of each pixel."""
-    rotation = shots.camera_from_world[..., :3]
+def rays_of(cameras: Cameras, tiles: Tiles) -> Rays:
+    """Return one ray through the centre of each pixel."""
+    rotation = cameras.camera_from_world[..., :3]
     device, dtype = rotation.device, rotation.dtype
     u = torch.arange(tiles.columns * tiles.wide, device=device, dtype=dtype)
     v = torch.arange(tiles.rows * tiles.high, device=device, dtype=dtype)
-    x = (u - shots.center[:, :1]) / shots.focal[:, None]
-    y = (v - shots.center[:, 1:]) / shots.focal[:, None]
+    x = (u - cameras.center[:, :1]) / cameras.focal[:, None]
+    y = (v - cameras.center[:, 1:]) / cameras.focal[:, None]
     parts = []
     for axis in range(3):
         right, down, forward = (rotation[:, k, axis, None] for k in range(3))
@@ -106,22 +106,25 @@ _Meet = Callable[[Tensor, Tensor, Rays], Tensor]
 
 
 def cast(
-    shots: Shots, tiles: Tiles, rays: Rays, table: Tensor, boxes: Tensor, rounds: Tensor
+    cameras: Cameras, tiles: Tiles, rays: Rays, table: Tensor, boxes: Tensor, rounds: Tensor
 ) -> Hits:
-    """Nearest hits; `boxes`, `rounds` (F, N) int64: rows of `table` each shot looks at, or -1."""
+    """Return the nearest hits.
+
+    boxes, rounds: (F, N) int64, rows of `table` visible to each image, or -1.
+    """
     depth = torch.full_like(rays.x, FAR_M)
     hits = Hits(depth, torch.zeros_like(depth, dtype=torch.int32))
     for rows, meet in ((boxes, meet_box), (rounds, meet_round)):
         if rows.shape[1] == 0:
             continue
-        queue = _queue(shots, tiles, table, rows)
-        _go_through(queue, shots.eyes, tiles.rows * tiles.columns, rays, table, hits, meet)
+        queue = _queue(cameras, tiles, table, rows)
+        _go_through(queue, cameras.eyes, tiles.rows * tiles.columns, rays, table, hits, meet)
     return hits
 
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """For each tile the solids it may see, from near to far, one tile after the other."""
+    """Solids that each tile may see, from near to far, tile after tile."""
 
     solid: Tensor
     near: Tensor
@@ -129,8 +132,8 @@ class _Queue:
     count: Tensor
 
 
-def _queue(shots: Shots, tiles: Tiles, table: Tensor, rows: Tensor) -> _Queue:
-    center, axes = _in_camera(shots, table[rows.clamp(min=0)])
+def _queue(cameras: Cameras, tiles: Tiles, table: Tensor, rows: Tensor) -> _Queue:
+    center, axes = _in_camera(cameras, table[rows.clamp(min=0)])
     reach = axes.abs().sum(2)  # half extent along the camera's axes
     near = center[..., 2] - reach[..., 2]
     seen = (rows >= 0) & (center[..., 2] + reach[..., 2] > NEAR_M)
@@ -138,8 +141,8 @@ def _queue(shots: Shots, tiles: Tiles, table: Tensor, rows: Tensor) -> _Queue:
     seen, rows = seen.gather(1, order), rows.gather(1, order)
     center = center.gather(1, order[..., None].expand_as(center))
     axes = axes.gather(1, order[..., None, None].expand_as(axes))
-    columns = _overlap(center, axes, 0, tiles.columns, tiles.wide, shots)
-    lines = _overlap(center, axes, 1, tiles.rows, tiles.high, shots)
+    columns = _overlap(center, axes, 0, tiles.columns, tiles.wide, cameras)
+    lines = _overlap(center, axes, 1, tiles.rows, tiles.high, cameras)
     # (F, rows, columns, N)
     touched = (lines & seen[:, None])[:, :, None] & columns[:, None]
     frame, _, _, number = touched.nonzero().unbind(1)
@@ -147,11 +150,11 @@ def _queue(shots: Shots, tiles: Tiles, table: Tensor, rows: Tensor) -> _Queue:
     return _Queue(rows[frame, number], near[frame, number], count.cumsum(0) - count, count)
 
 
-def _in_camera(shots: Shots, solids: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres (F, N, 3) and half axes (F, N, 3 axes, 3) of solids in camera coordinates."""
-    rotation = shots.camera_from_world[:, None, :, :3]
+def _in_camera(cameras: Cameras, solids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return centres (F, N, 3) and half axes (F, N, 3 axes, 3) of solids in camera coordinates."""
+    rotation = cameras.camera_from_world[:, None, :, :3]
     center = (rotation @ solids[..., 0:3, None]).squeeze(-1)
-    center = center + shots.camera_from_world[:, None, :, 3]
+    center = center + cameras.camera_from_world[:, None, :, 3]
     cos, sin = solids[..., 6:7], solids[..., 7:8]
     along = cos * rotation[..., 0] + sin * rotation[..., 1]
     across = cos * rotation[..., 1] - sin * rotation[..., 0]
@@ -161,22 +164,23 @@ def _in_camera(shots: Shots, solids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _overlap(
-    center: Tensor, axes: Tensor, axis: int, count: int, side: int, shots: Shots
+    center: Tensor, axes: Tensor, axis: int, count: int, side: int, cameras: Cameras
 ) -> Tensor:
-    """(F, count, N): whether a solid reaches into the wedge of each column (or row) of tiles."""
+    """Return (F, count, N), True if a solid reaches into the wedge of a column (or row) of
+    tiles."""
     edges = torch.arange(count + 1, device=center.device, dtype=center.dtype) * side - 0.5
-    slope = (edges - shots.center[:, axis, None]) / shots.focal[:, None]
+    slope = (edges - cameras.center[:, axis, None]) / cameras.focal[:, None]
     slope = slope[:, :, None]
     middle = center[:, None, :, axis] - slope * center[:, None, :, 2]
     reach = (axes[:, None, :, :, axis] - slope[..., None] * axes[:, None, :, :, 2]).abs().sum(-1)
-    # beyond the low edge and before the high one
+    # above the low edge and below the high one
     return (middle + reach > 0)[:, :-1] & (middle - reach < 0)[:, 1:]
 
 
 def _go_through(
     queue: _Queue, eyes: Tensor, per_frame: int, rays: Rays, table: Tensor, hits: Hits, meet: _Meet
 ) -> None:
-    """Improve `hits`, in place."""
+    """Improve `hits` in place."""
     farthest = hits.depth.amax(1)
     active = queue.count.nonzero().squeeze(1)
     turn = 0
@@ -201,20 +205,21 @@ def _go_through(
 
 
 def _turned(solid: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y in the solid's own axes."""
+    """Return x and y in the solid's axes."""
     cos, sin = solid[:, 6:7], solid[:, 7:8]
     return torch.addcmul(x * cos, y, sin), torch.addcmul(y * cos, x, sin, value=-1)
 
 
 def _slab(eye: Tensor, direction: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave |x| <= half."""
+    """Return the ray parameters at which |x| <= half begins and ends."""
     inverse = direction.reciprocal()
     a, b = inverse * (half - eye), inverse * (-half - eye)
     return torch.minimum(a, b), torch.maximum(a, b)
 
 
 def meet_box(solid: Tensor, eye: Tensor, rays: Rays) -> Tensor:
-    """Depth (tiles, pixels) at which rays enter boxes (tiles, SHAPE_COLUMNS), else FAR_M."""
+    """Return the depth (tiles, pixels) at which rays enter boxes (tiles, SHAPE_COLUMNS), else
+    FAR_M."""
     dx, dy = _turned(solid, rays.x, rays.y)
     ex, ey = _turned(solid, eye[:, 0:1], eye[:, 1:2])
     near, far = _slab(ex, dx, solid[:, 3:4])
@@ -226,7 +231,7 @@ def meet_box(solid: Tensor, eye: Tensor, rays: Rays) -> Tensor:
 
 
 def meet_round(solid: Tensor, eye: Tensor, rays: Rays) -> Tensor:
-    """The same for cylinders and ellipsoids."""
+    """Return the depth at which rays enter cylinders and ellipsoids. Shapes as in `meet_box`."""
     bulge = solid[:, 8:9]
     ex, ey, ez = eye[:, 0:1], eye[:, 1:2], eye[:, 2:3]
     a = rays.x * rays.x + rays.y * rays.y + bulge * (rays.z * rays.z)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of worlds: their cameras' shots, the rays' colours, and what the camera does to them."""
+"""Rendering of worlds: cameras, ray colours and image formation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.frames import WorldClips
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.movers import Movers
-from infinitevggt_core.worlds.ray_caster import Rays, Shots, Tiles, cast, rays_of
+from infinitevggt_core.worlds.ray_caster import Cameras, Rays, Tiles, cast, rays_of
 from infinitevggt_core.worlds.shading import shade
 from infinitevggt_core.worlds.shadows import casters_of, lit_share
 from infinitevggt_core.worlds.solids import Light, Scene
 from infinitevggt_core.worlds.trajectory import Trajectory
 
 _RAYS_AT_ONCE = {"cpu": 150_000, "cuda": 6_000_000}
-# pixels; the first is the centre and the mean of the first one, three or five is the centre too
+# pixels; the mean of the first one, three or five is the centre
 _JITTER = ((0.0, 0.0), (0.3, 0.15), (-0.3, -0.15), (-0.15, 0.35), (0.15, -0.35))
 
 
 class Renderable(Protocol):
-    """What the renderer reads of a world."""
+    """Attributes of a world that the renderer reads."""
 
     seed: int
     config: WorldConfig
@@ -35,8 +35,8 @@ class Renderable(Protocol):
     lights: list[Light]
 
 
-def shots_at_once(height: int, width: int, device: str) -> int:
-    """How many frames fit into the memory that a chunk may take."""
+def frames_per_chunk(height: int, width: int, device: str) -> int:
+    """Return the number of frames that fit into the memory of one chunk."""
     limit = _RAYS_AT_ONCE.get(torch.device(device).type, _RAYS_AT_ONCE["cuda"])
     return max(1, limit // (height * width))
 
@@ -44,19 +44,21 @@ def shots_at_once(height: int, width: int, device: str) -> int:
 def render(
     worlds: Sequence[Renderable], times: Tensor, height: int, width: int, device: str = "cpu"
 ) -> WorldClips:
-    """Frames at `times` [B, S] (in frames, float64) of B worlds, in chunks."""
+    """Render frames at `times` [B, S] (in frames, float64) of B worlds, chunk by chunk."""
     if height < 8 or width < 8:
-        raise ValueError(f"an image of {width}x{height} px: at least 8x8")
+        raise ValueError(f"an image of {width}x{height} px: must be at least 8x8")
     total = times.numel()
     images = torch.empty(total, 3, height, width, device=device)
     depth = torch.empty(total, height, width, device=device)
     stage = Stage(worlds, device)
     which = torch.arange(len(worlds)).repeat_interleave(times.shape[1])
     cameras = _cameras(worlds, times, height, width)
-    step = max(1, shots_at_once(height, width, device) // stage.rays_per_pixel)
+    step = max(1, frames_per_chunk(height, width, device) // stage.rays_per_pixel)
     for first in range(0, total, step):
         part = slice(first, first + step)
-        images[part], depth[part] = stage.film(which[part], times.reshape(-1)[part], height, width)
+        images[part], depth[part] = stage.render(
+            which[part], times.reshape(-1)[part], height, width
+        )
     return WorldClips(
         images.reshape(*times.shape, 3, height, width),
         depth.reshape(*times.shape, height, width),
@@ -75,10 +77,10 @@ def _cameras(
 
 
 @dataclass(frozen=True, slots=True)
-class _Exposure:
-    """The rays' worth of one chunk: F frames times K sub-frames, flat."""
+class _Rays:
+    """Rays of one chunk: F frames times K sub-frames, flat."""
 
-    shots: Shots
+    cameras: Cameras
     light: Tensor
     table: Tensor
     boxes: Tensor
@@ -86,7 +88,7 @@ class _Exposure:
 
 
 class Stage:
-    """Some worlds on a device, ready to be filmed."""
+    """Worlds on a device, ready to be rendered."""
 
     def __init__(self, worlds: Sequence[Renderable], device: str) -> None:
         self.worlds = worlds
@@ -106,7 +108,7 @@ class Stage:
         self._shadows = self._shadow_casters() if config.shadows else None
 
     def _shadow_casters(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Casters, lamps and darkness of the shadows of each world."""
+        """Return casters, lamps and darkness of the shadows of each world."""
         casters = torch.stack([casters_of(world.scene) for world in self.worlds])
         lamps = torch.tensor([world.lights[0].position for world in self.worlds])
         darkness = torch.tensor(
@@ -117,31 +119,33 @@ class Stage:
         )
         return casters.to(self.device), self._put(lamps), self._put(darkness)
 
-    def film(self, which: Tensor, times: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Images (F, 3, H, W) and depth (F, H, W) of worlds `which` (F,) at `times` (F,)."""
-        taken = self._expose(which, times, height, width)
+    def render(
+        self, which: Tensor, times: Tensor, height: int, width: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return images (F, 3, H, W) and depth (F, H, W) of worlds `which` (F,) at `times` (F,)."""
+        exposed = self._expose(which, times, height, width)
         tiles = Tiles.of(height, width)
-        rays = rays_of(taken.shots, tiles)
+        rays = rays_of(exposed.cameras, tiles)
         owners = which.repeat_interleave(self.rays_per_pixel).to(self.device)
-        hits = cast(taken.shots, tiles, rays, taken.table, taken.boxes, taken.rounds)
-        per_shot = tiles.rows * tiles.columns * tiles.high * tiles.wide
+        hits = cast(exposed.cameras, tiles, rays, exposed.table, exposed.boxes, exposed.rounds)
+        per_frame = tiles.rows * tiles.columns * tiles.high * tiles.wide
 
         def each(values: Tensor) -> Tensor:
-            return values.repeat_interleave(per_shot)
+            return values.repeat_interleave(per_frame)
 
-        light = each(taken.light)
+        light = each(exposed.light)
         if self._shadows is not None:
             casters, lamps, darkness = (part[owners] for part in self._shadows)
-            share = lit_share(rays, hits.depth, taken.shots.eyes, casters, lamps, darkness)
+            share = lit_share(rays, hits.depth, exposed.cameras.eyes, casters, lamps, darkness)
             light = light * share.reshape(-1)
-        eye_x, eye_y, eye_z = taken.shots.eyes.unbind(1)
+        eye_x, eye_y, eye_z = exposed.cameras.eyes.unbind(1)
         colors = shade(
             Rays(rays.x.reshape(-1), rays.y.reshape(-1), rays.z.reshape(-1)),
             (each(eye_x), each(eye_y), each(eye_z)),
             hits.depth.reshape(-1),
             hits.solid.reshape(-1),
-            taken.table.T.contiguous(),
-            each(1 / taken.shots.focal),
+            exposed.table.T.contiguous(),
+            each(1 / exposed.cameras.focal),
             light,
         )
         linear = torch.stack(
@@ -152,9 +156,9 @@ class Stage:
         exposure = self._per_frame(which, times, "exposure")
         return develop(linear.mean(1), exposure, keys, times, self.worlds[0].config), depth
 
-    def _expose(self, which: Tensor, times: Tensor, height: int, width: int) -> _Exposure:
+    def _expose(self, which: Tensor, times: Tensor, height: int, width: int) -> _Rays:
         count = self.rays_per_pixel
-        # the middle of the shutter's time first: depth and pose are the ones of that moment
+        # the middle of the exposure comes first: it defines depth and pose
         moments = [0.0] + [s * k / max(1, count - 1) for k in range(1, count // 2 + 1)
                            for s in (-1.0, 1.0)]  # fmt: skip
         offsets = torch.tensor(moments[:count], dtype=torch.float64) * self._shutter
@@ -167,8 +171,8 @@ class Stage:
         light = self._per_frame(owner, every, "light")
         table, boxes, rounds = self._solids(owner, every, poses)
         put = self._put
-        return _Exposure(
-            Shots(put(poses), put(focal), put(center), height, width),
+        return _Rays(
+            Cameras(put(poses), put(focal), put(center), height, width),
             put(light), table, boxes.to(self.device), rounds.to(self.device),
         )  # fmt: skip
 
@@ -176,14 +180,14 @@ class Stage:
         return values.float().to(self.device)
 
     def _per_frame(self, which: Tensor, times: Tensor, quantity: str) -> Tensor:
-        """A quantity of the trajectories, each of its own world; `which` ascends."""
+        """Return a quantity of each frame's trajectory; `which` is ascending."""
         parts: list[Tensor] = []
         for k in sorted(set(which.tolist())):
             parts.append(getattr(self.worlds[k].trajectory, quantity)(times[which == k]))
         return torch.cat(parts)
 
     def _solids(self, which: Tensor, times: Tensor, poses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The table of solids, and the rows of it that each shot looks at."""
+        """Return the table of solids and the rows of it that each image looks at."""
         boxes, rounds = self._boxes[which], self._rounds[which]
         if not any(world.movers.boxes + world.movers.rounds for world in self.worlds):
             return self._rows, boxes, rounds
@@ -192,8 +196,8 @@ class Stage:
         moving_rounds: list[Tensor] = []
         eyes = -(poses[..., :3].transpose(1, 2) @ poses[..., 3:]).squeeze(-1)
         for k in sorted(set(which.tolist())):
-            movers, shots = self.worlds[k].movers, which == k
-            rows = movers.rows(times[shots], eyes[shots])
+            movers, of_world = self.worlds[k].movers, which == k
+            rows = movers.rows(times[of_world], eyes[of_world])
             numbers = torch.arange(offset, offset + rows.shape[:2].numel())
             moving_boxes += numbers.reshape(rows.shape[:2])[:, : movers.boxes].unbind(0)
             moving_rounds += numbers.reshape(rows.shape[:2])[:, movers.boxes :].unbind(0)
@@ -207,5 +211,5 @@ class Stage:
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
-    """Lists of row numbers side by side, filled up with -1."""
+    """Stack lists of row numbers, padded with -1."""
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)

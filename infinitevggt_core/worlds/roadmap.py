@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a camera can go: places in free space and the straight ways between them.
+"""Places in free space and the straight paths between them.
 
-Distances are sums, products and square roots of float64, each rounded alone, so that every machine
-finds the same ways.
+Distances are sums, products and square roots of float64, each rounded on its own, so that every
+machine finds the same paths.
 """
 
 import heapq
@@ -17,9 +17,10 @@ from infinitevggt_core.worlds.furnishing import Placed, Rectangle
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 
 CLEARANCE_M = 0.5
-"""Of the ways from walls and furniture; corners are cut and hands sway within it."""
+"""Minimum distance of paths from walls and furniture. Rounded corners and camera shake stay
+within it."""
 LEAST_WALK_M = 3.2
-"""How far a room's places must reach, along and across added up."""
+"""Minimum width plus depth of the rectangle around a room's places."""
 DOOR_STEP_M = WALL_M / 2 + 0.65
 _PLACES = 14
 _STEPS = 32
@@ -27,13 +28,13 @@ _STEPS = 32
 
 @dataclass(slots=True)
 class Roadmap:
-    """A graph of places (x, y) on the floor."""
+    """Graph of places (x, y) on the floor."""
 
     places: list[tuple[float, float]] = field(default_factory=list)
     rooms: list[int] = field(default_factory=list)
-    """The room of each place; -1: in a doorway."""
+    """Room of each place; -1 in a doorway."""
     ways: list[dict[int, float]] = field(default_factory=list)
-    """For each place, its neighbours and how far they are."""
+    """Neighbours of each place and their distances."""
 
     def add(self, place: tuple[float, float], room: int) -> int:
         self.places.append(place)
@@ -45,16 +46,16 @@ class Roadmap:
         self.ways[a][b] = self.ways[b][a] = self.apart(a, b)
 
     def apart(self, a: int, b: int) -> float:
-        """Distance of two places, metres."""
+        """Return the distance of two places, metres."""
         (ax, ay), (bx, by) = self.places[a], self.places[b]
         return sqrt((ax - bx) * (ax - bx) + (ay - by) * (ay - by))
 
     def places_of(self, room: int) -> list[tuple[float, float]]:
-        """The places of one room."""
+        """Return the places of one room."""
         return [place for place, k in zip(self.places, self.rooms, strict=True) if k == room]
 
     def shortest(self, start: int, end: int) -> list[int]:
-        """Places from `start`, left out, to `end`."""
+        """Return the places after `start` on the shortest path to `end`."""
         best, came, queue = {start: 0.0}, {start: start}, [(0.0, start)]
         while queue:
             length, here = heapq.heappop(queue)
@@ -74,7 +75,7 @@ class Roadmap:
 
 
 def clearance(points: Tensor, room: Room, footprints: list[Rectangle]) -> Tensor:
-    """Distance (N,) of points (N, 2) from the walls and the furniture of their room, metres."""
+    """Return the distance (N,) of points (N, 2) from walls and furniture of their room, metres."""
     x, y = points[:, 0], points[:, 1]
     free = torch.minimum(
         torch.minimum(x - room.x0, room.x1 - x), torch.minimum(y - room.y0, room.y1 - y)
@@ -95,7 +96,7 @@ def clearance(points: Tensor, room: Room, footprints: list[Rectangle]) -> Tensor
 
 
 def _visible(points: Tensor, room: Room, footprints: list[Rectangle]) -> list[tuple[int, int]]:
-    """Pairs of points with a straight way between them that keeps its distance."""
+    """Return pairs of points with a straight path between them that keeps the clearance."""
     first, second = torch.triu_indices(len(points), len(points), 1).unbind(0)
     steps = torch.arange(_STEPS + 1, dtype=torch.float64)[:, None, None] / _STEPS
     start, end = points[first], points[second]
@@ -106,22 +107,22 @@ def _visible(points: Tensor, room: Room, footprints: list[Rectangle]) -> list[tu
 
 
 def _entrance(door: Door, room: int) -> tuple[float, float]:
-    """The place before a door, inside the room."""
+    """Return the place in front of a door, inside the room."""
     across = door.wall + (-DOOR_STEP_M if door.low == room else DOOR_STEP_M)
     return (across, door.middle) if door.axis == 0 else (door.middle, across)
 
 
 @dataclass(frozen=True, slots=True)
 class RoomMap:
-    """Places of one room, those before its doors first, and the pairs that see each other."""
+    """Places of one room, those in front of its doors first, and the pairs that see each other."""
 
     places: list[tuple[float, float]]
     pairs: list[tuple[int, int]]
     reached: set[int]
-    """Places that belong together."""
+    """Places that are connected."""
 
     def extent(self) -> float:
-        """Width and depth of the rectangle around the reached places, added up, metres."""
+        """Return width plus depth of the rectangle around the reached places, metres."""
         if not self.reached:
             return 0.0
         xs, ys = zip(*(self.places[k] for k in self.reached), strict=True)
@@ -129,7 +130,7 @@ class RoomMap:
 
 
 def map_room(rng: HashedRng, plan: FloorPlan, index: int, placed: list[Placed]) -> RoomMap:
-    """Find places and ways, and take furniture out of `placed` until every door is reached."""
+    """Find places and paths, and remove furniture from `placed` until every door is reached."""
     room, key = plan.rooms[index], rng.key
     while True:
         found = _try_room(HashedRng(key, len(placed)), plan, index, [p.footprint for p in placed])
@@ -161,7 +162,8 @@ def _try_room(rng: HashedRng, plan: FloorPlan, index: int, footprints: list[Rect
 
 
 def _together(count: int, pairs: list[tuple[int, int]], doors: int) -> set[int]:
-    """The places connected with the first door, or without doors the largest such set."""
+    """Return the places connected with the first door, or without doors the largest connected
+    set."""
     group = list(range(count))
     for a, b in pairs:
         if group[a] != group[b]:
@@ -173,7 +175,7 @@ def _together(count: int, pairs: list[tuple[int, int]], doors: int) -> set[int]:
 
 
 def build_roadmap(rng: HashedRng, plan: FloorPlan, placed: list[list[Placed]]) -> Roadmap:
-    """The ways through the whole plan; `placed` (per room) loses what blocks them."""
+    """Return the roadmap of the whole plan. `placed` (per room) loses the pieces that block it."""
     roadmap = Roadmap()
     doorways = {
         door: roadmap.add(

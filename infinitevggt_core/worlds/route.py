@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An endless walk through a roadmap, made leg by leg as far as somebody looks."""
+"""Endless route over a roadmap, extended on demand."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +12,7 @@ from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.roadmap import Roadmap
 
 SPACING_M = 0.3
-"""Between the knots of the spline that rounds the corners."""
+"""Distance of the knots of the spline that rounds the corners."""
 _STAY = 0.4
 _LOOP_LEGS = (4, 9)
 _AHEAD = 64
@@ -21,11 +21,11 @@ _MARGIN = 4
 
 
 class Route:
-    """Positions and headings along the way, which is slower where it turns.
+    """Positions and headings along a route that is slower at turns.
 
-    Knots lie `SPACING_M` apart on the straight ways. A cubic B-spline rounds their corners, and
-    headings are means over `turn_m` around each knot. A knot that turns more than `most_turn`
-    (rad per metre) lasts as long as that turn takes.
+    Knots lie `SPACING_M` apart on straight paths. A cubic B-spline rounds the corners, and headings
+    are means over `turn_m` around each knot. A knot with a change of heading above `most_turn` (rad
+    per metre) takes as long as that change needs.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Route:
         self._places: list[tuple[float, float]] = [next(self._walk), next(self._walk)]
         (x0, y0), (x1, y1) = self._places
         self._direction = atan2(y1 - y0, x1 - x0)
-        # sums over the directions before each segment, as if the first one went on backwards
+        # sums of the directions before each segment; the first one extends backwards
         self._sums = [self._direction * k for k in range(self._spread + 1)]
         self._headings: list[float] = []
         self._paces: list[float] = []
@@ -46,13 +46,14 @@ class Route:
         self._extend(0.0)
 
     def at(self, way_m: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions (N, 2) in metres and headings (N,) in rad, as way_m (N,) >= 0 goes on."""
+        """Return positions (N, 2) in metres and headings (N,) in rad at path lengths way_m (N,)
+        >= 0."""
         self._extend(float(way_m.max()))
         starts, paces, knots = self._tables
         way = way_m + starts[1]
         index = torch.searchsorted(starts, way, right=True) - 1
         late, pace, change = way - starts[index], paces[index], paces[index + 1] - paces[index]
-        # the pace changes evenly between two knots
+        # the pace changes linearly between two knots
         f = 2 * late / (pace + (pace * pace + 2 * change * late / SPACING_M).sqrt()) / SPACING_M
         f = f[:, None]
         curve = (
@@ -93,7 +94,8 @@ class Route:
 
 
 def _wander(roadmap: Roadmap, rng: HashedRng) -> Iterator[tuple[float, float]]:
-    """Corners of a walk that stays a while in a room and prefers rooms seen less often."""
+    """Yield the corners of a walk that stays a while in a room and prefers rooms seen less
+    often."""
     inside = [k for k, room in enumerate(roadmap.rooms) if room >= 0]
     visits = dict.fromkeys(roadmap.rooms, 0)
     here = rng.choice(inside)
@@ -112,7 +114,7 @@ def _wander(roadmap: Roadmap, rng: HashedRng) -> Iterator[tuple[float, float]]:
 
 
 def _loop(roadmap: Roadmap, rng: HashedRng) -> Iterator[tuple[float, float]]:
-    """Corners of one closed tour, again and again."""
+    """Yield the corners of one closed tour, repeated forever."""
     inside = [k for k, room in enumerate(roadmap.rooms) if room >= 0]
     legs = _LOOP_LEGS[0] + rng.integer(_LOOP_LEGS[1] - _LOOP_LEGS[0])
     tours = [rng.shuffled(inside)[:legs] for _ in range(4)]
@@ -127,7 +129,7 @@ def _loop(roadmap: Roadmap, rng: HashedRng) -> Iterator[tuple[float, float]]:
 
 
 def _knots(corners: Iterator[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """Points every `SPACING_M` along the straight lines between corners."""
+    """Yield points every `SPACING_M` along the straight lines between corners."""
     x, y = next(corners)
     yield x, y
     ahead = SPACING_M

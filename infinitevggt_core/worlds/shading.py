@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The colour of what a ray has hit: pattern, material and light, all from the point itself.
+"""Colour of ray hits: pattern, material and light at the hit point.
 
-Nothing depends on where the camera is but how fine a pattern may be, so that a point keeps its
-colour while the camera moves.
+Only the level of detail depends on the camera, so that a point keeps its colour while the camera
+moves.
 """
 
 import torch
@@ -20,15 +20,15 @@ from infinitevggt_core.worlds.patterns import (
 from infinitevggt_core.worlds.ray_caster import Rays
 
 _CORNER_M = 0.22
-"""How far the darkness of corners reaches."""
+"""Reach of the darkness in corners."""
 _FALLOFF_M2 = 10.0
 
 
 class Surface:
-    """The hits of rays as flat tensors (N,), one parameter of the solids at a time."""
+    """Parameters of the solids at ray hits, flat tensors (N,), read one after the other."""
 
     def __init__(self, columns: Tensor, solid: Tensor) -> None:
-        """`columns` (COLUMNS, solids): the table of solids, one parameter per row."""
+        """columns: (COLUMNS, solids), the transposed table of solids."""
         self._columns = columns
         self._solid = solid.long()
         self._next = 0
@@ -37,7 +37,7 @@ class Surface:
         self._next = column
 
     def take(self) -> Tensor:
-        """The next parameter at every hit."""
+        """Return the next parameter at every hit."""
         self._next += 1
         return self._columns[self._next - 1].index_select(0, self._solid)
 
@@ -52,9 +52,9 @@ def shade(
     rays: Rays, eyes: Vector, depth: Tensor, solid: Tensor, columns: Tensor, pixel_m: Tensor,
     light: Tensor,
 ) -> Vector:  # fmt: skip
-    """Linear red, green, blue (N,) of hits; all arguments (N,) or broadcast to it.
+    """Return linear red, green, blue (N,) of hits. All arguments are (N,) or broadcast to it.
 
-    `pixel_m`: size of a pixel at depth 1; `light`: strength of the lamps.
+    pixel_m: size of a pixel at depth 1. light: brightness of the lamps.
     """
     surface = Surface(columns, solid)
     point = tuple(e + depth * d for e, d in zip(eyes, (rays.x, rays.y, rays.z), strict=True))
@@ -67,8 +67,9 @@ def shade(
 
 
 def _local(surface: Surface, point: Vector) -> tuple[Vector, Vector, tuple[Tensor, Tensor]]:
-    """Point relative to the solid's centre in its axes, normal in the world, and whether the
-    surface faces along its x and its z axis.
+    """Return the point in the solid's axes, the normal in the world, and two masks.
+
+    The masks are True if the surface faces along the solid's x and z axis.
     """
     cx, cy, cz = surface.take3()
     hx, hy, hz = surface.take3()
@@ -93,7 +94,7 @@ def _local(surface: Surface, point: Vector) -> tuple[Vector, Vector, tuple[Tenso
     nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
     normal = (nx * cos - ny * sin, nx * sin + ny * cos, nz)
     side = is_round & ~flat_z
-    # round sides are unrolled: the way around replaces x
+    # round sides are unrolled: the arc length replaces x
     x = torch.where(side, torch.atan2(y, x) * hx, x)
     return (x, y, z), normal, (flat_x, flat_z)
 
@@ -128,7 +129,7 @@ def _pattern(
 def _cells(
     surface: Surface, u: Tensor, v: Tensor, footprint: Tensor
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """What a tile, brick or book adds to red, green, blue and shade, and where lines are."""
+    """Return the offsets of red, green, blue and shade of each cell, and the weight of lines."""
     wide, high, shift = surface.take3()
     gap, spread, hue = surface.take3()
     checker = surface.take()
@@ -153,7 +154,7 @@ def _cells(
 
 
 def _detail(layer: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
-    """Trilinear look-up of a detail texture at (u, v) repeats; footprint in repeats per pixel."""
+    """Sample a detail texture trilinearly at (u, v) repeats; footprint in repeats per pixel."""
     level = (footprint * SIDE).clamp(min=1).log2().clamp(max=MIPMAPS - 1.001)
     low = level.floor()
     table = detail_textures(str(u.device))
@@ -185,7 +186,7 @@ def _bilinear(table: Tensor, base: Tensor, level: Tensor, u: Tensor, v: Tensor) 
 def _lit(
     surface: Surface, point: Vector, normal: Vector, color: Vector, glow: Tensor, light: Tensor
 ) -> Vector:
-    """A lamp that fades with distance, light from all around, and darker corners."""
+    """Apply a lamp that fades with distance, ambient light and darker corners."""
     surface.skip_to(38)
     lamp, lamp_color, ambient = (surface.take3() for _ in range(3))
     x0, y0, x1 = surface.take3()

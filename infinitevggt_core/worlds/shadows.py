@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Soft shadows of the largest solids of a world.
 
-A hit is dark where the way to its lamp leads through the box around a caster, the darker the longer
-the way inside it. Only a few casters count, so that shadows cost about as much as ray casting.
+A hit is in shadow if the segment to its lamp crosses the bounding box of a caster; the longer the
+crossing, the darker. The number of casters is limited, so that shadows cost less than ray casting.
 """
 
 import torch
@@ -13,18 +13,19 @@ from infinitevggt_core.worlds.solids import SHAPE_COLUMNS, Scene
 
 CASTERS = 20
 _START_M = 0.01
-"""The way to the lamp begins this far above the surface."""
+"""Distance from the surface at which the segment to the lamp starts."""
 _SOFT_M = 0.06
-"""A way of this length through a caster is completely dark."""
+"""Length of a crossing that is completely dark."""
 _LARGEST_M = 1.6
-"""Solids with a longer half side are walls, floors and ceilings."""
+"""Maximum half side of casters; larger solids are walls, floors and ceilings."""
 
 
 def casters_of(scene: Scene) -> Tensor:
-    """(CASTERS, SHAPE_COLUMNS) float32: the solids with the largest faces; zeros where fewer."""
+    """Return (CASTERS, SHAPE_COLUMNS) float32, the solids with the largest faces, padded with
+    zeros."""
     rows = torch.cat((scene.boxes, scene.rounds))[:, :SHAPE_COLUMNS]
     half = rows[:, 3:6].sort(dim=1).values
-    # flat things on walls and floors have no shadow worth its price
+    # flat objects on walls and floors cast hardly any shadow
     face = torch.where((half[:, 2] < _LARGEST_M) & (half[:, 0] > 0.006), half[:, 1:].prod(1), 0.0)
     count = min(CASTERS, len(rows))
     chosen = rows[face.topk(count).indices]
@@ -35,10 +36,10 @@ def casters_of(scene: Scene) -> Tensor:
 def lit_share(
     rays: Rays, depth: Tensor, eyes: Tensor, casters: Tensor, lamps: Tensor, darkness: Tensor
 ) -> Tensor:
-    """Share (F, N) of the lamp's light that reaches each hit.
+    """Return the share (F, N) of the lamp's light that reaches each hit.
 
-    rays, depth: N rays of each of F images; eyes, lamps: (F, 3); casters: (F, CASTERS,
-    SHAPE_COLUMNS); darkness: (F,), 1 for black shadows.
+    rays, depth: N rays of each of F images. eyes, lamps: (F, 3). casters: (F, CASTERS,
+    SHAPE_COLUMNS). darkness: (F,), 1 for black shadows.
     """
     shape = (len(eyes), -1)
     axes = [part.reshape(shape) for part in (rays.x, rays.y, rays.z)]
@@ -63,7 +64,7 @@ def lit_share(
 
 
 def _overlap(start: Tensor, way: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where start + t way enters and leaves [-half, half]."""
+    """Return the parameters t at which start + t way enters and leaves [-half, half]."""
     inverse = way.reciprocal()
     a, b = (half - start) * inverse, (-half - start) * inverse
     return torch.minimum(a, b), torch.maximum(a, b)

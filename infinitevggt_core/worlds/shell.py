@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Floors, ceilings, walls with their doorways: what closes the rooms."""
+"""Floors, ceilings, and walls with doorways."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.solids import Light, Point, Solid
 
 SEAL_M = 0.001
-"""Neighbours overlap by this much, so that no ray passes between them."""
+"""Overlap of neighbours, so that no ray passes between them."""
 SLAB_M = 0.1
 FRAME_M = 0.05
 
 
 def build_shell(rng: HashedRng, plan: FloorPlan, *, everyday: bool = False) -> Iterator[Solid]:
-    """The solids around every room of the plan."""
+    """Yield the solids around every room of the plan."""
     wall = materials.office_wall if everyday else materials.wall
     floor = materials.office_floor if everyday else materials.floor
     skirting = materials.paint(rng)
@@ -34,7 +34,8 @@ def build_shell(rng: HashedRng, plan: FloorPlan, *, everyday: bool = False) -> I
 
 
 def light_of(rng: HashedRng, room: Room, spread: float = 0.0) -> Light:
-    """A warm or cool lamp below the ceiling; with probability `spread`, anywhere."""
+    """Return a warm or cool lamp below the ceiling or, with probability `spread`, at a random
+    place."""
     if spread and rng.chance(spread):
         return _strong_light(rng, room)
     x, y = room.center
@@ -54,7 +55,7 @@ def light_of(rng: HashedRng, room: Room, spread: float = 0.0) -> Light:
 
 
 def _strong_light(rng: HashedRng, room: Room) -> Light:
-    """A lamp or a bright window somewhere in the room, and little other light."""
+    """Return a lamp or a bright window at a random place, with little ambient light."""
     warmth, strength = rng.uniform(-0.3, 0.3), rng.uniform(0.8, 2.5)
     share = rng.uniform(0.15, 0.6)
     return Light(
@@ -69,12 +70,12 @@ def _strong_light(rng: HashedRng, room: Room) -> Light:
 
 
 def side_of(door: Door, room: int) -> int:
-    """Which wall of the room the door is in: 0 x0, 1 x1, 2 y0, 3 y1."""
+    """Return the wall of the room that holds the door: 0 x0, 1 x1, 2 y0, 3 y1."""
     return 2 * door.axis + (1 if door.low == room else 0)
 
 
 def box(low: Point, high: Point, material: Material, room: int) -> Solid:
-    """The box between two corners, with patterns laid in world coordinates."""
+    """Return the box between two corners, with patterns in world coordinates."""
     center = tuple((a + b) / 2 for a, b in zip(low, high, strict=True))
     half = tuple((b - a) / 2 for a, b in zip(low, high, strict=True))
     return Solid(center, half, material, room=room)  # type: ignore[arg-type]
@@ -90,7 +91,8 @@ def _slabs(room: Room, index: int, below: Material, above: Material) -> Iterator
 def _along(
     room: Room, side: int, span: tuple[float, float], depth: float, out: float
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """x and y interval along a wall, from `depth` inside the room to `out` beyond its face."""
+    """Return the x and y intervals along a wall, from `depth` inside the room to `out` beyond
+    its face."""
     low_side = side % 2 == 0
     face = (room.x0, room.x1, room.y0, room.y1)[side]
     across = (face - out, face + depth) if low_side else (face - depth, face + out)
@@ -128,7 +130,7 @@ def _skirting(
 
 
 def _door_frame(index: int, door: Door, material: Material) -> Iterator[Solid]:
-    """Two posts and a lintel, flush with the opening, that stand out of this room's wall."""
+    """Yield two posts and a lintel, flush with the opening, that protrude from this room's wall."""
     inside = -1 if door.low == index else 1
     near, far = door.wall, door.wall + inside * (WALL_M / 2 + 0.02)
     across = (min(near, far), max(near, far))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The solids that a world is made of, and their rows of numbers for the renderer."""
+"""Solids of a world and their rows of numbers for the renderer."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,18 @@ UPRIGHT = (1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """A box, or with `round` a body of revolution about z; both turned about z."""
+    """A box or, with `round`, a body of revolution about z; both may be rotated about z."""
 
     center: Point
     half: Point
-    """Half the size along the solid's own axes; a round one has half[0] == half[1]."""
+    """Half size along the solid's axes; half[0] == half[1] for round solids."""
     material: Material
     turn: tuple[float, float] = UPRIGHT
-    """Cosine and sine of the turn about z."""
+    """Cosine and sine of the rotation about z."""
     round: str = ""
     """"": box; "cylinder": upright with flat ends; "ball": ellipsoid."""
     anchor: Point | None = None
-    """Added to a local point before patterns are laid; None: the world's own coordinates."""
+    """Offset added to local points before patterns are applied; None: world coordinates."""
     room: int = 0
 
     @property
@@ -36,7 +36,7 @@ class Solid:
 
 
 def turn_of(tangent: float) -> tuple[float, float]:
-    """Cosine and sine of an angle whose half has this tangent: exact on every machine."""
+    """Return cosine and sine of the angle whose half has this tangent, exact on every machine."""
     square = tangent * tangent
     return (1 - square) / (1 + square), 2 * tangent / (1 + square)
 
@@ -49,7 +49,7 @@ COLUMNS = SHAPE_COLUMNS + MATERIAL_COLUMNS + ROOM_COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """The lamp of a room and what is reflected all around."""
+    """Lamp of a room and its ambient light."""
 
     position: Point
     color: Point
@@ -57,7 +57,7 @@ class Light:
 
 
 def row_of(solid: Solid, room: Room, light: Light) -> list[float]:
-    """COLUMNS numbers: the solid's shape, its material, the room that lights it."""
+    """Return COLUMNS numbers: the solid's shape, its material, and the room that lights it."""
     m = solid.material
     anchor = solid.center if solid.anchor is None else solid.anchor
     cell_u, cell_v = m.cell
@@ -80,12 +80,12 @@ class Scene:
     boxes: Tensor
     rounds: Tensor
     box_rooms: Tensor
-    """(boxes,) int64: the room each belongs to."""
+    """(boxes,) int64, room of each box."""
     round_rooms: Tensor
 
 
 def scene_of(solids: list[Solid], rooms: tuple[Room, ...], lights: list[Light]) -> Scene:
-    """The table of a world's solids."""
+    """Return the table of a world's solids."""
 
     def table(chosen: list[Solid]) -> tuple[Tensor, Tensor]:
         rows = [row_of(s, rooms[s.room], lights[s.room]) for s in chosen]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The surface of a world as points: what a perfect map of it would contain."""
+"""Surface of a world as points: the content of a perfect map."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -14,7 +14,7 @@ from infinitevggt_core.worlds.roadmap import Roadmap
 from infinitevggt_core.worlds.solids import SHAPE_COLUMNS, Scene
 
 _OFF_M = 0.005
-"""A point counts as seen when the place this far above it is."""
+"""A point is visible if the position this far above it is."""
 _HEIGHTS_M = (1.5, 0.4, 0.9, 1.2)
 _VIEWPOINTS = 10
 _DRAWN_AT_ONCE = 3
@@ -30,7 +30,7 @@ class Mappable(Protocol):
 
 
 def sample_surface(world: Mappable, points: int) -> tuple[Tensor, Tensor]:
-    """See `World.surface`."""
+    """Sample visible points of the surface, see `World.surface`."""
     found: list[tuple[Tensor, Tensor]] = []
     count = attempt = 0
     while count < points:
@@ -46,7 +46,8 @@ def sample_surface(world: Mappable, points: int) -> tuple[Tensor, Tensor]:
 
 
 def _candidates(world: Mappable, count: int, attempt: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Points and normals (N, 3) uniform over all surfaces, hidden ones too, and rooms (N,)."""
+    """Return points and normals (N, 3), uniform over all surfaces including hidden ones, and
+    rooms (N,)."""
     scene = world.scene
     rows = torch.cat((scene.boxes, scene.rounds))[:, :SHAPE_COLUMNS]
     rooms = torch.cat((scene.box_rooms, scene.round_rooms))
@@ -66,14 +67,15 @@ def _candidates(world: Mappable, count: int, attempt: int) -> tuple[Tensor, Tens
 
 
 def _areas(rows: Tensor, is_round: Tensor) -> Tensor:
-    """(N, 6): of the faces -x, +x, -y, +y, -z, +z; of round solids the side comes first."""
+    """Return areas (N, 6) of the faces -x, +x, -y, +y, -z, +z; the side of round solids is the
+    first."""
     hx, hy, hz = rows[:, 3:6].unbind(1)
     x, y, z = 4 * hy * hz, 4 * hx * hz, 4 * hx * hy
     boxes = torch.stack((x, x, y, y, z, z), 1)
     cap = torch.pi * hx * hx
     none = torch.zeros_like(cap)
     cylinders = torch.stack((4 * torch.pi * hx * hz, none, none, none, cap, cap), 1)
-    # the largest that a piece of the sphere may become
+    # the largest possible area of a part of the ellipsoid
     widest = 4 * torch.pi * torch.maximum(hx * hx, hx * hz)
     balls = torch.stack((widest, none, none, none, none, none), 1)
     ball = (rows[:, 8] > 0)[:, None]
@@ -88,7 +90,7 @@ def _turned(cos: Tensor, sin: Tensor, local: Tensor) -> tuple[Tensor, Tensor, Te
 def _on_face(
     row: Tensor, face: Tensor, is_round: Tensor, a: Tensor, b: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Local point, local normal and the share of candidates to keep; a, b uniform in [0, 1)."""
+    """Return local points, local normals and acceptance probabilities; a, b uniform in [0, 1)."""
     half = row[:, 3:6]
     axis, sign = face // 2, (face % 2 * 2 - 1).double()
     normal = torch.nn.functional.one_hot(axis, 3).double() * sign[:, None]
@@ -117,7 +119,7 @@ def _on_face(
 
 
 def _in_the_open(plan: FloorPlan, places: Tensor) -> Tensor:
-    """Whether places (N, 3) lie within a room or a doorway."""
+    """Return True for places (N, 3) within a room or a doorway."""
     found = torch.zeros(len(places), dtype=torch.bool)
     spaces = [(r.x0, r.y0, r.x1, r.y1, r.height) for r in plan.rooms]
     for door in plan.doors:
@@ -132,7 +134,7 @@ def _in_the_open(plan: FloorPlan, places: Tensor) -> Tensor:
 
 
 def _seen(world: Mappable, places: Tensor, normals: Tensor, rooms: Tensor) -> Tensor:
-    """Whether some place where one can walk sees each point; rooms are convex."""
+    """Return True for points that some walkable place sees; rooms are convex."""
     seen = torch.zeros(len(places), dtype=torch.bool)
     scene, targets = world.scene, (places + _OFF_M * normals).float()
     for room in range(len(world.plan.rooms)):
@@ -147,7 +149,7 @@ def _seen(world: Mappable, places: Tensor, normals: Tensor, rooms: Tensor) -> Te
 
 
 def _viewpoints(world: Mappable, room: int) -> Iterator[Tensor]:
-    """Some places (3,) of the room's roadmap at several heights."""
+    """Yield some places (3,) of the room's roadmap at several heights."""
     places = world.roadmap.places_of(room)
     for k in range(_VIEWPOINTS):
         x, y = places[k % len(places)]
@@ -155,7 +157,7 @@ def _viewpoints(world: Mappable, room: int) -> Iterator[Tensor]:
 
 
 def _unblocked(boxes: Tensor, rounds: Tensor, eye: Tensor, targets: Tensor) -> Tensor:
-    """Whether nothing stands between one eye (3,) and targets (N, 3)."""
+    """Return True for targets (N, 3) with a free line of sight from one eye (3,)."""
     x, y, z = (targets - eye).T[:, None].unbind(0)
     rays = Rays(x, y, z)
     free = torch.ones(len(targets), dtype=torch.bool)

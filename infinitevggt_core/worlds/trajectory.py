@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a camera moves along its route: poses at any time, each at the same cost."""
+"""Trajectory of a camera along its route: poses at any time, each at the same cost."""
 
 from dataclasses import dataclass
 from math import pi, tan
@@ -15,31 +15,31 @@ from infinitevggt_core.worlds.route import Route
 
 _TREMOR_FRAMES = 5.0
 _START_M = 0.2
-"""Where frame 0 is on the route: its shutter opens, and its speed is measured, before it."""
+"""Path length at frame 0, so that earlier times exist for the shutter and for speeds."""
 _PACE = 0.35
-"""Relative change of speed on the way."""
+"""Relative change of speed."""
 _DEG = pi / 180
 
 
 @dataclass(frozen=True, slots=True)
 class Gait:
-    """How a carrier moves; angles in degrees, lengths in metres."""
+    """Motion of a carrier; angles in degrees, lengths in metres."""
 
     height: tuple[float, float]
-    """Lowest and highest mean height."""
+    """Minimum and maximum mean height."""
     lift: float
-    """Change of height on the way."""
+    """Amplitude of height changes."""
     yaw: float
     pitch: float
     mean_pitch: float
-    """Down is positive."""
+    """Positive is down."""
     roll: float
     tremor: float
     shift: float
     """Sideways and up, with the tremor."""
     speed: float
     turn: float
-    """Way over which turns are spread, relative."""
+    """Distance over which turns are spread, relative."""
 
 
 GAITS = {
@@ -51,12 +51,12 @@ GAITS = {
 
 
 class Trajectory:
-    """Poses of a camera; time is counted in frames and may lie between them."""
+    """Poses of a camera. Time is counted in frames and may be fractional."""
 
     def __init__(
         self, seed: int, config: WorldConfig, roadmap: Roadmap, close_up: CloseUp | None = None
     ) -> None:
-        """close_up: used in place of a walk over the roadmap."""
+        """close_up: used instead of a walk over the roadmap."""
         self._close_up = close_up
         rng = HashedRng(seed, "trajectory")
         drawn = rng.choice(MOTIONS[1:])
@@ -77,7 +77,7 @@ class Trajectory:
         self._focal = 0.5 / tan(middle / 2)
 
     def world_from_body(self, times: Tensor) -> Tensor:
-        """float64 poses (N, 3, 4) of the camera's body: x forward, y left, z up, metres."""
+        """Return float64 poses (N, 3, 4) of the camera body: x forward, y left, z up, metres."""
         times = times.double().cpu()
         if self._close_up is not None:
             position, yaw, pitch, roll = self._close_up.at(times, self._config.sway)
@@ -105,29 +105,30 @@ class Trajectory:
         return torch.cat((_rotation(yaw, pitch, roll), position[..., None]), dim=-1)
 
     def camera_from_world(self, times: Tensor) -> Tensor:
-        """float64 (N, 3, 4), OpenCV axes: right is the body's -y, down its -z, forward its x."""
+        """Return float64 (N, 3, 4) in OpenCV axes: right is the body's -y, down its -z, forward
+        its x."""
         body = self.world_from_body(times)
         forward, left, up, position = body.unbind(-1)
         rotation = torch.stack((-left, -up, forward), dim=-2)
         return torch.cat((rotation, -rotation @ position[..., None]), dim=-1)
 
     def focal(self, times: Tensor) -> Tensor:
-        """Focal length (N,) relative to the image's width."""
+        """Return the focal length (N,) relative to the image width."""
         breath = smooth_noise(key_of(self._key, "zoom"), times.double().cpu() / 40)
         return self._focal * (1 + self._config.zoom * breath)
 
     def exposure(self, times: Tensor) -> Tensor:
-        """Gain (N,) of the camera."""
+        """Return the gain (N,) of the camera."""
         noise = smooth_noise(key_of(self._key, "exposure"), times.double().cpu() / 25)
         return 1 + self._config.exposure_change * noise
 
     def light(self, times: Tensor) -> Tensor:
-        """Strength (N,) of the lamps."""
+        """Return the brightness (N,) of the lamps."""
         noise = smooth_noise(key_of(self._key, "light"), times.double().cpu() / 15)
         return 1 + self._config.light_change * noise
 
     def _way(self, times: Tensor) -> Tensor:
-        """Metres from the route's beginning."""
+        """Return the path length in metres."""
         period = 40.0
         paced = times + _PACE * period * (
             smooth_noise(key_of(self._key, "pace"), times / period)
@@ -137,7 +138,7 @@ class Trajectory:
 
 
 def _rotation(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """Rz(yaw) Ry(pitch) Rx(roll): (N, 3, 3)."""
+    """Return Rz(yaw) Ry(pitch) Rx(roll), (N, 3, 3)."""
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (torch.cos, torch.sin))
     rows = (
         (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A synthetic world: rooms, what is in them, and a camera's way through them, from one integer."""
+"""A synthetic world: rooms, their contents and a camera trajectory, generated from one integer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.materials import Material, everyday_look
 from infinitevggt_core.worlds.movers import Movers
-from infinitevggt_core.worlds.renderer import render, shots_at_once
+from infinitevggt_core.worlds.renderer import frames_per_chunk, render
 from infinitevggt_core.worlds.roadmap import build_roadmap
 from infinitevggt_core.worlds.shell import build_shell, light_of
 from infinitevggt_core.worlds.solids import Solid, scene_of
@@ -24,12 +24,11 @@ from infinitevggt_core.worlds.trajectory import Trajectory
 
 
 class World:
-    """The world of a seed at a level.
+    """World of a seed at a level.
 
-    Plan, furniture, materials and route are the same bit for bit on every machine: they come from
-    hashed integers and from float64 sums, products, quotients and square roots alone. Poses add
-    sines, which may differ in the last bit; pixels are float32, so that besides rounding a few on
-    the edge of an object may fall on its other side.
+    Plan, furniture, materials and route are bit-identical on every machine: they are made of hashed
+    integers and of float64 sums, products, quotients and square roots. Poses add sines, which may
+    differ in the last bit. Pixels are float32: a few at the edge of an object may differ.
     """
 
     def __init__(
@@ -75,7 +74,8 @@ class World:
     def render(
         self, indices: Sequence[int] | Tensor, height: int, width: int, device: str = "cpu"
     ) -> WorldClips:
-        """Any frames of the walk, in any order; leading dimension: that of `indices`."""
+        """Render any frames of the trajectory in any order; leading dimension: that of
+        `indices`."""
         times = torch.as_tensor(indices, dtype=torch.float64).reshape(1, -1)
         clips = render([self], times, height, width, device)
         return WorldClips(
@@ -85,23 +85,23 @@ class World:
     def sequence(
         self, frames: int, height: int, width: int, device: str = "cpu", *, start: int = 0
     ) -> Iterator[WorldFrame]:
-        """Frames `start` .. `start + frames - 1`, rendered a few at a time."""
-        step = shots_at_once(height, width, device)
+        """Yield frames `start` to `start + frames - 1`, rendered a few at a time."""
+        step = frames_per_chunk(height, width, device)
         for first in range(start, start + frames, step):
             indices = range(first, min(first + step, start + frames))
             clips = self.render(list(indices), height, width, device)
             yield from (clips.frame(k) for k in range(len(indices)))
 
     def surface(self, points: int) -> tuple[Tensor, Tensor]:
-        """`points` places on what stands still and can be seen from where one can walk.
+        """Sample `points` places on static surfaces that are visible from walkable places.
 
-        Positions and unit normals, float64 [points, 3] each, metres, uniform by area.
+        Returns positions and unit normals, float64 [points, 3] each, metres, uniform by area.
         """
         return sample_surface(self, points)
 
 
 def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
-    """The solids in calmer materials; equal materials stay equal."""
+    """Return the solids in calmer materials. Equal materials stay equal."""
     calm: dict[Material, Material] = {}
     for solid in solids:
         if solid.material not in calm:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`infinitevggt evaluate synthetic`: worlds that no shipped checkpoint was trained on."""
+"""`infinitevggt evaluate synthetic`: evaluation on synthetic worlds reserved for validation."""
 
 import argparse
 import json
@@ -34,14 +34,14 @@ SHOWN = {
     "fps": ("frames/s", "{:.1f}"),
     "memory_mb": ("MB", "{:.1f}"),
 }
-"""The measures at the top of the JSON: their columns of the table."""
+"""Measures at the top of the JSON and their columns of the table."""
 TRIVIAL = {
     "ate_percent": "ate_percent_constant_velocity",
     "rotation_deg_median": "rotation_deg_median",
     "depth_absrel": "depth_absrel",
     "depth_delta125": "depth_delta125",
 }
-"""What a guess that looks at nothing reaches, by the column it belongs to."""
+"""Errors of a trivial prediction by column."""
 
 
 def configure_synthetic(parser: argparse.ArgumentParser) -> None:
@@ -51,18 +51,25 @@ def configure_synthetic(parser: argparse.ArgumentParser) -> None:
         type=_seeds,
         default="10000-10019",
         metavar="A-B",
-        help="worlds: A-B, both included, or A,B,C; 10000 to 10999 are never trained on "
-        "(default: %(default)s)",
+        help=(
+            "worlds: A-B, both included, or A,B,C; 10000 to 10999 are never trained on "
+            "(default: %(default)s)"
+        ),
     )
-    add("--level", choices=LEVELS, default="standard", help="(default: %(default)s)")
-    add("--frames", type=int, default=200, help="of each world (default: %(default)s)")
+    add(
+        "--level",
+        choices=LEVELS,
+        default="standard",
+        help=("difficulty of the worlds (default: %(default)s)"),
+    )
+    add("--frames", type=int, default=200, help="frames of each world (default: %(default)s)")
     add(
         "--size",
         type=image_size,
         metavar="HxW",
-        help="of the images, px; default: the width that the network is made for, 4:3",
+        help="image size in pixels (default: the model's width, 4:3)",
     )
-    add("--json", type=Path, metavar="FILE", help="write all figures there too")
+    add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add_threads(parser)
     add_options(parser, ModelSettings, without=["image_size"])  # --size is that of the images
     add_options(parser, MemoryConfig)
@@ -91,7 +98,7 @@ def run_synthetic(options: argparse.Namespace) -> int:
 def evaluate_synthetic(
     options: argparse.Namespace, settings: ModelSettings, memory: MemoryConfig
 ) -> dict[str, Any]:
-    """The JSON: means at the top, then `trivial`, `settings` and `worlds`."""
+    """Return the JSON: means at the top, then `trivial`, `settings` and `worlds`."""
     import torch
     from tqdm import tqdm
 
@@ -139,7 +146,7 @@ def evaluate_synthetic(
 
 
 def table(report: dict[str, Any]) -> str:
-    """One row a world, their mean, and what looking at nothing reaches."""
+    """Print one row per world, their mean, and the errors of trivial predictions."""
     rows = [["world", *(title for title, _ in SHOWN.values())]]
     for world in report["worlds"]:
         rows.append([str(world["seed"]), *_cells(world["errors"])])
@@ -165,7 +172,7 @@ def _natural_size(width: int, patch_size: int) -> tuple[int, int]:
 
 
 def _remark_on_training_seeds(seeds: list[int]) -> None:
-    from infinitevggt_core.training.seeds import VALIDATION
+    from infinitevggt_core.training.world_source import VALIDATION
 
     if not all(seed in VALIDATION for seed in seeds):
         print("remark: some of these worlds may have been trained on; 10000 to 10999 never are")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Film a synthetic world into a ROS 2 bag, with the truth beside each image.
+"""Record a synthetic world in a ROS 2 bag, with ground truth.
 
-The same seed and level give the same world on every machine. Topics, as a robot's drivers would
-publish them: /camera/image_raw (rgb8), /camera/camera_info, /camera/depth/image_raw (32FC1,
-metres), /tf (odom -> base_link), /tf_static (base_link -> camera_link -> camera_optical_frame)
-and /odometry.
+A seed and a level give the same world on every machine. Topics, as published by a robot's drivers:
+/camera/image_raw (rgb8), /camera/camera_info, /camera/depth/image_raw (32FC1, metres), /tf (odom ->
+base_link), /tf_static (base_link -> camera_link -> camera_optical_frame) and /odometry.
 """
 
 import argparse
@@ -21,21 +20,26 @@ START_NS = 10**9
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("out", type=Path, help="the bag: world.mcap, world.db3, or a directory's name")
-    add("--seed", type=int, default=0, help="which world: 0 or any positive integer")
-    add("--frames", type=int, default=200, help="images to film")
-    add("--level", choices=LEVELS, default="standard", help="how difficult the world is")
-    add("--motion", choices=MOTIONS, default="any", help="who carries the camera; any: the seed")
+    add("out", type=Path, help="output: world.mcap, world.db3, or the name of a directory")
+    add("--seed", type=int, default=0, help="seed of the world: 0 or any positive integer")
+    add("--frames", type=int, default=200, help="number of images")
+    add("--level", choices=LEVELS, default="standard", help="difficulty of the world")
+    add(
+        "--motion",
+        choices=MOTIONS,
+        default="any",
+        help=("carrier of the camera; any: drawn from the seed"),
+    )
     add(
         "--size",
         type=image_size,
         default="240x320",
         metavar="HxW",
-        help="size of the images, pixels",
+        help="image size in pixels",
     )
     add("--rate", type=rate_hz, default="10", metavar="HZ", help="images per second")
-    add("--device", default="cpu", help="where to render: cpu or cuda")
-    add("--overwrite", action="store_true", help="replace a bag that exists")
+    add("--device", default="cpu", help="device for rendering: cpu or cuda")
+    add("--overwrite", action="store_true", help="replace an existing bag")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def film(options: argparse.Namespace) -> None:
-    """Write the bag that the options of this command ask for."""
+    """Write the bag requested by the options."""
     import torch
     from tqdm import tqdm
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a network on synthetic worlds or on bags, from scratch or from a checkpoint.
 
-Several GPUs or machines: torchrun --nproc-per-node 8 -m infinitevggt_ros.commands.cli train ...
-A teacher (--teacher) adds its full-attention outputs to the labels; with bags of plain images it
-is the only label: this adapts a checkpoint to a camera. Ctrl-C leaves a checkpoint and --resume
-goes on from it. Curves: tensorboard --logdir OUT.
+Several GPUs or machines: torchrun --nproc-per-node 8 -m infinitevggt_ros.commands.cli train ... A
+teacher (--teacher) adds its full-attention outputs to the labels. With bags of plain images they
+are the only labels, which adapts a checkpoint to a camera. Ctrl-C leaves a checkpoint, and --resume
+continues from it. Curves: tensorboard --logdir OUT.
 """
 
 import argparse
@@ -24,9 +24,8 @@ from infinitevggt_core.training import (
     initialise,
     processes,
 )
-from infinitevggt_core.training.curriculum import count_sizes
-from infinitevggt_core.training.feed import NoClipsError
-from infinitevggt_core.training.mixture import Mixture
+from infinitevggt_core.training.feed import Mixture, NoClipsError
+from infinitevggt_core.training.schedule import count_sizes
 from infinitevggt_core.training.state import STATE_NAME
 from infinitevggt_core.worlds import LEVELS
 from infinitevggt_ros.commands.option_arguments import add_options, apply_options
@@ -36,29 +35,30 @@ from infinitevggt_ros.training.sources import build_sources
 EXAMPLE = "infinitevggt train --out runs/tiny --source worlds --level easy --minutes 30"
 OPTIONS_NAME = "options.json"
 KEPT = ("source", "level", "teacher")
-"""Options that a resumed run takes over from the one before."""
+"""Options that a resumed run takes from the run before, by default."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="directory of the run")
-    add("--resume", action="store_true", help="go on with the run in OUT")
+    add("--resume", action="store_true", help="continue the run in OUT")
     add(
         "--source",
         nargs="+",
         metavar="worlds|bag:PATH",
-        help="where clips come from; of bags the last tenth is for validation (default: worlds)",
+        help="sources of clips; the last tenth of a bag is for validation (default: worlds)",
     )
     add(
         "--level",
         nargs="+",
         choices=LEVELS,
-        help="levels of the worlds; a level named twice is shown twice as often "
-        "(default: standard)",
+        help=(
+            "levels of the worlds; a level given twice is drawn twice as often (default: standard)"
+        ),
     )
-    add("--teacher", metavar="CHECKPOINT", help="frozen network to learn from too")
-    add("--init", metavar="CHECKPOINT", help="weights to start from; unset: tiny, random")
-    add("--device", default="auto", help="torch device; auto: cuda if there is one, else cpu")
+    add("--teacher", metavar="CHECKPOINT", help="frozen network whose outputs are labels")
+    add("--init", metavar="CHECKPOINT", help="initial weights (default: tiny, random)")
+    add("--device", default="auto", help="torch device; auto: cuda if available, else cpu")
     add_options(parser, TrainConfig)
 
 
@@ -126,7 +126,7 @@ def _refuse_to_replace(out: Path) -> None:
 
 
 def _complete(options: argparse.Namespace, is_first: bool) -> None:
-    """Options not given are those of the run that is resumed, or the defaults."""
+    """Fill in missing options from the resumed run or from the defaults."""
     path = options.out / OPTIONS_NAME
     saved = {"source": ["worlds"], "level": ["standard"], "teacher": None}
     if options.resume and path.exists():

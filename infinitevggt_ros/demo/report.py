@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infinitevggt_core.evaluation import Similarity, trajectory_errors
-from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, known_poses, measures
+from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally, known_poses, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import IN_THE_MAP, write_tum
@@ -83,8 +83,8 @@ def compare(source: BagSource, recording: Path, result: Recording) -> StreamTall
         found = depth if depth_ns == ns else None
         size = _size(frame.message)
         tally.add(
-            TalliedFrame(poses.get(ns, UNKNOWN_POSE), found),
-            TalliedFrame(
+            FrameMetrics(poses.get(ns, UNKNOWN_POSE), found),
+            FrameMetrics(
                 frame.truth.camera_from_world, _true_depth(frame.truth, found, size, intake)
             ),
         )

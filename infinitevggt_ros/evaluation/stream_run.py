@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from infinitevggt_core import StreamSession
-from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame
+from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
-from infinitevggt_core.training.fitting import fit_depth
+from infinitevggt_core.training.clip import fit_depth
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frame_record import BAG_TOPICS, FrameRecord
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
@@ -158,13 +158,13 @@ class StreamRun:
         )
 
     def _compare(self, result: FrameResult, truth: Truth) -> None:
-        found = TalliedFrame(result.camera_from_world, result.depth, result.world_points())
+        found = FrameMetrics(result.camera_from_world, result.depth, result.world_points())
         depth, pixel_map = None, result.pixel_map
         if truth.depth is not None and same_view(truth.depth, pixel_map.camera_size):
             rectified = self._camera.converter.rectified_depth(truth.depth, pixel_map.camera_size)
             depth = fit_depth(rectified, pixel_map)
         true_points = self._true_points(result, truth, depth)
-        self.tally.add(found, TalliedFrame(truth.camera_from_world, depth, true_points))
+        self.tally.add(found, FrameMetrics(truth.camera_from_world, depth, true_points))
         self.strips.add(self.frames_read, result, depth)
 
     def _true_points(

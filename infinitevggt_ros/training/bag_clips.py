@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips of bags to learn from: images, and where they are recorded depth, poses and calibration."""
+"""Training clips from bags: images with depth, poses and calibration if recorded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from infinitevggt_core.training import BadClipError, Clip, ClipShape
-from infinitevggt_core.training.fitting import fit_depth, fit_image, fit_to
+from infinitevggt_core.training.clip import fit_depth, fit_image, fit_to
 from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.truth import BagTruth, NoTruthError, message_at, stamps
@@ -21,14 +21,14 @@ from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_fro
 from infinitevggt_ros.input.image_gate import BadInputError
 
 HELD_OUT = 0.1
-"""Last part of a bag, for validation."""
+"""Share of a bag at its end that is reserved for validation."""
 
 
 class BagClips:
-    """The first nine tenths of a bag's images, or the held-out rest, in clips."""
+    """Clips from the first nine tenths of a bag's images, or from the held-out rest."""
 
     def __init__(self, path: Path, *, held_out: bool = False) -> None:
-        """Raises CommandError for a bag that cannot be read or has hardly any images."""
+        """Raises CommandError if the bag is unreadable or has too few images."""
         self.path = path
         self._bridge = CvBridge()
         with BagReader(path) as reader:
@@ -43,7 +43,7 @@ class BagClips:
 
     @property
     def missing(self) -> str:
-        """What the bag lacks of labels."""
+        """Name of the labels that the bag lacks."""
         return self._truth.missing
 
     @property
@@ -51,7 +51,7 @@ class BagClips:
         return not self.missing
 
     def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
-        """Clips from random places of the bag, batch times; a short bag has shorter strides."""
+        """Return clips from random positions of the bag. A short bag has shorter strides."""
         available = len(self._images_at)
         stride = min(shape.stride, (available - 1) // (shape.frames - 1))
         if stride < 1:
@@ -81,7 +81,7 @@ class BagClips:
     def _frame(
         self, reader: BagReader, times_ns: tuple[int, int], shape: ClipShape
     ) -> dict[str, NDArray[np.float32]]:
-        """One frame's part of each of a clip's tensors."""
+        """Return one frame of each tensor of a clip."""
         message = message_at(
             reader, self._image_topic, times_ns, CompressedImage if self._compressed else Image
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `infinitevggt train --source` names."""
+"""Sources of clips named by `infinitevggt train --source`."""
 
 import sys
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def build_sources(
     labels_needed: bool,
     batch_frames: float,
 ) -> tuple[list[ClipSource], list[ClipSource]]:
-    """Sources to learn from and to validate on; a bag that cannot be read is left out and named.
+    """Return sources for training and validation. Unreadable bags are skipped and reported.
 
-    Raises CommandError where nothing is left, or labels are needed and a bag has none.
+    Raises CommandError if no source is left, or if labels are needed and a bag has none.
     """
     training: list[ClipSource] = []
     validation: list[ClipSource] = []

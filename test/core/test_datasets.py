@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of data sets, each on a tiny one that is written here as the real one lies on disk.
+"""Readers of data sets, each on a tiny one written here in the original layout.
 
-The camera moves 0.1 m a frame to its right; depth is 1 m and rises by 0.5 m a row.
+The camera moves 0.1 m per frame to its right. Depth is 1 m and grows by 0.5 m per row.
 """
 
 import struct
@@ -15,12 +15,12 @@ from PIL import Image
 
 from infinitevggt_core.evaluation.datasets import READERS, DatasetError, Sequence
 from infinitevggt_core.evaluation.datasets.files import read_image
-from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, measures
+from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally, measures
 from infinitevggt_core.io.ply import read_ply_points, write_ply
 
 FRAMES, HEIGHT, WIDTH = 4, 6, 8
 TURN = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-"""Camera axes in the world: z is the world's x."""
+"""Return camera axes in the world: z is the world's x."""
 
 
 def picture(index: int) -> NDArray[np.uint8]:
@@ -44,7 +44,7 @@ def save(path: Path, pixels: NDArray[np.generic]) -> None:
 
 
 def save_depth(path: Path, per_metre: float, unknown: int = 0) -> None:
-    """16 bit; the first pixel is not known."""
+    """Write a 16-bit depth image whose first pixel is unknown."""
     steps = (depth_m() * per_metre).astype(np.uint16)
     steps[0, 0] = unknown
     save(path, steps)
@@ -120,7 +120,7 @@ def write_long3d(root: Path) -> Path:
 
 
 def write_kitti(root: Path) -> Path:
-    """Odometry. The colour camera is 0.06 m left of camera 0, whose poses are given."""
+    """Return odometry. The colour camera is 0.06 m left of camera 0, whose poses are given."""
     folder = root / "sequences/04"
     for i in range(FRAMES):
         save(folder / f"image_2/{i:06d}.png", picture(i))
@@ -287,7 +287,7 @@ def test_what_is_wrong_is_named(
 
 
 def test_another_unit_of_depth_is_noticed(tmp_path: Path) -> None:
-    """Metres in a data set of millimetres."""
+    """Scale a data set of millimetres to metres."""
     scene = write_seven_scenes(tmp_path) / "seq-03"
     for path in scene.glob("*.depth.png"):
         save(path, np.full((HEIGHT, WIDTH), 3, np.uint16))
@@ -330,7 +330,7 @@ def test_a_scan_is_met_by_the_cameras_ways_where_no_pixel_has_truth() -> None:
         true = np.concatenate((np.eye(3), [[-0.3 * i], [-0.2 * (i % 3)], [-0.1 * i * i]]), axis=1)
         found = true * [[1, 1, 1, 0.5]]
         points = 0.5 * surface[i * 500 : i * 500 + 500].reshape(20, 25, 3)
-        tally.add(TalliedFrame(found, None, points), TalliedFrame(true))
+        tally.add(FrameMetrics(found, None, points), FrameMetrics(true))
     errors = measures(tally, surface)["reconstruction"]
     assert errors["acc"] < 1e-3
     assert measures(tally)["reconstruction"] is None

@@ -22,7 +22,7 @@ from infinitevggt_core.evaluation.cloud import align, estimate_normals
 from infinitevggt_core.evaluation.depth import fit_scale, fit_scale_and_shift, spread
 from infinitevggt_core.evaluation.similarity import Array
 from infinitevggt_core.evaluation.synthetic_world import StreamRecord, evaluate_world
-from infinitevggt_core.evaluation.tally import StreamTally, TalliedFrame, measures
+from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally, measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.tum import write_tum
 from infinitevggt_core.model.geometry import encode_pose
@@ -34,7 +34,7 @@ RNG = np.random.default_rng(7)
 
 
 def walk(frames: int = 30) -> Array:
-    """camera_from_world (N, 3, 4) of a camera that wanders and turns."""
+    """Return camera_from_world (N, 3, 4) of a moving and rotating camera."""
     steps = np.linspace(0, 3, frames)
     turns = Rotation.from_euler("zyx", np.stack((steps, 0.3 * steps, np.sin(steps)), 1))
     centers = np.stack((np.cos(steps), steps**2 / 4, np.sin(2 * steps)), 1)
@@ -46,7 +46,7 @@ def posed(rotation: Array, centers: Array) -> Array:
 
 
 def moved(poses: Array, scale: float) -> Array:
-    """The same cameras in a world that is turned, shifted and scaled."""
+    """Return the same cameras in a rotated, shifted and scaled world."""
     turn = Rotation.from_rotvec([0.4, -1.0, 2.0]).as_matrix()
     centers = scale * camera_centers(poses) @ turn.T + [3, -2, 7]
     return posed(poses[..., :3] @ turn.T, centers)
@@ -182,7 +182,7 @@ def test_alignment_finds_scale_and_place_again() -> None:
 
 
 def perfect(frame: WorldFrame, first: torch.Tensor, scale: float) -> Prediction:
-    """What a network without fault would say: its world is the first camera."""
+    """Return a perfect prediction, whose world is the first camera."""
     height, width = frame.depth.shape
     both = torch.stack((first, frame.camera_from_world))
     pose = relative_to_first(both[None].double())[0, 1]
@@ -295,30 +295,30 @@ def test_a_tally_goes_on_in_another_process_to_the_same_figures() -> None:
     assert measures(whole)["reconstruction"]["acc"] == pytest.approx(0, abs=1e-3)
 
 
-def tallied(index: int, scale: float) -> TalliedFrame:
-    """A camera that moves through a room and never errs, in a unit of its own."""
+def tallied(index: int, scale: float) -> FrameMetrics:
+    """Return a perfect stream of a camera in a room, in its own unit."""
     rng = np.random.default_rng(index)
     pose = walk(8)[index].copy()
     pose[:, 3] *= scale
     depth = scale * rng.uniform(1, 4, (30, 40)).astype(np.float32)
     surface = np.concatenate((rng.uniform(0, 1, (1200, 2)), rng.integers(0, 2, (1200, 1))), axis=1)
-    return TalliedFrame(pose, depth, scale * surface.reshape(30, 40, 3))
+    return FrameMetrics(pose, depth, scale * surface.reshape(30, 40, 3))
 
 
 def test_frames_without_truth_do_not_count() -> None:
     tally = StreamTally(4)
     for i in range(4):
         known = tallied(i, 1.0)
-        tally.add(known, known if i != 2 else TalliedFrame(np.full((3, 4), np.nan)))
+        tally.add(known, known if i != 2 else FrameMetrics(np.full((3, 4), np.nan)))
     found = measures(tally)
     assert found["trajectory"]["poses"] == 3
     alone = StreamTally(2)
-    alone.add(tallied(0, 1.0), TalliedFrame(np.full((3, 4), np.nan)))
+    alone.add(tallied(0, 1.0), FrameMetrics(np.full((3, 4), np.nan)))
     assert measures(alone) == {"trajectory": None, "depth": None, "reconstruction": None}
 
 
 def evo(command: str, *arguments: object) -> dict[str, float]:
-    """What one of evo's commands prints; it is not imported (GPL)."""
+    """Return the output of one of evo's commands. It is not imported (GPL)."""
     path = Path(sys.executable).parent / command
     if not path.exists():
         pytest.skip("evo is not installed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped checkpoint: geometry that means something, and that any broken convention spoils."""
+"""The shipped checkpoint predicts geometry, and every broken convention spoils it."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ HEIGHT_WIDTH = (84, 112)
 
 @dataclass(frozen=True)
 class Film:
-    """A walk through a room, and what is true about it."""
+    """A sequence in a room with its ground truth."""
 
     images: Tensor
     """(N, 3, H, W)."""
@@ -43,7 +43,8 @@ def film(request: pytest.FixtureRequest) -> Film:
 
 
 def is_good(model: VGGT, film: Film) -> bool:
-    """Twice as good as a camera that never turns; depth better than one depth everywhere."""
+    """Return True for rotations twice as good as a static camera's and depth better than a
+    constant."""
     session, depth, poses = StreamSession(model, MemoryConfig()), DepthSample(2000), []
     for image, true_depth in zip(film.images, film.depth, strict=True):
         prediction = session.push(image)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic worlds: what is rendered, and that it is the same everywhere."""
+"""Synthetic worlds: rendered images and depth, and their reproducibility."""
 
 import hashlib
 
@@ -15,12 +15,13 @@ HEIGHT, WIDTH = 56, 84
 
 @pytest.fixture(scope="module")
 def easy() -> WorldClips:
-    """A walk through a room that nothing but the camera changes."""
+    """Return frames of a room in which only the camera changes."""
     return World(10_000, "easy").render(range(0, 150, 10), HEIGHT, WIDTH)
 
 
 def project(clips: WorldClips, source: int, target: int) -> tuple[Tensor, Tensor]:
-    """Pixels (H, W, 2) of frame `source` in frame `target`, and their depth (H, W) there."""
+    """Project pixels (H, W, 2) of frame `source` into frame `target`; return them and their
+    depth."""
     points = geometry.world_points(
         clips.depth[source].double(), clips.camera_from_world[source], clips.intrinsics[source]
     )
@@ -31,7 +32,7 @@ def project(clips: WorldClips, source: int, target: int) -> tuple[Tensor, Tensor
 
 
 def look_up(image: Tensor, pixels: Tensor, mode: str) -> Tensor:
-    """(C, H, W) at pixels (H, W, 2), whose (0, 0) is the centre of the first."""
+    """Sample (C, H, W) at pixels (H, W, 2); (0, 0) is the centre of the first pixel."""
     height, width = image.shape[-2:]
     scale = torch.tensor([(width - 1) / 2, (height - 1) / 2])
     grid = (pixels / scale - 1).float()[None]
@@ -44,7 +45,7 @@ def inside(pixels: Tensor, depth: Tensor) -> Tensor:
 
 
 def smooth(depth: Tensor) -> Tensor:
-    """Where neighbouring pixels lie on one surface."""
+    """Return True where neighbouring pixels lie on one surface."""
     padded = torch.nn.functional.pad(depth[None, None], (1, 1, 1, 1), mode="replicate")
     highest = torch.nn.functional.max_pool2d(padded, 3, 1)[0, 0]
     lowest = -torch.nn.functional.max_pool2d(-padded, 3, 1)[0, 0]
@@ -112,7 +113,7 @@ def test_intrinsics_are_such_as_the_network_expresses(easy: WorldClips) -> None:
 
 
 def test_depth_is_that_of_a_wall_in_front_of_the_camera() -> None:
-    """By hand: intersect the ray of each pixel with every wall, floor and ceiling."""
+    """Return depth by hand: intersect the ray of each pixel with every wall, floor and ceiling."""
     world = World(5, config=WorldConfig.of("easy", furniture=0.0))
     clips = world.render([0], HEIGHT, WIDTH)
     room, pose = world.plan.rooms[0], clips.camera_from_world[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How cameras move through synthetic worlds, and the surface of what they could see."""
+"""Trajectories of cameras in synthetic worlds, and the visible surface."""
 
 import tracemalloc
 
@@ -16,7 +16,7 @@ FASTEST = {"easy": (3.5, 0.045), "standard": (8.0, 0.1), "hard": (16.0, 0.18), "
 
 
 def clearance(world: World, points: Tensor) -> Tensor:
-    """Distance (N,) of points from every solid's bounding box."""
+    """Return the distance (N,) of points from every solid's bounding box."""
     rows = torch.cat((world.scene.boxes, world.scene.rounds))
     away = points[:, None] - rows[:, :3]
     cos, sin = rows[:, 6], rows[:, 7]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infinitevggt_core import load_checkpoint, preprocess
-from infinitevggt_core.training.fitting import fit_depth
+from infinitevggt_core.training.clip import fit_depth
 from infinitevggt_ros.evaluation.frames import Frame, Truth
 from infinitevggt_ros.evaluation.stream_run import StreamRun
 from infinitevggt_ros.input.calibration import read_calibration

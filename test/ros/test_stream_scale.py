@@ -13,7 +13,7 @@ from sensor_msgs_py import point_cloud2
 from tf2_ros import TransformBroadcaster
 
 from infinitevggt_core import preprocess
-from infinitevggt_core.training.fitting import fit_depth
+from infinitevggt_core.training.clip import fit_depth
 from infinitevggt_ros.input.calibration import read_calibration
 from infinitevggt_ros.input.robot import UnknownRobot
 from infinitevggt_ros.output.frame_result import FrameResult

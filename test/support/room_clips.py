@@ -22,7 +22,7 @@ def film(height: int, width: int) -> WorldClips:
 def room_clip(
     batch: int = 1, frames: int = 3, height: int = 28, width: int = 42, start: int = 0
 ) -> Clip:
-    """Clips that begin one frame of the film after the other."""
+    """Clips that start at consecutive frames of the sequence."""
     first = start + torch.arange(batch)[:, None]
     places = (first + torch.arange(frames)) % FILM_FRAMES  # (B, S)
     shots = film(height, width)
@@ -35,7 +35,7 @@ def room_clip(
 
 
 class RoomSource:
-    """Random places of the film."""
+    """Clips from random positions of the sequence."""
 
     def __init__(self, labels: bool = True) -> None:
         self.labels = labels

@@ -44,7 +44,7 @@ SHORT = TrainConfig(
 
 
 def changed(config: TrainConfig = SHORT, **values: Any) -> TrainConfig:
-    """`config` with other values; those of its groups as dicts: optimizer={"steps": 3}."""
+    """Return `config` with other values; those of its groups as dicts: optimizer={"steps": 3}."""
     parts = {
         name: replace(getattr(config, name), **value) if isinstance(value, dict) else value
         for name, value in values.items()

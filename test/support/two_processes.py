@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Started by torchrun from test_two_processes.py: one gradient to compare, then a short run."""
+"""Program started by torchrun from test_two_processes.py: one gradient, then a short run."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from infinitevggt_core.training import Trainer, processes
-from infinitevggt_core.training.curriculum import shape_at
-from infinitevggt_core.training.focus import Focus
+from infinitevggt_core.training.schedule import FrameSubset, shape_at
 from support.room_clips import RoomSource, room_clip
 from support.runs import changed, small_student
 
@@ -28,7 +27,7 @@ with processes("cpu") as joined:
         processes=joined,
     )
     start = 5 * joined.rank
-    parts = run._losses(room_clip(2, 3, start=start), Focus.whole(3))
+    parts = run._losses(room_clip(2, 3, start=start), FrameSubset.whole(3))
     torch.stack(list(parts.values())).sum().backward()
     gradients = {n: p.grad.clone() for n, p in run.student.model.named_parameters()}
     run.student.zero_grad(set_to_none=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the training tests; plain helpers are in room_clips.py and runs.py."""
+"""Fixtures of the training tests. Plain helpers are in test/support."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def repeatable() -> Iterator[None]:
-    """The same random numbers whichever test ran before, on one thread: networks this small are no
-    faster on two."""
+    """Seed all generators and use one thread, which is faster for networks this small."""
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

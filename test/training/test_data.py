@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clips come when, and what happens to bad ones."""
+"""Order of training clips and handling of bad ones."""
 
 from dataclasses import replace
 
@@ -9,24 +9,20 @@ import torch
 
 from infinitevggt_core.model import geometry
 from infinitevggt_core.training import BadClipError, Clip, ClipShape
-from infinitevggt_core.training.clip import faults
+from infinitevggt_core.training.clip import faults, fit_depth, fit_image, fit_to
 from infinitevggt_core.training.config import ClipConfig
-from infinitevggt_core.training.curriculum import full_shape, shape_at
-from infinitevggt_core.training.feed import ClipFeed, NoClipsError
-from infinitevggt_core.training.fitting import fit_depth, fit_image, fit_to
-from infinitevggt_core.training.mixture import Mixture
-from infinitevggt_core.training.seeds import (
+from infinitevggt_core.training.feed import ClipFeed, Mixture, NoClipsError
+from infinitevggt_core.training.rendered_sequence import mirrored
+from infinitevggt_core.training.schedule import full_shape, shape_at
+from infinitevggt_core.training.world_source import (
+    SEQUENCE_FRAMES,
+    USES,
+    ValidationWorlds,
+    WorldSource,
     check_training_seeds,
     check_validation_seeds,
     draw_training_seeds,
     draw_validation_seeds,
-)
-from infinitevggt_core.training.take import mirrored
-from infinitevggt_core.training.world_source import (
-    TAKE_FRAMES,
-    USES,
-    ValidationWorlds,
-    WorldSource,
 )
 from support.room_clips import RoomSource, room_clip
 
@@ -35,7 +31,7 @@ SHAPE = ClipShape(batch=3, frames=2, stride=1, height=28, width=42)
 
 
 class DamagedSource:
-    """Every second clip has something wrong; every third batch cannot be read."""
+    """Source with a fault in every second clip, and an unreadable batch in every third."""
 
     def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
         if rng.random() < 0.3:
@@ -166,7 +162,7 @@ def test_takes_are_filmed_once_and_cut_within_their_length(
     assert faults(clip) == ["", ""]
     source.sample(shape, 1, np.random.default_rng(0))
     assert len(filmed) == 2
-    source.sample(shape, 5 * USES * TAKE_FRAMES // 8, np.random.default_rng(0))
+    source.sample(shape, 5 * USES * SEQUENCE_FRAMES // 8, np.random.default_rng(0))
     assert filmed[2:] == [member + 5 for member in filmed[:2]]
 
 

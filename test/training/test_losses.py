@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses, against values worked out by hand, and what must not change them."""
+"""Losses against values worked out by hand, and their invariances."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,15 @@ from torch import Tensor
 from infinitevggt_core import Prediction
 from infinitevggt_core.model.geometry import camera_from_world, world_points
 from infinitevggt_core.training.clip import Clip
-from infinitevggt_core.training.focus import Focus
+from infinitevggt_core.training.correspondence import (
+    match_scores,
+    matching_loss,
+    patch_places,
+    patch_shifts,
+    place_loss,
+    track_loss,
+    wanted_matches,
+)
 from infinitevggt_core.training.losses import (
     LossConfig,
     distill_loss,
@@ -20,15 +28,8 @@ from infinitevggt_core.training.losses import (
     regression_loss,
     task_loss,
 )
-from infinitevggt_core.training.matching import match_scores, matching_loss, wanted_matches
-from infinitevggt_core.training.outputs import Outputs
-from infinitevggt_core.training.patch_tracks import (
-    patch_places,
-    patch_shifts,
-    place_loss,
-    track_loss,
-)
-from infinitevggt_core.training.targets import Targets, targets_of, targets_of_teacher
+from infinitevggt_core.training.schedule import FrameSubset
+from infinitevggt_core.training.targets import Outputs, Targets, targets_of, targets_of_teacher
 from support.room_clips import room_clip
 from support.runs import small_student
 
@@ -36,7 +37,7 @@ L1 = LossConfig(pose_huber=0.0, gradient_weight=0.0)
 
 
 def targets_with(depth: Tensor, valid: Tensor | None = None) -> Targets:
-    """Of depth (B, S, H, W) alone."""
+    """Return targets with depth (B, S, H, W) alone."""
     valid = torch.ones_like(depth, dtype=torch.bool) if valid is None else valid
     pose = torch.zeros(*depth.shape[:2], 9)
     return Targets(pose, depth, depth[..., None].expand(*depth.shape, 3), valid, torch.ones(1))
@@ -50,8 +51,8 @@ def room_targets() -> Targets:
 
 def perfect(targets: Targets, confidence: float = 2.0) -> Outputs:
     sure = torch.full_like(targets.depth, confidence)
-    focus = Focus.whole(targets.depth.shape[1])
-    return Outputs((targets.pose_encoding,) * 4, focus, targets.depth, sure, targets.points, sure)
+    subset = FrameSubset.whole(targets.depth.shape[1])
+    return Outputs((targets.pose_encoding,) * 4, subset, targets.depth, sure, targets.points, sure)
 
 
 def test_pose_loss_weighs_translation_rotation_and_field_of_view() -> None:
@@ -188,7 +189,7 @@ def test_copying_the_teacher_costs_nothing() -> None:
     assert taught.depth_confidence is not None
     copy = Outputs(
         (taught.pose_encoding,),
-        Focus.whole(3),
+        FrameSubset.whole(3),
         taught.depth,
         taught.depth_confidence,
         taught.points,
@@ -211,7 +212,7 @@ def test_a_teacher_that_is_not_finite_somewhere_leaves_no_nan_in_the_gradient() 
     sure = torch.full_like(depth, 2.0)
     taught = targets_of_teacher(Prediction(torch.rand(1, 2, 9), depth, sure, points, sure))
     guess = torch.rand(1, 2, 4, 4, requires_grad=True)
-    outputs = Outputs((torch.rand(1, 2, 9),), Focus.whole(2), guess, sure, None, None)
+    outputs = Outputs((torch.rand(1, 2, 9),), FrameSubset.whole(2), guess, sure, None, None)
     sum(distill_loss(outputs, taught, LossConfig()).values()).backward()
     assert guess.grad is not None
     assert guess.grad.isfinite().all()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs learn, resume bit for bit, freeze, distil, stop and never lose a bad batch."""
+"""Runs learn, resume bit for bit, freeze, distil, stop and keep bad batches."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +14,17 @@ from infinitevggt_core.model import geometry
 from infinitevggt_core.model.attention import batch_attention
 from infinitevggt_core.training import Clip, ClipShape, DivergedError, RunState
 from infinitevggt_core.training.config import OptimizerConfig, StudentConfig
-from infinitevggt_core.training.focus import Focus, focus_at
-from infinitevggt_core.training.metrics import measure
 from infinitevggt_core.training.optimizer import learning_rate
+from infinitevggt_core.training.schedule import FrameSubset, subset_at
 from infinitevggt_core.training.student import Student, masked_attention
 from infinitevggt_core.training.targets import targets_of
+from infinitevggt_core.training.validation import measure
 from support.room_clips import RoomSource, room_clip
 from support.runs import changed, small_student, trainer
 
 
 class OneClip:
-    """The same clip for ever."""
+    """Source of the same clip at every call."""
 
     def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
         return room_clip(1, 3, 28, 42)
@@ -223,7 +223,7 @@ def test_the_student_predicts_what_the_network_does() -> None:
 def test_a_focus_leaves_out_maps_and_nothing_else() -> None:
     student = Student(small_student(), StudentConfig(precision="fp32"), matches=True)
     images = room_clip(batch=2, frames=3).images
-    whole, part = student(images), student(images, Focus(dense=(0, 2), reference=1))
+    whole, part = student(images), student(images, FrameSubset(dense=(0, 2), reference=1))
     torch.testing.assert_close(part.poses[-1], whole.poses[-1])
     torch.testing.assert_close(part.depth, whole.depth[:, [0, 2]])
     torch.testing.assert_close(part.points, whole.points[:, [0, 2]])
@@ -232,13 +232,13 @@ def test_a_focus_leaves_out_maps_and_nothing_else() -> None:
 
 
 def test_foci_of_a_step_repeat_and_lie_in_the_clip() -> None:
-    foci = [focus_at(step, 5, 0.4, seed=1) for step in range(200)]
-    assert foci == [focus_at(step, 5, 0.4, seed=1) for step in range(200)]
-    assert {frame for focus in foci for frame in focus.dense} == set(range(5))
-    assert {focus.reference for focus in foci} == set(range(4))
-    assert all(len(focus.dense) == 2 for focus in foci)
-    assert focus_at(0, 5, 1.0, seed=1).dense == tuple(range(5))
-    assert len(focus_at(0, 5, 0.0, seed=1).dense) == 1
+    subsets = [subset_at(step, 5, 0.4, seed=1) for step in range(200)]
+    assert subsets == [subset_at(step, 5, 0.4, seed=1) for step in range(200)]
+    assert {frame for subset in subsets for frame in subset.dense} == set(range(5))
+    assert {subset.reference for subset in subsets} == set(range(4))
+    assert all(len(subset.dense) == 2 for subset in subsets)
+    assert subset_at(0, 5, 1.0, seed=1).dense == tuple(range(5))
+    assert len(subset_at(0, 5, 0.0, seed=1).dense) == 1
 
 
 def test_masked_attention_is_causal_attention() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A world filmed once, to be cut into many clips: filming takes as long as learning."""
+"""Rendered frames of one world, reused for several clips because rendering is expensive."""
 
 from dataclasses import dataclass
 
@@ -11,34 +11,37 @@ from infinitevggt_core.training.clip import Clip
 from infinitevggt_core.worlds import WorldClips
 
 MIRROR = (-1.0, 1.0, 1.0)
-"""The camera's x axis turned round."""
+"""Mirror image of the camera's axes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
-    """T frames of one world, kept small."""
+class RenderedSequence:
+    """T frames of one world in compact form."""
 
     images: Tensor
     """[T, 3, H, W] uint8."""
     depth: Tensor
     """[T, H, W] half, metres."""
     camera_from_world: Tensor
-    """[T, 3, 4]."""
+    """[T, 3, 4], world to camera."""
     intrinsics: Tensor
-    """[T, 3, 3]."""
+    """[T, 3, 3], pixels."""
     stride: int
-    """Frames of the world's walk from one frame to the next."""
+    """Number of frames of the trajectory from one frame to the next."""
 
     @classmethod
-    def of(cls, film: WorldClips, index: int, stride: int) -> "Take":
-        """One world of a film [B, T, ...]."""
-        images = (film.images[index].clamp(0, 1) * 255).round().to(torch.uint8)
-        poses, intrinsics = film.camera_from_world[index].float(), film.intrinsics[index].float()
-        return cls(images, film.depth[index].half(), poses, intrinsics, stride)
+    def of(cls, clips: WorldClips, index: int, stride: int) -> "RenderedSequence":
+        """Return the sequence of one world of a batch [B, T, ...]."""
+        images = (clips.images[index].clamp(0, 1) * 255).round().to(torch.uint8)
+        poses, intrinsics = clips.camera_from_world[index].float(), clips.intrinsics[index].float()
+        return cls(images, clips.depth[index].half(), poses, intrinsics, stride)
 
     def cut(self, frames: int, stride: int, rng: np.random.Generator) -> Clip:
-        """A clip [1, frames, ...] from anywhere, about `stride` frames of the walk apart; every
-        other one backwards, every other one mirrored, with other colours."""
+        """Cut a clip [1, frames, ...] at a random start, about `stride` frames of the trajectory
+        apart.
+
+        Half of the clips run backwards, half are mirrored, and all have jittered colours.
+        """
         length = len(self.images)
         longest = (length - 1) // max(1, frames - 1)
         step = min(max(1, round(stride / self.stride)), longest)
@@ -57,7 +60,8 @@ class Take:
 
 
 def jittered(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Other brightness, contrast, white balance and saturation, alike in all of (N, 3, H, W)."""
+    """Jitter brightness, contrast, white balance and saturation, the same for all of (N, 3, H,
+    W)."""
     gains = torch.as_tensor(rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3), dtype=images.dtype)
     gamma = float(np.exp(rng.uniform(-0.3, 0.3)))
     saturation = 0.0 if rng.random() < 0.1 else float(rng.uniform(0.3, 1.2))
@@ -67,8 +71,11 @@ def jittered(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def mirrored(clip: Clip) -> Clip:
-    """Left and right exchanged, in the image and in the world. Column x goes to W - x, so that the
-    principal point stays in the middle, W / 2; the first column has no source and no depth."""
+    """Mirror images and world left to right.
+
+    Column x moves to W - x, so that the principal point stays at W / 2. The first column has no
+    source and no depth.
+    """
     if clip.depth is None or clip.camera_from_world is None:
         raise ValueError("only clips with labels are mirrored")
     turn = clip.camera_from_world.new_tensor(MIRROR)
