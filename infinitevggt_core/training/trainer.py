@@ -113,7 +113,7 @@ class Trainer:
         ):
             stop = False
             while self.step < total and not stop:
-                scalars = self._train_step()
+                scalars = self.train_step()
                 self.seconds = before + time.monotonic() - start
                 stop = self.processes.any(stopping.is_due)
                 self._report(scalars, curves, bar)
@@ -134,7 +134,7 @@ class Trainer:
     def _every(self, steps: int) -> bool:
         return self.step % steps == 0
 
-    def _train_step(self) -> dict[str, float]:
+    def train_step(self) -> dict[str, float]:
         """Run one step of the optimizer and return its scalars."""
         config = self.config.optimizer
         lr = learning_rate(self.step, config)
@@ -147,7 +147,7 @@ class Trainer:
             number = (self.step * config.accumulate + micro) * self.processes.count
             clip = self.feed.batch(number + self.processes.rank, shape)
             with self._without_sync(micro + 1 < config.accumulate):
-                parts = self._losses(clip, subset)
+                parts = self.losses(clip, subset)
                 loss = torch.stack(list(parts.values())).sum()
                 self._refuse_nan(loss, parts, clip)
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -171,7 +171,7 @@ class Trainer:
             return self.module.no_sync()
         return nullcontext()
 
-    def _losses(self, clip: Clip, subset: FrameSubset) -> dict[str, Tensor]:
+    def losses(self, clip: Clip, subset: FrameSubset) -> dict[str, Tensor]:
         """Return the weighted parts of the loss."""
         targets = targets_of(clip)
         if targets is None and self.teacher is None:

@@ -27,7 +27,7 @@ with processes("cpu") as joined:
         processes=joined,
     )
     start = 5 * joined.rank
-    parts = run._losses(room_clip(2, 3, start=start), FrameSubset.whole(3))
+    parts = run.losses(room_clip(2, 3, start=start), FrameSubset.whole(3))
     torch.stack(list(parts.values())).sum().backward()
     gradients = {n: p.grad.clone() for n, p in run.student.model.named_parameters()}
     run.student.zero_grad(set_to_none=True)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Order of training clips and handling of bad ones."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from infinitevggt_core.training.feed import ClipFeed, Mixture, NoClipsError
 from infinitevggt_core.training.rendered_sequence import mirrored
 from infinitevggt_core.training.schedule import full_shape, shape_at
 from infinitevggt_core.training.world_source import (
+    POOL,
     SEQUENCE_FRAMES,
     USES,
     ValidationWorlds,
@@ -24,6 +27,8 @@ from infinitevggt_core.training.world_source import (
     draw_training_seeds,
     draw_validation_seeds,
 )
+from infinitevggt_core.worlds import World, WorldClips
+from infinitevggt_core.worlds.renderer import render
 from support.room_clips import RoomSource, room_clip
 
 CPU = torch.device("cpu")
@@ -149,21 +154,26 @@ def test_a_mirrored_clip_shows_the_mirrored_room() -> None:
     torch.testing.assert_close(other.images[..., 1:], clip.images.flip(-1)[..., :-1])
 
 
-def test_takes_are_filmed_once_and_cut_within_their_length(
+def test_sequences_are_rendered_once_and_cut_within_their_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    rendered: list[int] = []
+
+    def counted(worlds: Sequence[World], *arguments: Any) -> WorldClips:
+        rendered.extend(world.seed for world in worlds)
+        return render(worlds, *arguments)
+
+    monkeypatch.setattr("infinitevggt_core.training.world_source.render", counted)
     source = WorldSource("easy", batch_frames=8)
-    filmed: list[int] = []
-    film = source._film
-    monkeypatch.setattr(source, "_film", lambda m, *size: filmed.extend(m) or film(m, *size))
     shape = ClipShape(batch=2, frames=20, stride=1000, height=28, width=42)
     clip = source.sample(shape, 0, np.random.default_rng(0))
     assert clip.images.shape == (2, 20, 3, 28, 42)
     assert faults(clip) == ["", ""]
     source.sample(shape, 1, np.random.default_rng(0))
-    assert len(filmed) == 2
-    source.sample(shape, 5 * USES * SEQUENCE_FRAMES // 8, np.random.default_rng(0))
-    assert filmed[2:] == [member + 5 for member in filmed[:2]]
+    assert len(rendered) == 2
+    # long after, all sequences have been replaced
+    source.sample(shape, POOL * USES * SEQUENCE_FRAMES, np.random.default_rng(0))
+    assert len(set(rendered)) == 4
 
 
 def test_images_and_depth_of_any_size_are_cut_alike() -> None:

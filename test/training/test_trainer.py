@@ -59,7 +59,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
     whole.run()
     first = trainer(tmp_path / "parts", validation=RoomSource())
     for _ in range(4):  # killed after step 4; the last save was at step 3
-        first._train_step()
+        first.train_step()
         if first.step == 3:
             first.out.mkdir()
             first.save()
@@ -173,7 +173,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_the_batch(tmp_path: Pa
     with torch.no_grad():
         run.student.model.depth_head.projects[0].weight.fill_(torch.nan)
     with pytest.raises(DivergedError, match="depth") as caught:
-        run._train_step()
+        run.train_step()
     path = tmp_path / "diverged_step6_process0.pt"
     assert str(path) in str(caught.value)
     saved = torch.load(path, weights_only=True)
@@ -193,7 +193,7 @@ def test_accumulated_batches_count_as_one(tmp_path: Path) -> None:
         tmp_path / "2", changed(optimizer={"clip_norm": 0.0, "accumulate": 2}), OneClip()
     )
     for run in (once, twice):
-        run._train_step()
+        run.train_step()
     for (name, one), two in zip(
         once.student.state_dict().items(), twice.student.state_dict().values(), strict=True
     ):
@@ -206,7 +206,7 @@ def test_recomputing_blocks_changes_no_gradient(tmp_path: Path) -> None:
         for recompute in (False, True)
     ]
     for run in runs:
-        run._train_step()
+        run.train_step()
     assert_same_weights(runs[0].student.state_dict(), runs[1].student.state_dict())
 
 
@@ -254,7 +254,7 @@ def test_muon_turns_the_matrices_of_blocks_and_learns(tmp_path: Path) -> None:
     assert {p.ndim for p in turned} == {2}
     blocks = 2 * 4 + 1
     assert len(turned) == 4 * blocks
-    losses = [run._train_step()["loss"] for _ in range(30)]
+    losses = [run.train_step()["loss"] for _ in range(30)]
     assert losses[-1] < 0.8 * losses[0]
 
 
