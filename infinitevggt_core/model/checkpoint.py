@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: the published ones as they are, and our own (model_spec.md section 10)."""
+"""Loading of published checkpoints and of our own, and saving (docs/model.md, Checkpoints)."""
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -18,18 +19,30 @@ from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.model.vggt import VGGT
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
-KNOWN_NAMES = ("model.safetensors", "model.pt", "model.pth", "checkpoints.pth")
+KNOWN_NAMES = (
+    "model.safetensors",
+    "model.pt",
+    "model.pth",
+    "checkpoints.pth",
+    "lingbot-map.pt",
+)
+HUB_ID = re.compile(r"([^/@:]+/[^/@:]+)(?:@([^/:]+))?(?::(.+))?")
+"""owner/name, with @revision and :file if given."""
 INDEX_NAME = "model.safetensors.index.json"
 CONFIG_KEY = "infinitevggt_config"
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 SHIPPED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}
-"""Checkpoints that come with the package, by name; docs/tiny.md is the model card."""
-RANDOM = {"random:tiny": ModelConfig.tiny(), "random:full": ModelConfig()}
-"""Names of networks with random weights, for tests and for measuring speed."""
+"""Checkpoints in the package, by name; docs/tiny.md is the model card."""
+RANDOM = {
+    "random:tiny": ModelConfig.tiny(),
+    "random:full": ModelConfig(),
+    "random:lingbot-map": ModelConfig.lingbot_map(),
+}
+"""Networks with random weights by name, for tests and measurements of speed."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
+    """A checkpoint that cannot be used; the message names the file and the reason."""
 
 
 def load_checkpoint(
@@ -38,13 +51,13 @@ def load_checkpoint(
     config: ModelConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> VGGT:
-    """The network with the weights of `source`, fp32, ready to infer.
+    """Return the network with the weights of `source`, fp32, in inference mode.
 
-    source: "tiny", which comes with the package; a .pt, .pth or .safetensors file, a directory that
-    holds one, a hub id ("owner/name" or "owner/name@revision"), or "random:tiny" / "random:full".
-    config: the sizes, where the
-    checkpoint does not tell them; published checkpoints and our own need none. Every key of the
-    network must be there and no other. Raises CheckpointError.
+    source: "tiny", which is part of the package; a .pt, .pth or .safetensors file, or a directory
+    that holds one; a hub id, "owner/name[@revision][:file]"; or "random:tiny", "random:full",
+    "random:lingbot-map" for random weights. config: the sizes, if the checkpoint does not tell
+    them; published checkpoints and our own need none. The checkpoint must hold every key of the
+    network and no other. Raises CheckpointError.
     """
     if str(source) in RANDOM:
         return random_model(config or RANDOM[str(source)]).to(device).eval()
@@ -55,7 +68,7 @@ def load_checkpoint(
         with torch.device("meta"):
             model = VGGT(config)
     except (ValueError, KeyError, IndexError) as error:
-        report = _key_report(_published_keys(), state)
+        report = _key_report(_published_keys("aggregator.scale_token" in state), state)
         raise CheckpointError(f"{path}: {report}; its sizes cannot be told: {error}") from error
     _check_keys(path, model, state)
     model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
@@ -63,7 +76,7 @@ def load_checkpoint(
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> VGGT:
-    """A network with reproducible random weights: it runs as any other and knows nothing."""
+    """Return a network with reproducible random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VGGT(config)
@@ -72,8 +85,9 @@ def random_model(config: ModelConfig, seed: int = 0) -> VGGT:
 def save_checkpoint(
     model: VGGT, path: str | os.PathLike[str], dtype: torch.dtype | None = None
 ) -> None:
-    """Write weights and config to one .safetensors file, whole or not at all."""
-    if Path(path).suffix != ".safetensors":  # load_checkpoint goes by the name
+    """Write weights and config to one .safetensors file, completely or not at all. Raises
+    ValueError for another suffix."""
+    if Path(path).suffix != ".safetensors":  # load_checkpoint reads by the suffix
         raise ValueError(f"checkpoints are saved as .safetensors: {path}")
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     metadata = {CONFIG_KEY: json.dumps(asdict(model.config)), "format": "pt"}
@@ -82,8 +96,10 @@ def save_checkpoint(
 
 
 def config_from_state(state: Mapping[str, Tensor]) -> ModelConfig:
-    """The sizes that shapes and names of a state_dict tell; what they do not is as published."""
-    published = ModelConfig()
+    """Return the configuration that names and shapes of a state_dict tell; the rest is as
+    published."""
+    is_lingbot_map = "aggregator.scale_token" in state
+    published = ModelConfig.lingbot_map() if is_lingbot_map else ModelConfig()
     embed_dim = state["aggregator.camera_token"].shape[-1]
     head_dim = state["aggregator.global_blocks.0.attn.q_norm.weight"].shape[0]
     depth = _count(state, "aggregator.global_blocks.")
@@ -98,7 +114,8 @@ def config_from_state(state: Mapping[str, Tensor]) -> ModelConfig:
     layers = published.dpt_layers if depth == published.depth else tuple(range(depth - 4, depth))
     track = "track_head.tracker.query_ref_token" in state
     corr = state["track_head.tracker.corr_mlp.fc2.weight"].shape if track else (128, 384)
-    return ModelConfig(
+    return replace(
+        published,
         img_size=img_size,
         patch_size=state[proj].shape[-1],
         embed_dim=embed_dim,
@@ -115,9 +132,10 @@ def config_from_state(state: Mapping[str, Tensor]) -> ModelConfig:
     )
 
 
-def _published_keys() -> list[str]:
+def _published_keys(is_lingbot_map: bool) -> list[str]:
+    config = ModelConfig.lingbot_map() if is_lingbot_map else ModelConfig()
     with torch.device("meta"):
-        return list(VGGT(ModelConfig()).state_dict())
+        return list(VGGT(config).state_dict())
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
@@ -131,12 +149,15 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         return _in_directory(path)
     name = str(source)
-    if path.suffix in SUFFIXES or name.count("/") != 1 or name.startswith((".", "/", "~")):
+    found = HUB_ID.fullmatch(name)
+    if not found or found[1].startswith((".", "~")) or found[1].endswith(SUFFIXES):
         raise CheckpointError(
-            f"{name}: no such file or directory, and neither a hub id of the form owner/name nor "
-            f"one of {', '.join((*SHIPPED, *RANDOM))}"
+            f"{name}: no such file or directory, and neither a hub id of the form owner/name or "
+            f"owner/name:file nor one of {', '.join((*SHIPPED, *RANDOM))}"
         )
-    return _in_directory(_download(name))
+    repository, revision, file = found.groups()
+    directory = _download(name, repository, revision, file)
+    return directory / file if file else _in_directory(directory)
 
 
 def _in_directory(path: Path) -> Path:
@@ -150,31 +171,32 @@ def _in_directory(path: Path) -> Path:
     return found[0]
 
 
-def _download(name: str) -> Path:
+def _download(name: str, repository: str, revision: str | None, file: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    repository, _, at = name.partition("@")
-    revision = at or None
     try:
-        wanted = _wanted_files(repository, revision)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        wanted = [file] if file else _wanted_files(repository, revision)
+        path = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        if file and not (path / file).is_file():
+            raise FileNotFoundError(f"{repository} has no file {file}")
+        return path
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{name}: no such file, and not to be had from the hub: {reason}. With no network, "
+            f"{name}: no such file, and not available from the hub: {reason}. Without a network, "
             "download the checkpoint elsewhere and give its path"
         ) from error
 
 
 def _wanted_files(repository: str, revision: str | None) -> list[str]:
-    """One form of the weights: many repositories hold them as .pt and as .safetensors."""
+    """Return the files of one form of the weights: many repositories hold them in several forms."""
     from huggingface_hub import list_repo_files
 
     anything = [INDEX_NAME, *KNOWN_NAMES, "*.safetensors"]
     try:
         offered = set(list_repo_files(repository, revision=revision))
-    except Exception:  # no network, whatever its library raises: the cache may have the files
+    except Exception:  # no network, whatever the library raises: the cache may have the files
         return anything
     if INDEX_NAME in offered:
         return [INDEX_NAME, "*.safetensors"]
@@ -182,7 +204,7 @@ def _wanted_files(repository: str, revision: str | None) -> list[str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
-    """state_dict and, for our own files, the config."""
+    """Return the state_dict and, for our own files, the configuration."""
     try:
         if path.name == INDEX_NAME:
             shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
@@ -196,7 +218,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
-    except Exception as error:  # a foreign file makes the readers raise whatever they please
+    except Exception as error:  # a foreign file makes the readers raise anything
         raise CheckpointError(_unreadable(path, error)) from error
     return _unwrap(path, content), None
 
@@ -220,7 +242,7 @@ def _config_from_json(path: Path, text: str) -> ModelConfig:
 
 
 def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
-    """The state_dict inside what training scripts save around it."""
+    """Return the state_dict inside the wrappers of training scripts."""
     while isinstance(content, Mapping):
         inner = [content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)]
         if not inner:

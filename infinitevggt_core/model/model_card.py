@@ -24,6 +24,15 @@ CARDS = {
     ),
     "lch01/StreamVGGT": ModelCard("real and synthetic scenes", "CC BY-NC-SA 4.0, non-commercial"),
     "facebook/VGGT-1B": ModelCard("real and synthetic scenes", "VGGT licence, research only"),
+    "facebook/VGGT-1B-Commercial": ModelCard(
+        "real and synthetic scenes", "VGGT License v1: commercial use, no military use"
+    ),
+    "robbyant/lingbot-map": ModelCard(
+        trained_on="real and synthetic scenes",
+        licence="Apache-2.0, as stated by its authors",
+        note="whether Apache-2.0 covers the weights of LingBot-Map is an open question to its "
+        "authors (their issue 107): ask them before commercial use",
+    ),
     "yslan/STream3R": ModelCard(
         "real and synthetic scenes", "NTU S-Lab License 1.0, non-commercial"
     ),
@@ -32,8 +41,9 @@ CARDS = {
 
 
 def model_card(source: str) -> ModelCard | None:
-    """Return the card of a checkpoint name or hub id ("owner/name@revision"); None if unknown."""
-    return CARDS.get(source.partition("@")[0])
+    """Return the card of a checkpoint name or hub id ("owner/name[@revision][:file]"); None if
+    unknown."""
+    return CARDS.get(source.partition("@")[0].partition(":")[0])
 
 
 def model_note(source: str) -> str:

@@ -244,7 +244,7 @@ def test_random_models_are_reproducible_and_leave_the_generator_alone() -> None:
     assert one.config == ModelConfig.tiny()
     assert same_state(one, other)
     assert not one.training
-    assert set(RANDOM) == {"random:tiny", "random:full"}
+    assert set(RANDOM) == {"random:tiny", "random:full", "random:lingbot-map"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from infinitevggt_core import (
@@ -14,7 +15,7 @@ from infinitevggt_core import (
     save_checkpoint,
 )
 from infinitevggt_core.model.checkpoint import INDEX_NAME
-from support.core_samples import same_state
+from support.core_samples import SMALL, State, same_state
 
 
 @pytest.mark.parametrize(
@@ -77,11 +78,32 @@ def test_a_hub_id_loads_what_the_hub_gives(
     assert asked == ["owner/name", revision]
 
 
+@pytest.mark.parametrize("name", ["owner/name:long.pt", "owner/name@v1.2:long.pt"])
+def test_one_of_several_files_is_named(
+    tmp_path: Path, state: State, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(state, tmp_path / "long.pt")
+    asked: list[object] = []
+
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.extend((repository, revision, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", None)
+    loaded = load_checkpoint(name, config=SMALL).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+    assert asked == ["owner/name", "v1.2" if "@" in name else None, ["long.pt"]]
+    with pytest.raises(CheckpointError, match=r"owner/name has no file other\.pt"):
+        load_checkpoint(name.replace("long", "other"))
+
+
 @pytest.mark.parametrize(
     ("offered", "wanted"),
     [
         (["model.pt", "model.safetensors", "README.md"], ["model.safetensors"]),
         (["checkpoints.pth", "config.json"], ["checkpoints.pth"]),
+        (["lingbot-map-long.pt", "lingbot-map.pt"], ["lingbot-map.pt"]),
         (["model.pt", INDEX_NAME, "model-1-of-2.safetensors"], [INDEX_NAME, "*.safetensors"]),
     ],
 )

@@ -105,6 +105,26 @@ def test_any_camera_size_gives_an_image_the_network_takes(
     assert np.array_equal(tensor.numpy(), released(Image.fromarray(image), size))
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "size", "want"),
+    [
+        (376, 1241, 518, (266, 910)),  # 255,000 px at most
+        (480, 640, 518, (434, 574)),
+        (280, 504, 518, (280, 504)),  # never enlarged
+        (300, 300, 518, (294, 294)),
+        (480, 640, 154, (126, 168)),  # a budget in proportion
+    ],
+)
+def test_an_area_budget_keeps_the_aspect_and_never_enlarges(
+    height: int, width: int, size: int, want: tuple[int, int]
+) -> None:
+    tensor, pixel_map = preprocess(noise(height, width), size, mode="area")
+    assert tensor.shape == (3, *want)
+    assert want[0] * want[1] <= 255_000 * (size / 518) ** 2
+    assert pixel_map.scale == (want[1] / width, want[0] / height)
+    assert pixel_map.shift == (0, 0)
+
+
 def test_transparent_images_are_laid_over_white() -> None:
     image = noise(56, 70, channels=4)
     white = Image.new("RGBA", (70, 56), (255, 255, 255, 255))
@@ -157,7 +177,7 @@ def test_what_is_no_camera_image_is_refused(
     image: NDArray[np.uint8], options: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        preprocess(image, **options)
+        preprocess(image, **{"size": 518, **options})
 
 
 def to_model(pixel_map: PixelMap, u: float, v: float) -> NDArray[np.float64]:
