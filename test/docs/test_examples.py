@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples and the snippets of the pages run."""
 
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,9 @@ def run_example(name: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name), *arguments],
         cwd=ROOT,
+        # the checkout, not the installed package: a script's own folder comes first on sys.path
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
     )
