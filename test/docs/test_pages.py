@@ -13,6 +13,8 @@ from catkin_pkg.changelog import Changelog, populate_changelog_from_rst
 from catkin_pkg.changelog_generator import FORTHCOMING_LABEL
 from catkin_pkg.cli.tag_changelog import rename_section
 
+from infinitevggt_core.model.model_card import CARDS
+
 ROOT = Path(__file__).resolve().parents[2]
 README_LINES = 120
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -92,7 +94,7 @@ def test_no_file_cites_a_file_that_does_not_exist() -> None:
             )
             if not found and not any(known_name.endswith(f"/{cited}") for known_name in names):
                 missing.append(f"{name}: {cited}")
-    assert missing == []
+    assert not missing, "\n".join(missing)
 
 
 def test_every_source_file_names_its_licence() -> None:
@@ -126,6 +128,17 @@ def test_versions_agree() -> None:
     setup = (ROOT / "setup.cfg").read_text()
     assert str(citation["version"]) == package
     assert f"\nversion = {package}\n" in setup
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_table_of_weights_is_that_of_the_model_cards(page: str) -> None:
+    text = (ROOT / page).read_text()
+    pattern = re.compile(r"\| [^|`]+ \| `([\w-]+/[\w.-]+)`.*")
+    rows = {match[1]: match[0] for match in map(pattern.match, text.splitlines()) if match}
+    cards = {name: card.licence for name, card in CARDS.items() if "/" in name}
+    assert rows.keys() == cards.keys()
+    for name, licence in cards.items():
+        assert licence.removesuffix(", as stated by its authors") in rows[name]
 
 
 def test_pre_commit_runs_the_versions_of_make_check() -> None:
