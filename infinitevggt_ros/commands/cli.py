@@ -7,6 +7,7 @@ user are raised as `CommandError` and printed in one line.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -75,14 +76,28 @@ def _run(arguments: list[str]) -> int:
         return 1
     except BrokenPipeError:
         raise
-    except OSError as error:  # a full disk, a read-only folder
-        if error.errno is None:
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"infinitevggt: {place}{error.strerror}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not (reason := file_error(error)):
+            raise
+        print(f"infinitevggt: {reason}", file=sys.stderr)
+        return 1
+
+
+def file_error(error: Exception) -> str:
+    """Return one line for an error of the file system, such as a full disk; else nothing.
+
+    PyTorch and safetensors raise errors of their own for it.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    full = os.strerror(errno.ENOSPC)
+    if full in str(error):
+        return full
+    if "PytorchStreamWriter failed" in str(error):
+        return "a checkpoint could not be written: is the disk full?"
+    return ""
 
 
 def _ensure_log_directory() -> None:

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from cv_bridge import CvBridge
@@ -16,7 +17,7 @@ from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.truth import BagTruth, NoTruthError, message_at, stamps
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.input.calibration import camera_matrix
+from infinitevggt_ros.input.calibration import Calibration, read_calibration
 from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image
 from infinitevggt_ros.input.image_gate import BadInputError
 
@@ -31,14 +32,16 @@ class BagClips:
         """Raises CommandError if the bag is unreadable or has too few images."""
         self.path = path
         self._bridge = CvBridge()
+        self._calibrations: dict[tuple[int, int], Calibration | None] = {}
         with BagReader(path) as reader:
             self._image_topic = choose_topics(reader).image
             self._compressed = reader.topics[self._image_topic].endswith("CompressedImage")
             images_at = stamps(reader, self._image_topic)
             self._truth = BagTruth(reader, self._image_topic)
         split = len(images_at) - max(2, int(HELD_OUT * len(images_at)))
-        self._images_at = images_at[split:] if held_out else images_at[:split]
-        if len(self._images_at) < 2:
+        self.images_at = images_at[split:] if held_out else images_at[:split]
+        """Header stamp and receive time (ns) of each image."""
+        if len(self.images_at) < 2:
             raise CommandError(f"{path} has too few images to learn from: {len(images_at)}")
 
     @property
@@ -52,7 +55,7 @@ class BagClips:
 
     def sample(self, shape: ClipShape, number: int, rng: np.random.Generator) -> Clip:
         """Return clips from random positions of the bag. A short bag has shorter strides."""
-        available = len(self._images_at)
+        available = len(self.images_at)
         stride = min(shape.stride, (available - 1) // (shape.frames - 1))
         if stride < 1:
             raise BadClipError("fewer images than a clip has")
@@ -72,7 +75,7 @@ class BagClips:
     def _clip(
         self, reader: BagReader, places: Sequence[int], shape: ClipShape
     ) -> dict[str, torch.Tensor]:
-        frames = [self._frame(reader, self._images_at[place], shape) for place in places]
+        frames = [self._frame(reader, self.images_at[place], shape) for place in places]
         return {
             name: torch.from_numpy(np.stack([frame[name] for frame in frames]))
             for name in frames[0]
@@ -91,18 +94,34 @@ class BagClips:
         except BadInputError as error:
             raise BadClipError(f"image: {error.kind}") from error
         size = rgb.shape[0], rgb.shape[1]
+        calibration = self._calibration(size)
+        if calibration is not None:
+            rgb = calibration.rectified(rgb)
         place = fit_to(size, shape.height, shape.width)
         parts = {"images": fit_image(rgb, place)}
         if not self.has_labels:
             return parts
-        try:
-            matrix = camera_matrix(self._truth.info, size)
-        except BadInputError as error:
-            raise BadClipError("calibration of other images") from error
-        if matrix is None:
+        if calibration is None:
             raise BadClipError("no intrinsics")
         pose = self._truth.camera_from_world(message.header.frame_id, times_ns[0])
         parts["camera_from_world"] = pose.astype(np.float32)
-        parts["intrinsics"] = place.model_intrinsics(matrix).astype(np.float32)
-        parts["depth"] = fit_depth(self._truth.depth(reader, times_ns[0]), place)
+        parts["intrinsics"] = place.model_intrinsics(calibration.matrix).astype(np.float32)
+        depth = self._truth.depth(reader, times_ns[0])
+        if calibration.maps is not None:
+            resized = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
+            depth = calibration.rectified_depth(np.asarray(resized, dtype=np.float32))
+        parts["depth"] = fit_depth(depth, place)
         return parts
+
+    def _calibration(self, size: tuple[int, int]) -> Calibration | None:
+        """Return the calibration of images of `size` (height, width), as evaluation uses it."""
+        if self._truth.info is None:
+            return None
+        if size not in self._calibrations:
+            is_rectified = "rect" in self._image_topic.removesuffix("/compressed").split("/")[-1]
+            try:
+                found = read_calibration(self._truth.info, size, is_rectified=is_rectified)
+            except BadInputError as error:
+                raise BadClipError("calibration of other images") from error
+            self._calibrations[size] = found
+        return self._calibrations[size]

@@ -113,6 +113,8 @@ def test_a_full_disk_is_one_line(
 
     monkeypatch.setattr(info, "run", fail)
     assert cli.main(["info"]) == 1
+    assert "No space left" in cli.file_error(RuntimeError("I/O error: No space left on device"))
+    assert cli.file_error(RuntimeError("a bug")) == ""
     expected = "infinitevggt: out/result.mcap: No space left on device\n"
     assert capsys.readouterr().err == expected
 

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from math import radians, tan
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from infinitevggt_ros.bags.image_bag import frame_stamp_ns
+from infinitevggt_ros.bags.image_source import SourceImage
 from infinitevggt_ros.bags.writer import BagWriter
+from infinitevggt_ros.commands import images_to_bag
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.errors import CommandError
 from support.bag_making import IMAGE_TOPIC, noise, read_bag, stamp_ns
@@ -278,3 +281,62 @@ def test_it_runs_as_a_command_that_never_loads_ros(photos: Path, tmp_path: Path)
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert len(read_bag(tmp_path / "a.mcap")) == 3
+
+
+def test_files_that_opencv_cannot_read_are_counted_by_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "mixed"
+    source.mkdir()
+    for index in range(2):
+        cv2.imwrite(str(source / f"{index}.jpg"), noise(48, 64, seed=index))
+        (source / f"{index}.HEIC").write_bytes(b"ftypheic")
+    assert convert(source, tmp_path / "a.mcap") == 0
+    assert "2 .HEIC files" in capsys.readouterr().err
+
+
+def test_images_of_several_sizes_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "sizes"
+    source.mkdir()
+    for index, size in enumerate([(48, 64), (48, 64), (64, 48)]):
+        cv2.imwrite(str(source / f"{index}.png"), noise(*size, seed=index))
+    assert convert(source, tmp_path / "a.mcap") == 0
+    assert "2 of 64x48 px, 1 of 48x64 px" in capsys.readouterr().err
+
+
+def test_frames_that_a_video_lost_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for index in range(20):
+        writer.write(noise(48, 64, seed=index))
+    writer.release()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert convert(path, tmp_path / "a.mcap") == 0
+    assert "of 20 frames could be decoded" in capsys.readouterr().err
+
+
+def test_frames_of_a_video_get_its_own_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera that drops frames leaves a video of a varying rate."""
+    times = [0, 33_000_000, 900_000_000]
+
+    class Video:
+        count, skipped, rate_hz = 3, 0, Fraction(30)
+
+        def images(self, report: object) -> Iterator[SourceImage]:
+            for index, time_ns in enumerate(times):
+                yield SourceImage(index, noise(48, 64, seed=index), time_ns=time_ns)
+
+    monkeypatch.setattr(images_to_bag, "open_source", lambda _: Video())
+    assert convert("a.mp4", tmp_path / "a.mcap", "--start-stamp", "5") == 0
+    assert [ns for _, ns, _ in read_bag(tmp_path / "a.mcap")] == [5 * 10**9 + t for t in times]
+    assert convert("a.mp4", tmp_path / "b.mcap", "--rate", "10", "--start-stamp", "5") == 0
+    assert [ns for _, ns, _ in read_bag(tmp_path / "b.mcap")] == [
+        5 * 10**9 + index * 10**8 for index in range(3)
+    ]

@@ -2,6 +2,7 @@
 """Bags as training data: labels where they are recorded, and what happens to bad bags."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ from infinitevggt_core.worlds import World
 from infinitevggt_ros.commands import cli
 from infinitevggt_ros.commands.option_arguments import option_fields, option_name
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.evaluation.bag_source import BagSource, BagSpec
+from infinitevggt_ros.input.calibration import read_calibration
+from infinitevggt_ros.topics import INFO_TOPIC
 from infinitevggt_ros.training.bag_clips import BagClips
 from infinitevggt_ros.training.sources import build_sources
-from support.bag_making import write_image_bag
+from support.bag_making import Row, edited, write_image_bag
 
 SEED, FRAMES, HEIGHT, WIDTH = 7, 24, 56, 84
 SMALL_RUN = [
@@ -61,6 +65,30 @@ def test_a_bag_gives_the_poses_and_depth_that_were_filmed(world_bag: Path) -> No
         torch.testing.assert_close(clip.images[index], film.images, atol=0.01, rtol=0)
 
 
+def test_clips_are_rectified_as_evaluation_does(world_bag: Path, tmp_path: Path) -> None:
+    def through_a_lens(topic: str, kind: str, at_ns: int, message: Any) -> list[Row]:
+        if topic == INFO_TOPIC:
+            message.d = np.array([-0.3, 0.1, 0.0, 0.0, 0.0])
+            message.p = np.zeros(12)
+        return [(topic, kind, at_ns, message)]
+
+    bag = edited(world_bag, tmp_path / "lens.mcap", through_a_lens)
+    shape = ClipShape(batch=1, frames=2, stride=1, height=HEIGHT, width=WIDTH)
+    clip = BagClips(bag).sample(shape, 0, np.random.default_rng(0))
+    plain = BagClips(world_bag).sample(shape, 0, np.random.default_rng(0))
+    info = BagSource(BagSpec(bag)).calibration
+    calibration = read_calibration(info, (HEIGHT, WIDTH), is_rectified=False)
+    assert calibration is not None
+    for found, seen in zip(clip.images[0], plain.images[0], strict=True):
+        pixels = (seen.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        expected = torch.from_numpy(calibration.rectified(pixels)).permute(2, 0, 1) / 255
+        torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+    assert clip.depth is not None
+    assert plain.depth is not None
+    expected_depth = calibration.rectified_depth(plain.depth[0, 0].numpy())
+    np.testing.assert_allclose(clip.depth[0, 0].numpy(), expected_depth, rtol=1e-5)
+
+
 def test_clips_have_the_shape_that_is_asked_for(world_bag: Path) -> None:
     shape = ClipShape(batch=2, frames=2, stride=50, height=28, width=28)
     clip = BagClips(world_bag).sample(shape, 0, np.random.default_rng(0))
@@ -72,8 +100,8 @@ def test_clips_have_the_shape_that_is_asked_for(world_bag: Path) -> None:
 
 def test_the_end_of_a_bag_is_held_out(world_bag: Path) -> None:
     training, held_out = BagClips(world_bag), BagClips(world_bag, held_out=True)
-    assert max(training._images_at) < min(held_out._images_at)
-    assert len(training._images_at) + len(held_out._images_at) == FRAMES
+    assert max(training.images_at) < min(held_out.images_at)
+    assert len(training.images_at) + len(held_out.images_at) == FRAMES
 
 
 def test_a_bag_of_plain_images_has_no_labels(tmp_path: Path) -> None:

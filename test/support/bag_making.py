@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small bags for tests, and reading them back with their own definitions."""
+"""Make small bags for tests, and read them with their own definitions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,12 @@ from rosbags.highlevel import AnyReader
 from infinitevggt_ros.bags.image_bag import ImageBag
 from infinitevggt_ros.bags.image_source import SourceImage
 from infinitevggt_ros.bags.message_types import typestore_with
+from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.writer import BagWriter
+
+Row = tuple[str, str, int, Any]
+"""Topic, type name, receive time (ns) and message."""
+Change = Callable[[str, str, int, Any], list[Row]]
 
 IMAGE_TOPIC = "/camera/image_raw"
 START_NS = 1_700_000_000_123_456_789
@@ -76,6 +81,22 @@ def read_bag(path: Path) -> list[tuple[str, int, Any]]:
             (connection.topic, stamp, bag.deserialize(raw, connection.msgtype))
             for connection, stamp, raw in bag.messages()
         ]
+
+
+def edited(bag: Path, path: Path, change: Change) -> Path:
+    """A copy in which each message is replaced by what `change` returns: (topic, type, message)."""
+    store = typestore_with()
+    with BagReader(bag) as reader, BagWriter(path) as writer:
+        added: set[str] = set()
+        for topic, at_ns, data in reader.messages():
+            kind = reader.topics[topic]
+            message = store.deserialize_cdr(data, kind)
+            for new_topic, new_kind, new_at_ns, new in change(topic, kind, at_ns, message):
+                if new_topic not in added:
+                    added.add(new_topic)
+                    writer.add_topic(new_topic, new_kind)
+                writer.write(new_topic, new_at_ns, store.serialize_cdr(new, new_kind))
+    return path
 
 
 def converted(bag: Path, path: Path, **options: Any) -> None:
