@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answer of the tracker to one image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infinitevggt_core.tracking.rigid import Floats
+
+TRACKING, DEGRADED, NETWORK, LOST = "tracking", "degraded", "network", "lost"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFrame:
+    """Pose of an image and the points that gave it. World: odom, in the tracker's unit."""
+
+    frame: int
+    """Number of the image, counted over the whole stream."""
+    stamp_s: float
+    camera_from_world: Floats
+    """(3, 4), OpenCV camera axes."""
+    covariance: Floats
+    """(6, 6) of a step on the left of the pose: translation (unit of the tracker), rotation (rad)."""
+    state: str
+    """tracking: the images determine the pose; degraded: they do, but the structure is not decided
+    or the parallax too small for a scale; network: the network's motion was taken; lost: nothing
+    is known."""
+    reason: str
+    """Why the state is not `tracking`, in words; empty otherwise."""
+    keyframe: bool
+    """True where the image became a keyframe."""
+    reference: int
+    """Number of the keyframe that `camera_from_reference` starts from; -1 where there is none."""
+    camera_from_reference: Floats
+    """(3, 4). Later adjustments move keyframes; this motion from the nearest one stays."""
+    submap: int
+    """Number of the piece of trajectory without a break."""
+    pixels: Floats
+    """(N, 2) of the live points, in the image that was given."""
+    ids: NDArray[np.int64]
+    """(N,)."""
+    points: Floats
+    """(N, 3), in odom."""
+    parallax: Floats
+    """(N,), rad."""
+    relative_std: Floats
+    """(N,), standard deviation of the distance divided by the distance; infinite where unknown."""
+    intrinsics: Floats
+    """(3, 3) of the image that was given, with the focal length corrected where it is refined."""
+    depth_scale: float
+    """Units of the tracker per unit of the network's depth, from the points; 1 where unknown."""
+    inliers: int
+    """Points that agree with the pose."""
+
+    @property
+    def depths(self) -> Floats:
+        """(N,): depths of the live points along the optical axis, in the unit of the tracker."""
+        pose = self.camera_from_world
+        return np.asarray(self.points @ pose[2, :3] + pose[2, 3], np.float64)

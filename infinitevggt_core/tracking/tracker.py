@@ -1,0 +1,518 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses of a moving camera from its images: corners, optical flow, bundle adjustment."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from infinitevggt_core.tracking.config import TrackingConfig
+from infinitevggt_core.tracking.depth_noise import DepthNoise
+from infinitevggt_core.tracking.frontend import Frontend
+from infinitevggt_core.tracking.initialisation import Hypothesis, initialise
+from infinitevggt_core.tracking.keyframe import Keyframe
+from infinitevggt_core.tracking.local_map import LocalMap, WindowKeyframe, log_depth_at
+from infinitevggt_core.tracking.pose_estimator import (
+    PoseFit,
+    find_pose,
+    fit_pose,
+    projection_errors,
+)
+from infinitevggt_core.tracking.rigid import IDENTITY, Floats, compose, inverse, transform
+from infinitevggt_core.tracking.tracked_frame import (
+    DEGRADED,
+    LOST,
+    NETWORK,
+    TRACKING,
+    TrackedFrame,
+)
+from infinitevggt_core.tracking.window_adjuster import adjust
+from infinitevggt_core.tracking.window_problem import WindowProblem, WindowResult
+from infinitevggt_core.tracking.worker import Worker
+
+logger = logging.getLogger(__name__)
+ERRORS = (cv2.error, ArithmeticError, np.linalg.LinAlgError, ValueError, IndexError)
+"""What bad input may raise: it costs an image."""
+INLIER_PX, CULL_PX = 3.0, 6.0
+FEWEST_INLIERS, FEWEST_POINTS, FEWEST_MATURE, FEWEST_CORNERS = 12, 6, 25, 60
+LEAST_PARALLAX = 0.04
+"""Angle between rays (rad) below which points feed rotation only."""
+LEAST_ALIVE = 0.7
+"""Share of a keyframe's tracks below which the next one is made."""
+YOUNG_KEYFRAMES = 10
+LOST_VARIANCE = 1e6
+
+
+class KeyframeListener(Protocol):
+    """What wants to know of keyframes: the map."""
+
+    def on_new_keyframe(self, keyframe: Keyframe) -> None:
+        """Take the newest keyframe, with its points as known now."""
+
+    def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
+        """Take a keyframe whose pose and points are final."""
+
+    def on_window(self, poses: dict[int, Floats]) -> None:
+        """Take the adjusted poses (3, 4) of the keyframes in the window, by their numbers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """One image, made ready."""
+
+    gray: NDArray[np.uint8]
+    intrinsics: Floats
+    """(3, 3), pixels of `gray`, as given."""
+    shrink: float
+    """Pixels of `gray` per pixel of the given image."""
+    depth: NDArray[Any] | None
+    sensor: bool
+    prior: Floats | None
+    stamp_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Adjusted:
+    """A finished adjustment."""
+
+    indices: list[int]
+    ids: NDArray[np.int64]
+    problem: WindowProblem
+    result: WindowResult
+    hypotheses: list[Hypothesis]
+
+
+class Tracker:
+    """Odometry of one camera: `track` one image after the other."""
+
+    def __init__(
+        self,
+        config: TrackingConfig | None = None,
+        *,
+        background: bool = True,
+        listener: KeyframeListener | None = None,
+    ) -> None:
+        """background: adjust in a thread; else at once, for answers that are repeatable."""
+        self.config = config or TrackingConfig()
+        self.listener = listener
+        self._frontend = Frontend(self.config)
+        self._worker: Worker[_Adjusted] = Worker(background)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next image starts a new world."""
+        self._worker.discard()
+        self._frame = self._submap = self._keyframe_count = 0
+        self._next_id = 0
+        self._log_focal = 0.0
+        self._pose, self._velocity = IDENTITY.copy(), IDENTITY.copy()
+        self._prior: Floats | None = None
+        self._start_submap()
+
+    def _start_submap(self) -> None:
+        """Begin with an empty map at the present pose."""
+        self._worker.discard()
+        self._map = LocalMap()
+        self._noise = DepthNoise(self.config.depth_trust)
+        self._young = True
+        self._missed = 0
+        self._last_gray: NDArray[np.uint8] | None = None
+        self._ids = np.empty(0, np.int64)
+        self._pixels = np.empty((0, 2))
+        self._velocity = IDENTITY.copy()
+        self._window_covariance = np.zeros((6, 6))
+
+    def close(self) -> None:
+        """Stop the thread; a job that runs is waited for, its result dropped."""
+        self._worker.close()
+
+    # ---- one image ----
+
+    def track(
+        self,
+        gray: NDArray[np.uint8],
+        intrinsics: Floats,
+        depth: NDArray[Any] | None = None,
+        prior: Floats | None = None,
+        *,
+        stamp_s: float = 0.0,
+        depth_kind: str = "network",
+    ) -> TrackedFrame:
+        """Return the pose of the next image.
+
+        gray: (H, W) uint8 without distortion. intrinsics: (3, 3), its pixels. depth: (h, w), the
+        same view at any resolution, 0 or NaN where unknown. prior: camera_from_world (3, 4) that
+        the network says, in a world of its own; its motion is used where the images say nothing.
+        depth_kind: "network", or "sensor" for metres from a depth camera. Bad input costs this
+        image: the answer's state and reason tell.
+        """
+        self._frame += 1
+        try:
+            view = self._view(gray, intrinsics, depth, prior, stamp_s, depth_kind)
+            self._take_adjustment()
+            return self._step(view)
+        except ERRORS as error:
+            logger.debug("image %d: %s", self._frame - 1, error, exc_info=True)
+            return self._miss(None, prior, stamp_s, f"{type(error).__name__}: {error}")
+
+    def _step(self, view: _View) -> TrackedFrame:
+        if self._last_gray is not None and self._last_gray.shape != view.gray.shape:
+            self._break_off()
+        if self._last_gray is None:
+            return self._begin(view)
+        pixels = self._follow(view)
+        alive = np.isfinite(pixels[:, 0])
+        ids, pixels = self._ids[alive], pixels[alive]
+        matrix = self._matrix(view.intrinsics)
+        fit = self._fit(ids, pixels, matrix)
+        if fit is None:
+            return self._miss(view, view.prior, view.stamp_s, "the images do not determine a pose")
+        self._accept(view, ids, pixels, fit)
+        keyframe = self._needs_keyframe(view)
+        if keyframe:
+            self._add_keyframe(view)
+            self._adjust()
+        return self._answer(view, fit, keyframe)
+
+    def _begin(self, view: _View) -> TrackedFrame:
+        """Start a map with this image, if it has corners."""
+        corners = self._frontend.detect(view.gray, np.empty((0, 2)))
+        if len(corners) < FEWEST_CORNERS:
+            return self._miss(view, view.prior, view.stamp_s, f"{len(corners)} corners only")
+        self._missed = 0
+        self._step_prior(view.prior)
+        self._last_gray = view.gray
+        self._add_keyframe(view, corners)
+        fit = PoseFit(self._pose, np.zeros(len(corners)), np.zeros((6, 6)))
+        return self._answer(view, fit, True)
+
+    def _follow(self, view: _View) -> Floats:
+        """Return where the tracks are now (N, 2), NaN where lost."""
+        assert self._last_gray is not None
+        rows = self._map.rows(self._ids)
+        matrix = self._matrix(view.intrinsics)
+        seen = transform(compose(self._velocity, self._pose), self._map.points[rows])
+        depth = np.maximum(seen[:, 2:], 1e-9)
+        guess = seen[:, :2] / depth * matrix.diagonal()[:2] + matrix[:2, 2]
+        far = np.linalg.norm(guess - self._pixels, axis=1) > 0.2 * view.gray.shape[1]
+        far |= seen[:, 2] < 1e-6
+        guess[far] = self._pixels[far]
+        pixels, _ = self._frontend.track(self._last_gray, view.gray, self._pixels, guess)
+        return pixels
+
+    def _fit(self, ids: NDArray[np.int64], pixels: Floats, matrix: Floats) -> PoseFit | None:
+        """Return the pose by mature points (all, where those are few); None where none is good."""
+        rows = self._map.rows(ids)
+        mature = self._map.mature[rows]
+        use = mature if mature.sum() >= FEWEST_MATURE else np.ones(len(ids), np.bool_)
+        points, seen, unit = self._map.points[rows[use]], pixels[use], self._unit
+        if len(points) < FEWEST_POINTS:
+            return None
+        limit = INLIER_PX * unit
+        best = fit_pose(self._pose, points, seen, matrix, unit)
+        if best.share_within(limit) < 0.7:
+            predicted = compose(self._velocity, self._pose)
+            other = fit_pose(predicted, points, seen, matrix, unit)
+            best = max(best, other, key=lambda fit: fit.share_within(limit))
+        if best.share_within(limit) < 0.5:
+            found = find_pose(points, seen, matrix, unit)
+            if found is not None:
+                other = fit_pose(found[0], points[found[1]], seen[found[1]], matrix, unit)
+                errors = projection_errors(other.camera_from_world, points, seen, matrix)
+                other = PoseFit(other.camera_from_world, errors, other.covariance)
+                best = max(best, other, key=lambda fit: fit.share_within(limit))
+        inliers = int((best.errors_px < limit).sum())
+        wanted = min(FEWEST_INLIERS, max(FEWEST_POINTS, len(points) // 2))
+        good = inliers >= wanted and np.isfinite(best.camera_from_world).all()
+        errors = projection_errors(best.camera_from_world, self._map.points[rows], pixels, matrix)
+        return PoseFit(best.camera_from_world, errors, best.covariance) if good else None
+
+    def _accept(self, view: _View, ids: NDArray[np.int64], pixels: Floats, fit: PoseFit) -> None:
+        """Take over the pose and drop tracks that contradict it."""
+        mature = self._map.mature[self._map.rows(ids)]
+        keep = (fit.errors_px < CULL_PX * self._unit) | ~mature
+        self._velocity = (
+            compose(fit.camera_from_world, inverse(self._pose)) if not self._missed else IDENTITY
+        )
+        self._pose = fit.camera_from_world
+        self._ids, self._pixels = ids[keep], pixels[keep]
+        self._last_gray = view.gray
+        self._missed = 0
+        self._prior = view.prior
+
+    # ---- keyframes ----
+
+    def _needs_keyframe(self, view: _View) -> bool:
+        newest = self._map.keyframes[-1]
+        _, now, then = np.intersect1d(self._ids, newest.ids, return_indices=True)
+        if len(now) < LEAST_ALIVE * len(newest.ids):
+            return True
+        flow = np.linalg.norm(self._pixels[now] - newest.pixels[then], axis=1)
+        return bool(np.median(flow) > self.config.keyframe_flow * view.gray.shape[1])
+
+    def _add_keyframe(self, view: _View, corners: Floats | None = None) -> None:
+        """Put the image into the window, with new corners where tracks have ended."""
+        if corners is None:
+            corners = self._frontend.detect(view.gray, self._pixels)
+        log_live = log_depth_at(view.depth, self._pixels, view.gray.shape)
+        log_new = log_depth_at(view.depth, corners, view.gray.shape)
+        rows = self._map.rows(self._ids)
+        live_depth = transform(self._pose, self._map.points[rows])[:, 2]
+        mature = self._map.mature[rows] & (live_depth > 0)
+        scale = 1.0
+        if not view.sensor:
+            ratios = np.log(live_depth[mature]) - log_live[mature]
+            scale = self._noise.frame_scale(ratios)
+        guess = np.exp(log_new) * scale
+        middle = float(np.median(live_depth[mature])) if mature.any() else np.nan
+        if not np.isfinite(middle):
+            middle = float(np.nanmedian(guess)) if np.isfinite(guess).any() else 1.0
+        guess = np.where(np.isfinite(guess), guess, middle)
+        ids = np.arange(self._next_id, self._next_id + len(corners))
+        self._next_id += len(corners)
+        matrix = self._matrix(view.intrinsics)
+        rays = (corners - matrix[:2, 2]) / matrix.diagonal()[:2]
+        seen = np.concatenate((rays, np.ones((len(rays), 1))), axis=1) * guess[:, None]
+        self._map.add_points(ids, transform(inverse(self._pose), seen))
+        self._ids = np.concatenate((self._ids, ids))
+        self._pixels = np.concatenate((self._pixels, corners))
+        self._map.keyframes.append(
+            WindowKeyframe(
+                self._keyframe_count,
+                self._frame - 1,
+                view.stamp_s,
+                view.gray,
+                view.intrinsics,
+                self._pose.copy(),
+                self._ids.copy(),
+                self._pixels.copy(),
+                np.concatenate((log_live, log_new)),
+                view.sensor,
+                scale,
+            )
+        )
+        self._keyframe_count += 1
+        if len(self._map.keyframes) > self.config.window:
+            self._let_go()
+        self._map.prune(self._ids)
+        if self.listener is not None:
+            self.listener.on_new_keyframe(self._given(self._map.keyframes[-1]))
+
+    def _let_go(self) -> None:
+        """Let the oldest keyframe leave the window."""
+        oldest = self._map.drop_oldest()
+        if self.listener is not None:
+            self.listener.on_keyframe_left_window(self._given(oldest))
+
+    def _given(self, keyframe: WindowKeyframe) -> Keyframe:
+        """Return a keyframe with the points it saw, for the map."""
+        rows = self._map.rows(keyframe.ids)
+        there = rows >= 0
+        points = self._map.points[rows[there]]
+        depth = np.linalg.norm(transform(keyframe.camera_from_world, points), axis=1)
+        return Keyframe(
+            keyframe.index,
+            keyframe.frame,
+            keyframe.stamp_s,
+            self._submap,
+            keyframe.gray,
+            self._matrix(keyframe.intrinsics),
+            keyframe.camera_from_world.copy(),
+            keyframe.ids[there],
+            keyframe.pixels[there],
+            points,
+            self._map.parallax[rows[there]],
+            self._map.std[rows[there]] / np.maximum(depth, 1e-12),
+            keyframe.depth_scale,
+        )
+
+    # ---- bundle adjustment ----
+
+    def _adjust(self) -> None:
+        """Start an adjustment of the window, unless one is on its way."""
+        if self._worker.busy or len(self._map.keyframes) < 2:
+            return
+        problem, ids = self._map.problem(
+            self._noise.sigma,
+            self.config.sensor_sigma,
+            self._unit,
+            fixed=1 if self._young else 2,
+            log_focal=self._log_focal,
+        )
+        indices = [keyframe.index for keyframe in self._map.keyframes]
+        young = self._young
+
+        def job() -> _Adjusted:
+            if not young:
+                return _Adjusted(indices, ids, problem, adjust(problem), [])
+            found = initialise(problem)
+            return _Adjusted(indices, ids, problem, found[0].result, found)
+
+        self._worker.submit(job)
+        self._take_adjustment()
+
+    def _take_adjustment(self) -> None:
+        """Take over a finished adjustment; one that failed leaves everything as it was."""
+        try:
+            done = self._worker.take()
+        except ERRORS as error:
+            logger.debug("bundle adjustment: %s", error, exc_info=True)
+            return
+        if done is None or not np.isfinite(done.result.poses).all():
+            return
+        change = self._map.apply(done.indices, done.ids, done.problem, done.result)
+        self._pose = compose(self._pose, inverse(change))
+        self._log_focal = done.result.log_focal
+        self._window_covariance = np.nan_to_num(done.result.covariance)
+        problem, result = done.problem, done.result
+        poses = result.poses[problem.camera]
+        depth = np.einsum("mi,mi->m", poses[:, 2, :3], result.points[problem.point])
+        depth += poses[:, 2, 3]
+        good = (depth > 0) & (result.errors_px < INLIER_PX)
+        self._noise.update(np.log(depth[good]) - problem.log_depth[good])
+        if self._young and len(self._map.keyframes) >= YOUNG_KEYFRAMES:
+            self._young = False
+        if self.listener is not None:
+            self.listener.on_window(self.window_poses())
+
+    def window_poses(self) -> dict[int, Floats]:
+        """Return the poses (3, 4) of the keyframes in the window by their numbers."""
+        return {k.index: k.camera_from_world.copy() for k in self._map.keyframes}
+
+    # ---- lost ----
+
+    def _miss(
+        self, view: _View | None, prior: Floats | None, stamp_s: float, reason: str
+    ) -> TrackedFrame:
+        """Answer where no pose was found; break off when that lasts."""
+        self._missed += 1
+        known = self._step_prior(prior)
+        if self._missed >= self.config.patience and self._last_gray is not None:
+            self._break_off()
+        state = NETWORK if known else LOST
+        return TrackedFrame(
+            self._frame - 1,
+            stamp_s,
+            self._pose.copy(),
+            LOST_VARIANCE * np.eye(6),
+            state,
+            reason,
+            False,
+            -1,
+            self._pose.copy(),
+            self._submap,
+            np.empty((0, 2)),
+            np.empty(0, np.int64),
+            np.empty((0, 3)),
+            np.empty(0),
+            np.empty(0),
+            view.intrinsics if view is not None else np.eye(3),
+            1.0,
+            0,
+        )
+
+    def _step_prior(self, prior: Floats | None) -> bool:
+        """Move the pose by the network's motion since the image before, if it knows both."""
+        usable = prior is not None and prior.shape == (3, 4) and bool(np.isfinite(prior).all())
+        before, self._prior = self._prior, prior if usable else None
+        if before is None or prior is None or not usable:
+            return False
+        motion = compose(prior, inverse(before))
+        motion[:, 3] *= np.exp(self._noise.log_scale)
+        self._pose = compose(motion, self._pose)
+        return True
+
+    def _break_off(self) -> None:
+        """End the piece of trajectory: its keyframes leave, the next image starts another."""
+        while self._map.keyframes:
+            self._let_go()
+        self._submap += 1
+        missed = self._missed
+        self._start_submap()
+        self._missed = missed
+
+    # ---- small things ----
+
+    @property
+    def _unit(self) -> float:
+        """Pixels per pixel of an image 320 px wide."""
+        return self._last_gray.shape[1] / 320 if self._last_gray is not None else 1.0
+
+    def _matrix(self, intrinsics: Floats) -> Floats:
+        """Return the intrinsics with the focal length corrected."""
+        matrix = intrinsics.copy()
+        matrix[0, 0] *= np.exp(self._log_focal)
+        matrix[1, 1] *= np.exp(self._log_focal)
+        return matrix
+
+    def _view(
+        self,
+        gray: NDArray[np.uint8],
+        intrinsics: Floats,
+        depth: NDArray[Any] | None,
+        prior: Floats | None,
+        stamp_s: float,
+        depth_kind: str,
+    ) -> _View:
+        """Check an image and make it small enough. Raises ValueError for what is none."""
+        if gray.ndim != 2 or gray.dtype != np.uint8 or min(gray.shape) < 32:
+            raise ValueError(f"expected uint8 (H, W), 32 px or more; got {gray.dtype} {gray.shape}")
+        matrix = np.asarray(intrinsics, np.float64)
+        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0:
+            raise ValueError(f"expected intrinsics (3, 3) with a focal length; got {intrinsics}")
+        shrink = min(1.0, float(np.sqrt(self.config.image_pixels / gray.size)))
+        if shrink < 1:
+            height, width = round(gray.shape[0] * shrink), round(gray.shape[1] * shrink)
+            by_u, by_v = width / gray.shape[1], height / gray.shape[0]
+            gray = np.asarray(cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA))
+            to_small = np.array([[by_u, 0, (by_u - 1) / 2], [0, by_v, (by_v - 1) / 2], [0, 0, 1]])
+            matrix, shrink = to_small @ matrix, by_u
+        usable = depth is not None and depth.ndim == 2
+        sensor = usable and depth_kind == "sensor"
+        return _View(
+            np.ascontiguousarray(gray),
+            matrix,
+            shrink,
+            depth if usable else None,
+            sensor,
+            prior,
+            stamp_s,
+        )
+
+    def _answer(self, view: _View, fit: PoseFit, keyframe: bool) -> TrackedFrame:
+        rows = self._map.rows(self._ids)
+        points = self._map.points[rows]
+        distance = np.linalg.norm(transform(self._pose, points), axis=1)
+        newest = self._map.keyframes[-1]
+        parallax = self._map.parallax[rows]
+        state, reason = TRACKING, ""
+        if self._young:
+            state, reason = DEGRADED, "the structure is not decided yet"
+        elif np.median(parallax) < LEAST_PARALLAX:
+            state, reason = DEGRADED, "little parallax"
+        matrix = self._matrix(view.intrinsics)
+        matrix[:2] /= view.shrink
+        matrix[:2, 2] += (1 / view.shrink - 1) / 2
+        return TrackedFrame(
+            self._frame - 1,
+            view.stamp_s,
+            self._pose.copy(),
+            fit.covariance + self._window_covariance,
+            state,
+            reason,
+            keyframe,
+            newest.index,
+            compose(self._pose, inverse(newest.camera_from_world)),
+            self._submap,
+            (self._pixels + 0.5) / view.shrink - 0.5,
+            self._ids.copy(),
+            points,
+            parallax,
+            self._map.std[rows] / np.maximum(distance, 1e-12),
+            matrix,
+            newest.depth_scale,
+            int((fit.errors_px < INLIER_PX * self._unit).sum()),
+        )
