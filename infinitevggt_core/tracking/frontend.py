@@ -13,6 +13,8 @@ Floats = NDArray[np.float64]
 Gray = NDArray[np.uint8]
 COLUMNS, ROWS = 8, 6
 LEAST_EIGENVALUE = 2e-5
+WEAK_EIGENVALUE = 1e-4
+"""Eigenvalue of the structure tensor at which the variance of a corner's place is doubled."""
 BORDER_PX, APART_PX, LK_PX, RETURN_PX = 8.0, 6.0, 15.0, 1.0
 LEVELS = 3
 STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.02)
@@ -52,6 +54,22 @@ class Frontend:
         good &= _inside(place, now.shape, 2.0)
         place[~good] = np.nan
         return place, miss
+
+    def whitening(self, gray: Gray, pixels: Floats) -> Floats:
+        """Return matrices (N, 2, 2) that make the errors of tracked corners alike in all directions.
+
+        A corner on an edge slides along it: its error there is divided by more. Errors of a strong
+        corner stay as they are.
+        """
+        if not len(pixels):
+            return np.empty((0, 2, 2))
+        side = max(round(LK_PX * gray.shape[1] / 320), 5)
+        tensor = cv2.cornerEigenValsAndVecs(gray, side, 3)
+        place = np.clip(pixels.round().astype(np.int64), 0, (gray.shape[1] - 1, gray.shape[0] - 1))
+        rows = tensor[place[:, 1], place[:, 0]].astype(np.float64)
+        weight = 1 / np.sqrt(1 + WEAK_EIGENVALUE / np.maximum(rows[:, :2], 1e-12))
+        axes = rows[:, 2:].reshape(-1, 2, 2)  # one direction a row
+        return cast(Floats, np.einsum("nki,nk,nkj->nij", axes, weight, axes))
 
     def detect(self, gray: Gray, taken: Floats) -> Floats:
         """Return new corners (N, 2), away from those that are followed already (M, 2).

@@ -18,6 +18,9 @@ MOST_SPREAD = 2.5
 LEAST_INVERSE, MOST_INVERSE = 0.2, 5.0
 """Bounds of a mirrored inverse depth, relative to the median."""
 STEPS = 15
+MOST_POINTS = 200
+"""Points that hypotheses are judged on."""
+CURRENT = "current"
 FEWEST_SHARED = 20
 
 
@@ -40,9 +43,10 @@ def initialise(problem: WindowProblem) -> list[Hypothesis]:
     """Adjust the window from several first structures; usable ones first, by rising cost.
 
     problem: with the structure as it is; its oldest pose stays. The unit of every answer is that
-    of the measured depth, where there is any, else that of the structure in the problem.
+    of the measured depth, where there is any, else that of the structure in the problem. Where
+    there are many points, part of them is judged; `completed` gives all.
     """
-    free = replace(problem, fixed=1)
+    free = thinned(replace(problem, fixed=1), MOST_POINTS)
     first = _first_views(free)
     hypotheses = []
     for name, start in _starts(free, first):
@@ -52,6 +56,36 @@ def initialise(problem: WindowProblem) -> list[Hypothesis]:
             continue
         hypotheses.append(Hypothesis(name, result, _spread(free, result, first)))
     return sorted(hypotheses, key=lambda h: (not h.usable, h.result.pixel_cost))
+
+
+def completed(problem: WindowProblem, chosen: Hypothesis) -> WindowResult:
+    """Return the adjustment of all points of a problem that starts from a hypothesis."""
+    free = replace(problem, fixed=1)
+    if chosen.name != CURRENT:
+        free = replace(free, poses=chosen.result.poses)
+        free = replace(free, points=_triangulated(free))
+    return _normalised(free, adjust(free, most_steps=STEPS))
+
+
+def thinned(problem: WindowProblem, most: int) -> WindowProblem:
+    """Keep the points that most keyframes see, at most so many."""
+    if len(problem.points) <= most:
+        return problem
+    views = np.bincount(problem.point, minlength=len(problem.points))
+    kept = np.sort(np.argsort(-views, kind="stable")[:most])
+    number = np.full(len(problem.points), -1)
+    number[kept] = np.arange(most)
+    rows = number[problem.point] >= 0
+    return replace(
+        problem,
+        points=problem.points[kept],
+        camera=problem.camera[rows],
+        point=number[problem.point[rows]],
+        pixels=problem.pixels[rows],
+        log_depth=problem.log_depth[rows],
+        depth_sigma=problem.depth_sigma[rows],
+        whitening=problem.whitening[rows],
+    )
 
 
 def _starts(
@@ -65,7 +99,7 @@ def _starts(
     known = np.isfinite(measured)
     mirrored = middle / np.clip(2 - middle / depth, LEAST_INVERSE, MOST_INVERSE)
     starts: list[tuple[str, Callable[[], WindowProblem]]] = [
-        ("current", lambda: problem),
+        (CURRENT, lambda: problem),
         ("constant", lambda: _placed(problem, first, constant)),
         ("mirrored", lambda: _placed(problem, first, mirrored)),
     ]
@@ -193,6 +227,28 @@ def _widest_pair(problem: WindowProblem) -> tuple[Indices, Indices, int]:
     if best is None:
         raise ValueError("no two keyframes share enough points")
     return best[1:]
+
+
+def _triangulated(problem: WindowProblem) -> Floats:
+    """Return the points (N, 3) nearest to all their rays; at the median depth where behind."""
+    cameras = problem.poses[problem.camera]
+    rays = _rays(problem, slice(None))
+    rays = np.einsum("mji,mj->mi", cameras[:, :, :3], rays)
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    origin = centers(problem.poses)[problem.camera]
+    across = np.eye(3) - rays[:, :, None] * rays[:, None, :]
+    matrix, side = np.zeros((len(problem.points), 3, 3)), np.zeros((len(problem.points), 3))
+    np.add.at(matrix, problem.point, across)
+    np.add.at(side, problem.point, np.einsum("mij,mj->mi", across, origin))
+    first = _first_views(problem)
+    depth = _depths(problem, first)
+    # a weak pull to where the point was expected, for rays that are parallel
+    guess = origin[first] + rays[first] * np.median(depth)
+    matrix += 1e-6 * np.eye(3)
+    points = np.linalg.solve(matrix, (side + 1e-6 * guess)[:, :, None])[:, :, 0]
+    cameras = cameras[first]
+    ahead = np.einsum("ni,ni->n", cameras[:, 2, :3], points) + cameras[:, 2, 3] > 0
+    return np.where(ahead[:, None], points, guess)
 
 
 def _triangulated_depth(left: Floats, right: Floats, relative: Floats) -> Floats:

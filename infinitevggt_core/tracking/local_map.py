@@ -31,6 +31,8 @@ class WindowKeyframe:
     """(M,), ascending."""
     pixels: Floats
     """(M, 2)."""
+    whitening: Floats
+    """(M, 2, 2), see `Frontend.whitening`."""
     log_depth: Floats
     """(M,), logarithm of the measured depth in the unit of the tracker; NaN where there is none."""
     sensor: bool
@@ -41,7 +43,7 @@ class WindowKeyframe:
     def keep(self, mask: NDArray[np.bool_]) -> None:
         """Forget the observations outside a mask (M,)."""
         self.ids, self.pixels = self.ids[mask], self.pixels[mask]
-        self.log_depth = self.log_depth[mask]
+        self.whitening, self.log_depth = self.whitening[mask], self.log_depth[mask]
 
 
 class LocalMap:
@@ -110,6 +112,7 @@ class LocalMap:
             pixels=offset[use],
             focal=np.stack([k.intrinsics.diagonal()[:2] for k in self.keyframes]) / unit,
             log_depth=np.concatenate([k.log_depth for k in self.keyframes])[use],
+            whitening=np.concatenate([k.whitening for k in self.keyframes])[use],
             depth_sigma=np.where(sensor, sensor_sigma, sigma)[use],
             fixed=min(fixed, max(len(self.keyframes) - 1, 0)),
             log_focal=log_focal,
@@ -144,7 +147,7 @@ class LocalMap:
         return change
 
     def move(self, change: Floats, scale: float) -> None:
-        """Move the whole window: points to change(scale * point); cameras stay with their points."""
+        """Move the whole window: points to change(scale * point), cameras with them."""
         self.points = scale * self.points @ change[:, :3].T + change[:, 3]
         self.std *= scale
         for keyframe in self.keyframes:

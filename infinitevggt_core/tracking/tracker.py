@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_core.tracking.depth_noise import DepthNoise
 from infinitevggt_core.tracking.frontend import Frontend
-from infinitevggt_core.tracking.initialisation import Hypothesis, initialise
+from infinitevggt_core.tracking.initialisation import (
+    CURRENT,
+    Hypothesis,
+    completed,
+    initialise,
+)
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.local_map import LocalMap, WindowKeyframe, log_depth_at
 from infinitevggt_core.tracking.pose_estimator import (
@@ -43,7 +48,29 @@ LEAST_PARALLAX = 0.04
 LEAST_ALIVE = 0.7
 """Share of a keyframe's tracks below which the next one is made."""
 YOUNG_KEYFRAMES = 10
+"""Keyframes after which the first structure counts as decided, where there is parallax."""
+CHECK_EVERY = 10
+"""Keyframes between two looks whether another structure explains the window better."""
+SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
+"""Share of the present structure's cost below which another takes its place."""
 LOST_VARIANCE = 1e6
+_SAVED = (
+    "frame",
+    "submap",
+    "keyframe_count",
+    "next_id",
+    "log_focal",
+    "pose",
+    "velocity",
+    "prior",
+    "young",
+    "missed",
+    "last_gray",
+    "ids",
+    "pixels",
+    "window_covariance",
+)
+"""What a snapshot holds besides the map and the noise of the depth."""
 
 
 class KeyframeListener(Protocol):
@@ -82,7 +109,8 @@ class _Adjusted:
     ids: NDArray[np.int64]
     problem: WindowProblem
     result: WindowResult
-    hypotheses: list[Hypothesis]
+    hypothesis: str
+    """Name of the first structure that was chosen."""
 
 
 class Tracker:
@@ -289,6 +317,7 @@ class Tracker:
                 self._pose.copy(),
                 self._ids.copy(),
                 self._pixels.copy(),
+                self._frontend.whitening(view.gray, self._pixels),
                 np.concatenate((log_live, log_new)),
                 view.sensor,
                 scale,
@@ -343,28 +372,36 @@ class Tracker:
             log_focal=self._log_focal,
         )
         indices = [keyframe.index for keyframe in self._map.keyframes]
-        young = self._young
+        young, check = self._young, self._check_due()
 
         def job() -> _Adjusted:
-            if not young:
-                return _Adjusted(indices, ids, problem, adjust(problem), [])
-            found = initialise(problem)
-            return _Adjusted(indices, ids, problem, found[0].result, found)
+            hypotheses = initialise(problem) if young or check else []
+            chosen = _choice(hypotheses, SWITCH_YOUNG if young else SWITCH_MATURE)
+            if chosen is not None and (young or chosen.name != CURRENT):
+                result = completed(problem, chosen)
+            else:
+                result = adjust(problem)
+            name = chosen.name if chosen is not None else CURRENT
+            return _Adjusted(indices, ids, problem, result, name)
 
         self._worker.submit(job)
         self._take_adjustment()
 
-    def _take_adjustment(self) -> None:
+    def _take_adjustment(self, *, wait: bool = False) -> None:
         """Take over a finished adjustment; one that failed leaves everything as it was."""
         try:
-            done = self._worker.take()
+            done = self._worker.take(wait=wait)
         except ERRORS as error:
             logger.debug("bundle adjustment: %s", error, exc_info=True)
             return
         if done is None or not np.isfinite(done.result.poses).all():
             return
         change = self._map.apply(done.indices, done.ids, done.problem, done.result)
-        self._pose = compose(self._pose, inverse(change))
+        if done.hypothesis == CURRENT:
+            self._pose = compose(self._pose, inverse(change))
+        else:  # odom stays where it is; what lies behind moves
+            logger.info("structure from the hypothesis %s", done.hypothesis)
+            self._map.move(inverse(change), 1.0)
         self._log_focal = done.result.log_focal
         self._window_covariance = np.nan_to_num(done.result.covariance)
         problem, result = done.problem, done.result
@@ -373,10 +410,21 @@ class Tracker:
         depth += poses[:, 2, 3]
         good = (depth > 0) & (result.errors_px < INLIER_PX)
         self._noise.update(np.log(depth[good]) - problem.log_depth[good])
-        if self._young and len(self._map.keyframes) >= YOUNG_KEYFRAMES:
-            self._young = False
+        if self._young:
+            self._young = not self._decided(done)
         if self.listener is not None:
             self.listener.on_window(self.window_poses())
+
+    def _check_due(self) -> bool:
+        """Return whether a mature window is to be compared with other structures."""
+        return not self._young and self._keyframe_count % CHECK_EVERY == 0
+
+    def _decided(self, done: _Adjusted) -> bool:
+        """Return whether the first structure is settled."""
+        count = len(done.indices)
+        parallax = float(np.median(done.result.parallax)) if len(done.result.parallax) else 0.0
+        enough = count >= YOUNG_KEYFRAMES and parallax > LEAST_PARALLAX
+        return enough or count >= self.config.window
 
     def window_poses(self) -> dict[int, Floats]:
         """Return the poses (3, 4) of the keyframes in the window by their numbers."""
@@ -433,6 +481,31 @@ class Tracker:
         missed = self._missed
         self._start_submap()
         self._missed = missed
+
+    # ---- snapshots ----
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the tracker knows, as numbers and numpy arrays, after pending work."""
+        self._take_adjustment(wait=True)
+        return {
+            "map": self._map.state_dict(),
+            "noise": self._noise.state_dict(),
+            **{name: _copy(getattr(self, f"_{name}")) for name in _SAVED},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], *, resume: bool = True) -> None:
+        """Go on from a snapshot.
+
+        resume: the next image follows the last one of the snapshot; else it may come from anywhere,
+        and a new piece of trajectory begins.
+        """
+        self.reset()
+        self._map.load_state_dict(state["map"])
+        self._noise.load_state_dict(state["noise"])
+        for name in _SAVED:
+            setattr(self, f"_{name}", _copy(state[name]))
+        if not resume:
+            self._break_off()
 
     # ---- small things ----
 
@@ -516,3 +589,18 @@ class Tracker:
             newest.depth_scale,
             int((fit.errors_px < INLIER_PX * self._unit).sum()),
         )
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _choice(hypotheses: list[Hypothesis], switch: float) -> Hypothesis | None:
+    """Return the structure to go on with: the present one unless another is clearly better."""
+    present = next((h for h in hypotheses if h.name == CURRENT and h.usable), None)
+    if not hypotheses or not hypotheses[0].usable:
+        return next((h for h in hypotheses if h.name == CURRENT), None)
+    best = hypotheses[0]
+    if present is not None and best.result.pixel_cost > switch * present.result.pixel_cost:
+        return present
+    return best

@@ -117,6 +117,7 @@ def pixel_jacobian(pose: Floats, point: Floats, focal: Floats) -> tuple[Floats, 
         focal[None],
         np.zeros(1),
         np.ones(1),
+        np.eye(2)[None],
         fixed=0,
     )
     layout = _Layout(problem)
@@ -139,7 +140,7 @@ def _residuals(problem: WindowProblem, layout: _Layout, state: _State) -> _Resid
     seen[~ahead, 2] = 1.0
     values = np.zeros((len(seen), 3))
     pixels = np.exp(state.log_focal) * focal * seen[:, :2] / seen[:, 2:]
-    values[:, :2] = pixels - problem.pixels
+    values[:, :2] = (problem.whitening @ (pixels - problem.pixels)[:, :, None])[:, :, 0]
     depth = layout.has_depth & ahead
     values[depth, 2] = (np.log(seen[depth, 2]) - problem.log_depth[depth]) / problem.depth_sigma[
         depth
@@ -176,8 +177,13 @@ def _jacobians(
     by_point = np.empty((count, 3, 3))
     focal = np.repeat(problem.focal, np.diff(layout.bounds), axis=0) * np.exp(state.log_focal)
     fx, fy = focal[:, 0] / z, focal[:, 1] / z
-    by_seen[:, 0, 0], by_seen[:, 0, 2] = roots[:, 0] * fx, -roots[:, 0] * fx * x / z
-    by_seen[:, 1, 1], by_seen[:, 1, 2] = roots[:, 1] * fy, -roots[:, 1] * fy * y / z
+    u, v = x / z, y / z
+    white = roots[:, 0, None, None] * problem.whitening
+    by_seen[:, :2, 0], by_seen[:, :2, 1] = (
+        white[:, :, 0] * fx[:, None],
+        white[:, :, 1] * fy[:, None],
+    )
+    by_seen[:, :2, 2] = -by_seen[:, :2, 0] * u[:, None] - by_seen[:, :2, 1] * v[:, None]
     by_seen[:, 2, 2] = np.where(layout.has_depth, roots[:, 2] / (z * problem.depth_sigma), 0.0)
     for k in range(layout.keyframes):
         rows = slice(layout.bounds[k], layout.bounds[k + 1])
@@ -189,8 +195,7 @@ def _jacobians(
     by_camera[:, :, 3], by_camera[:, :, 4] = y * c - z * b, z * a - x * c
     by_camera[:, :, 5] = x * b - y * a
     by_focal = np.zeros((count, 3))
-    by_focal[:, 0] = roots[:, 0] * fx * found.seen[:, 0]
-    by_focal[:, 1] = roots[:, 1] * fy * found.seen[:, 1]
+    by_focal[:, :2] = -by_seen[:, :2, 2] * found.seen[:, 2:]
     return by_camera, by_point, by_focal
 
 

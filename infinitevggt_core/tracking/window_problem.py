@@ -31,6 +31,8 @@ class WindowProblem:
     """(M,), logarithm of the measured depth in the unit of the points; NaN where there is none."""
     depth_sigma: Floats
     """(M,), standard deviation of it."""
+    whitening: Floats
+    """(M, 2, 2), by which errors in pixels are multiplied."""
     fixed: int = 2
     """Oldest keyframes that do not move."""
     log_focal: float = 0.0
