@@ -81,6 +81,20 @@ class LocalMap:
         seen = np.concatenate([live, *(keyframe.ids for keyframe in self.keyframes)])
         self._select(np.isin(self.ids, seen))
 
+    def lost(self, live: Ids) -> list[tuple[WindowKeyframe, Ids, Floats]]:
+        """Return mature points that no track follows, by the newest keyframe that saw them.
+
+        Each entry: the keyframe, the points' ids (n,) and their pixels in it (n, 2).
+        """
+        wanted = self.ids[self.mature & ~np.isin(self.ids, live)]
+        found = []
+        for keyframe in reversed(self.keyframes):
+            ids, _, rows = np.intersect1d(wanted, keyframe.ids, return_indices=True)
+            if len(ids):
+                found.append((keyframe, ids, keyframe.pixels[rows]))
+                wanted = np.setdiff1d(wanted, ids, assume_unique=True)
+        return found
+
     def problem(
         self,
         sigma: float,

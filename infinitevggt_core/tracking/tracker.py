@@ -53,6 +53,8 @@ CHECK_EVERY = 10
 """Keyframes between two looks whether another structure explains the window better."""
 SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
 """Share of the present structure's cost below which another takes its place."""
+FEWEST_AGAIN = 4
+"""Points of one keyframe that are worth looking for again."""
 LOST_VARIANCE = 1e6
 _SAVED = (
     "frame",
@@ -284,6 +286,7 @@ class Tracker:
     def _add_keyframe(self, view: _View, corners: Floats | None = None) -> None:
         """Put the image into the window, with new corners where tracks have ended."""
         if corners is None:
+            self._find_again(view)
             corners = self._frontend.detect(view.gray, self._pixels)
         log_live = log_depth_at(view.depth, self._pixels, view.gray.shape)
         log_new = log_depth_at(view.depth, corners, view.gray.shape)
@@ -329,6 +332,25 @@ class Tracker:
         self._map.prune(self._ids)
         if self.listener is not None:
             self.listener.on_new_keyframe(self._given(self._map.keyframes[-1]))
+
+    def _find_again(self, view: _View) -> None:
+        """Take up points that were lost on the way and are in view again."""
+        matrix = self._matrix(view.intrinsics)
+        size = np.array([view.gray.shape[1], view.gray.shape[0]])
+        for keyframe, ids, pixels in self._map.lost(self._ids):
+            seen = transform(self._pose, self._map.points[self._map.rows(ids)])
+            place = seen[:, :2] / np.maximum(seen[:, 2:], 1e-9) * matrix.diagonal()[:2]
+            place += matrix[:2, 2]
+            inside = ((place > 0) & (place < size - 1)).all(1) & (seen[:, 2] > 0)
+            if inside.sum() < FEWEST_AGAIN:
+                continue
+            ids, pixels, place = ids[inside], pixels[inside], place[inside]
+            now, _ = self._frontend.track(keyframe.gray, view.gray, pixels, place)
+            with np.errstate(invalid="ignore"):
+                good = np.linalg.norm(now - place, axis=1) < INLIER_PX * self._unit
+            order = np.argsort(np.concatenate((self._ids, ids[good])), kind="stable")
+            self._ids = np.concatenate((self._ids, ids[good]))[order]
+            self._pixels = np.concatenate((self._pixels, now[good]))[order]
 
     def _let_go(self) -> None:
         """Let the oldest keyframe leave the window."""

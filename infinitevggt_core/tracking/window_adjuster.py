@@ -2,12 +2,13 @@
 """Sliding-window bundle adjustment: Levenberg-Marquardt with the points eliminated (Schur)."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infinitevggt_core.tracking.rigid import Floats, centers, moved
+from infinitevggt_core.tracking.rigid import Floats, centers, hat, moved
 from infinitevggt_core.tracking.window_problem import WindowProblem, WindowResult
 
 HUBER = 1.5
@@ -28,12 +29,14 @@ class _State:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Residuals:
-    """Residuals (M, 3), u v and log depth, divided by their standard deviations."""
+    """Residuals (3, M), u v and log depth, divided by their standard deviations."""
 
     values: Floats
     seen: Floats
-    """(M, 3), the points in their cameras; depth 1 where behind."""
+    """(3, M), the points in their cameras; depth 1 where behind."""
     ahead: NDArray[np.bool_]
+    errors: Floats
+    """(M,), of the pixel."""
     pixel_costs: Floats
     """(M,)."""
     cost: float
@@ -60,11 +63,14 @@ class _Layout:
 
     def __init__(self, problem: WindowProblem) -> None:
         self.keyframes, self.count = len(problem.poses), len(problem.points)
-        self.bounds = np.searchsorted(problem.camera, np.arange(self.keyframes + 1))
+        bounds = np.searchsorted(problem.camera, np.arange(self.keyframes + 1))
         self.by_point = np.argsort(problem.point, kind="stable")
         ordered = problem.point[self.by_point]
         self.starts = np.flatnonzero(np.diff(ordered, prepend=-1))
         self.seen_points = ordered[self.starts]
+        self.rows = [slice(*pair) for pair in pairwise(bounds)]
+        self.pixels, self.whitening = problem.pixels.T, problem.whitening.transpose(1, 2, 0).copy()
+        self.focal = problem.focal[problem.camera].T
         self.has_depth = np.isfinite(problem.log_depth)
         self.columns = 6 * (self.keyframes - problem.fixed) + (problem.focal_sigma > 0)
 
@@ -122,37 +128,34 @@ def pixel_jacobian(pose: Floats, point: Floats, focal: Floats) -> tuple[Floats, 
     )
     layout = _Layout(problem)
     state = _State(problem.poses, problem.points, 0.0)
-    by_camera, by_point, _ = _jacobians(
-        problem, layout, state, _residuals(problem, layout, state), np.ones((1, 3))
-    )
-    return by_camera[0], by_point[0]
+    found = _residuals(problem, layout, state)
+    by_seen = _by_seen(problem, layout, state, found, np.ones((3, 1)))[:, :, 0]
+    by_pose = np.concatenate((by_seen, -by_seen @ hat(found.seen[:, 0])), axis=1)
+    return by_pose, by_seen @ pose[:, :3]
 
 
 def _residuals(problem: WindowProblem, layout: _Layout, state: _State) -> _Residuals:
-    seen = np.empty((len(problem.camera), 3))
-    focal = np.empty((len(problem.camera), 2))
-    for k in range(layout.keyframes):
-        rows = slice(layout.bounds[k], layout.bounds[k + 1])
+    seen = np.empty((3, len(problem.camera)))
+    for k, rows in enumerate(layout.rows):
         pose = state.poses[k]
-        seen[rows] = state.points[problem.point[rows]] @ pose[:, :3].T + pose[:, 3]
-        focal[rows] = problem.focal[k]
-    ahead = seen[:, 2] > NEAREST
-    seen[~ahead, 2] = 1.0
-    values = np.zeros((len(seen), 3))
-    pixels = np.exp(state.log_focal) * focal * seen[:, :2] / seen[:, 2:]
-    values[:, :2] = (problem.whitening @ (pixels - problem.pixels)[:, :, None])[:, :, 0]
-    depth = layout.has_depth & ahead
-    values[depth, 2] = (np.log(seen[depth, 2]) - problem.log_depth[depth]) / problem.depth_sigma[
-        depth
-    ]
-    error = np.linalg.norm(values[:, :2], axis=1)
+        seen[:, rows] = pose[:, :3] @ state.points[problem.point[rows]].T + pose[:, 3:]
+    ahead = seen[2] > NEAREST
+    seen[2, ~ahead] = 1.0
+    left = np.exp(state.log_focal) * layout.focal * seen[:2] / seen[2] - layout.pixels
+    white = layout.whitening
+    values = np.zeros((3, len(ahead)))
+    values[0] = white[0, 0] * left[0] + white[0, 1] * left[1]
+    values[1] = white[1, 0] * left[0] + white[1, 1] * left[1]
+    use = layout.has_depth & ahead
+    values[2, use] = (np.log(seen[2, use]) - problem.log_depth[use]) / problem.depth_sigma[use]
+    error = np.hypot(values[0], values[1])
     ahead &= error < BEHIND_PX
     error[~ahead] = BEHIND_PX
     pixel_costs = _huber(error)
-    cost = float(pixel_costs.sum() + _huber(np.abs(values[ahead, 2])).sum())
+    cost = float(pixel_costs.sum() + _huber(np.abs(values[2, ahead])).sum())
     if problem.focal_sigma > 0:
         cost += 0.5 * (state.log_focal / problem.focal_sigma) ** 2
-    return _Residuals(values, seen, ahead, pixel_costs, cost)
+    return _Residuals(values, seen, ahead, error, pixel_costs, cost)
 
 
 def _huber(error: Floats) -> Floats:
@@ -160,72 +163,102 @@ def _huber(error: Floats) -> Floats:
 
 
 def _root_weights(found: _Residuals) -> Floats:
-    """Return the roots (M, 3) of the robust weights; 0 behind the camera."""
-    pixel = np.maximum(np.linalg.norm(found.values[:, :2], axis=1), HUBER)
-    depth = np.maximum(np.abs(found.values[:, 2]), HUBER)
-    weights = np.sqrt(HUBER / np.stack((pixel, pixel, depth), axis=1))
-    return cast(Floats, weights * found.ahead[:, None])
+    """Return the roots (3, M) of the robust weights; 0 behind the camera."""
+    pixel = np.sqrt(HUBER / np.maximum(found.errors, HUBER)) * found.ahead
+    depth = np.sqrt(HUBER / np.maximum(np.abs(found.values[2]), HUBER)) * found.ahead
+    return np.stack((pixel, pixel, depth))
 
 
-def _jacobians(
+def _by_seen(
     problem: WindowProblem, layout: _Layout, state: _State, found: _Residuals, roots: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Return the weighted derivatives by pose (M, 3, 6), point (M, 3, 3) and log focal (M, 3)."""
-    x, y, z = found.seen.T
-    count = len(x)
-    by_seen = np.zeros((count, 3, 3))
-    by_point = np.empty((count, 3, 3))
-    focal = np.repeat(problem.focal, np.diff(layout.bounds), axis=0) * np.exp(state.log_focal)
-    fx, fy = focal[:, 0] / z, focal[:, 1] / z
-    u, v = x / z, y / z
-    white = roots[:, 0, None, None] * problem.whitening
-    by_seen[:, :2, 0], by_seen[:, :2, 1] = (
-        white[:, :, 0] * fx[:, None],
-        white[:, :, 1] * fy[:, None],
-    )
-    by_seen[:, :2, 2] = -by_seen[:, :2, 0] * u[:, None] - by_seen[:, :2, 1] * v[:, None]
-    by_seen[:, 2, 2] = np.where(layout.has_depth, roots[:, 2] / (z * problem.depth_sigma), 0.0)
-    for k in range(layout.keyframes):
-        rows = slice(layout.bounds[k], layout.bounds[k + 1])
-        by_point[rows] = (by_seen[rows].reshape(-1, 3) @ state.poses[k, :, :3]).reshape(-1, 3, 3)
-    by_camera = np.empty((count, 3, 6))
-    by_camera[:, :, :3] = by_seen
-    a, b, c = by_seen[..., 0], by_seen[..., 1], by_seen[..., 2]
-    x, y, z = x[:, None], y[:, None], z[:, None]
-    by_camera[:, :, 3], by_camera[:, :, 4] = y * c - z * b, z * a - x * c
-    by_camera[:, :, 5] = x * b - y * a
-    by_focal = np.zeros((count, 3))
-    by_focal[:, :2] = -by_seen[:, :2, 2] * found.seen[:, 2:]
-    return by_camera, by_point, by_focal
+) -> Floats:
+    """Return the weighted derivatives (3, 3, M) of the residuals by the point in the camera."""
+    x, y, z = found.seen
+    focal = np.exp(state.log_focal) * layout.focal / z
+    matrix = np.zeros((3, 3, len(z)))
+    matrix[:2, 0] = roots[0] * layout.whitening[:, 0] * focal[0]
+    matrix[:2, 1] = roots[0] * layout.whitening[:, 1] * focal[1]
+    matrix[:2, 2] = -matrix[:2, 0] * (x / z) - matrix[:2, 1] * (y / z)
+    matrix[2, 2] = np.where(layout.has_depth, roots[2] / (z * problem.depth_sigma), 0.0)
+    return matrix
+
+
+def _cross(left: Floats, right: Floats) -> Floats:
+    """Return left x right along the axis before the last, (..., 3, M)."""
+    a, b, c = left[..., 0, :], left[..., 1, :], left[..., 2, :]
+    x, y, z = right[..., 0, :], right[..., 1, :], right[..., 2, :]
+    return np.stack((b * z - c * y, c * x - a * z, a * y - b * x), axis=-2)
 
 
 def _normal_equations(
     problem: WindowProblem, layout: _Layout, state: _State, found: _Residuals
 ) -> _Normal:
+    """Multiply out J^T J with J = G [I | -hat(P)] for a camera and J = G R for a point."""
     roots = _root_weights(found)
-    by_camera, by_point, by_focal = _jacobians(problem, layout, state, found, roots)
-    residuals = roots * found.values
-    columns, free = layout.columns, layout.keyframes - problem.fixed
-    camera, side = np.zeros((columns, columns)), np.zeros(columns)
-    blocks = np.einsum("mri,mrj->mij", by_point, by_camera)
+    by_seen = _by_seen(problem, layout, state, found, roots)  # G
+    square = np.einsum("rim,rjm->ijm", by_seen, by_seen)  # G^T G
+    turned = _cross(found.seen, square)  # G^T G (-hat(P)), rows are P x row
+    side = np.einsum("rim,rm->im", by_seen, roots * found.values)
+    free, columns = layout.keyframes - problem.fixed, layout.columns
+    camera, camera_side = np.zeros((columns, columns)), np.zeros(columns)
     mixed = np.zeros((layout.count, 3, columns))
-    for k in range(problem.fixed, layout.keyframes):
-        rows = slice(layout.bounds[k], layout.bounds[k + 1])
-        place = slice(6 * (k - problem.fixed), 6 * (k - problem.fixed) + 6)
-        jacobian = by_camera[rows].reshape(-1, 6)
-        camera[place, place] = jacobian.T @ jacobian
-        side[place] = jacobian.T @ residuals[rows].reshape(-1)
-        mixed[problem.point[rows], :, place] = blocks[rows]
-        if problem.focal_sigma > 0:
-            camera[place, -1] = camera[-1, place] = jacobian.T @ by_focal[rows].reshape(-1)
+    wide = np.concatenate((square, turned), axis=1)  # (3, 6, M)
+    sums = np.empty((len(found.ahead), 12))
+    for k, rows in enumerate(layout.rows):
+        rotation = state.poses[k, :, :3]
+        blocks = (rotation.T @ wide[:, :, rows].reshape(3, -1)).reshape(3, 6, -1).transpose(2, 0, 1)
+        sums[rows, :9] = (blocks[:, :, :3].reshape(-1, 3) @ rotation).reshape(-1, 9)
+        sums[rows, 9:] = side[:, rows].T @ rotation
+        if k >= problem.fixed:
+            place = slice(6 * (k - problem.fixed), 6 * (k - problem.fixed) + 6)
+            mixed[problem.point[rows], :, place] = blocks
+            camera[place, place], camera_side[place] = _camera_block(
+                found.seen[:, rows], square[:, :, rows], turned[:, :, rows], side[:, rows]
+            )
     if problem.focal_sigma > 0:
-        inverse_variance = problem.focal_sigma**-2
-        camera[-1, -1] = np.square(by_focal).sum() + inverse_variance
-        side[-1] = (by_focal * residuals).sum() + inverse_variance * state.log_focal
-        mixed[:, :, 6 * free] = layout.per_point(np.einsum("mri,mr->mi", by_point, by_focal))
-    point = layout.per_point(np.einsum("mri,mrj->mij", by_point, by_point))
-    point_side = layout.per_point(np.einsum("mri,mr->mi", by_point, residuals))
-    return _Normal(camera, side, point, point_side, mixed)
+        focal = -by_seen[:2, 2] * found.seen[2]  # derivative of the pixels by the log focal length
+        pull = np.einsum("rim,rm->im", by_seen[:2], focal)
+        _add_focal(problem, layout, state, focal, pull, camera, mixed, found.seen)
+        gradient = (focal * roots[:2] * found.values[:2]).sum()
+        camera_side[-1] = gradient + state.log_focal / problem.focal_sigma**2
+    added = layout.per_point(sums)
+    point, point_side = added[:, :9].reshape(-1, 3, 3), added[:, 9:]
+    assert columns == 6 * free + (problem.focal_sigma > 0)
+    return _Normal(camera, camera_side, point, point_side, mixed)
+
+
+def _camera_block(
+    seen: Floats, square: Floats, turned: Floats, side: Floats
+) -> tuple[Floats, Floats]:
+    """Return J^T J (6, 6) and J^T r (6,) of one camera."""
+    block = np.empty((6, 6))
+    block[:3, :3], block[:3, 3:] = square.sum(-1), turned.sum(-1)
+    block[3:, :3] = block[:3, 3:].T
+    # hat(P) G^T G hat(P)^T, columns are P x column
+    block[3:, 3:] = _cross(seen, turned.transpose(1, 0, 2)).sum(-1)
+    return block, np.concatenate((side.sum(-1), _cross(seen, side).sum(-1)))
+
+
+def _add_focal(
+    problem: WindowProblem,
+    layout: _Layout,
+    state: _State,
+    focal: Floats,
+    pull: Floats,
+    camera: Floats,
+    mixed: Floats,
+    seen: Floats,
+) -> None:
+    """Fill in the last row and column, those of the logarithm of the focal length."""
+    camera[-1, -1] = np.square(focal).sum() + problem.focal_sigma**-2
+    by_point = np.empty((focal.shape[1], 3))
+    for k, rows in enumerate(layout.rows):
+        by_point[rows] = pull[:, rows].T @ state.poses[k, :, :3]
+        if k >= problem.fixed:
+            place = slice(6 * (k - problem.fixed), 6 * (k - problem.fixed) + 6)
+            both = pull[:, rows].sum(-1), _cross(seen[:, rows], pull[:, rows]).sum(-1)
+            camera[place, -1] = camera[-1, place] = np.concatenate(both)
+    mixed[:, :, -1] = layout.per_point(by_point)
 
 
 def _eliminate(normal: _Normal, damping: float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -273,7 +306,6 @@ def _result(
     if size:
         ridge = 1e-12 * np.trace(reduced) * np.eye(len(reduced))
         covariance = np.linalg.inv(reduced + ridge)[size - 6 : size, size - 6 : size]
-    errors = np.linalg.norm(found.values[:, :2], axis=1)
     parallax, ray = _rays(problem, layout, state)
     information = np.einsum("ni,nij,nj->n", ray, normal.point, ray)
     return WindowResult(
@@ -282,11 +314,11 @@ def _result(
         state.log_focal,
         found.cost,
         float(found.pixel_costs.mean()) if len(found.pixel_costs) else 0.0,
-        np.where(found.ahead, errors, np.inf),
+        np.where(found.ahead, found.errors, np.inf),
         covariance,
         1 / np.sqrt(np.maximum(information, 1e-30)),
         parallax,
-        layout.per_point(np.ones(len(errors))).astype(np.int64),
+        layout.per_point(np.ones(len(found.errors))).astype(np.int64),
         steps,
     )
 
