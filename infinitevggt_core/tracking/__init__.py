@@ -1,2 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracking of plain images: camera poses by optical flow and bundle adjustment, and a map."""
+
+from infinitevggt_core.tracking.config import TrackingConfig
+from infinitevggt_core.tracking.depth_corrector import DepthCorrector
+from infinitevggt_core.tracking.keyframe import Keyframe
+from infinitevggt_core.tracking.mapper import MappedFrame, Mapper
+from infinitevggt_core.tracking.tracked_frame import TrackedFrame
+from infinitevggt_core.tracking.tracker import Tracker
+
+__all__ = [
+    "DepthCorrector",
+    "Keyframe",
+    "MappedFrame",
+    "Mapper",
+    "TrackedFrame",
+    "Tracker",
+    "TrackingConfig",
+]

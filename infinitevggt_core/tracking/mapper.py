@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""World made of keyframes: loops, submaps and where odom lies in the map."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from infinitevggt_core.tracking.keyframe import Keyframe
+from infinitevggt_core.tracking.loop_closer import Closure, LoopCloser
+from infinitevggt_core.tracking.place_index import CAPACITY
+from infinitevggt_core.tracking.rigid import IDENTITY, Floats, compose, inverse
+from infinitevggt_core.tracking.similarity import Similarity3
+from infinitevggt_core.tracking.tracked_frame import TrackedFrame
+
+logger = logging.getLogger(__name__)
+ERRORS = (cv2.error, ArithmeticError, np.linalg.LinAlgError, ValueError, KeyError, IndexError)
+MOST_WAITING = 32
+"""Jobs of the map's thread that may wait; a search for loops is left out before that."""
+SEARCHES_WAITING = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedFrame:
+    """Where an image was taken, in odom and in the map, both in the map's unit."""
+
+    camera_from_odom: Floats
+    """(3, 4). Without jumps but those of the window's adjustment."""
+    map_from_odom: Floats
+    """(3, 4). Changes at closures only."""
+    unit: float
+    """Units of the map per unit of the tracker now: depths of the tracker times this."""
+    located: bool
+    """True where the trajectory hangs together with the map; else `map_from_odom` stands still."""
+    changes: int
+    """Number of corrections so far: where it grew, poses of keyframes have moved."""
+
+    @property
+    def camera_from_map(self) -> Floats:
+        """(3, 4)."""
+        return compose(self.camera_from_odom, inverse(self.map_from_odom))
+
+
+class Mapper:
+    """Listener of a `Tracker` that owns the places and the graph of keyframes.
+
+    Give it to the tracker as `listener` and pass each answer of the tracker to `place`.
+    """
+
+    def __init__(self, capacity: int = CAPACITY, *, background: bool = True) -> None:
+        """capacity: most places. background: search for loops in a thread; else at once."""
+        self.closer = LoopCloser(capacity)
+        self.loops = 0
+        """Loops in the graph so far."""
+        self.changes = 0
+        """Corrections so far."""
+        self._unit = 1.0
+        self._anchor, self._anchor_out = IDENTITY.copy(), IDENTITY.copy()
+        self._map_from_odom = IDENTITY.copy()
+        self._seen_changes = 0
+        self._lock = threading.RLock()
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
+        self._searches = 0
+        self._thread: threading.Thread | None = None
+        if background:
+            self._thread = threading.Thread(target=self._work, name="map", daemon=True)
+            self._thread.start()
+
+    # ---- what the tracker tells ----
+
+    def on_new_keyframe(self, keyframe: Keyframe) -> None:
+        """Put the newest keyframe into the graph and look whether it was here before."""
+        self._do(lambda: self.closer.add(keyframe))
+        if self._searches < SEARCHES_WAITING:
+            self._searches += 1
+            self._do(lambda: self._search(keyframe))
+
+    def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
+        """Make a place of a keyframe that is final."""
+        self._do(lambda: self.closer.retire(keyframe))
+
+    def on_window(self, poses: dict[int, Floats]) -> None:
+        """Take over adjusted poses."""
+        self._do(lambda: self.closer.refine(poses))
+
+    # ---- what the node asks ----
+
+    def place(self, frame: TrackedFrame) -> MappedFrame:
+        """Return where an answer of the tracker lies in odom and in the map."""
+        with self._lock:
+            located = self._located(frame)
+            if self.changes != self._seen_changes and located:
+                self._correct(frame)
+            out = self._to_odom(frame.camera_from_world)
+            return MappedFrame(out, self._map_from_odom, self._unit, located, self.changes)
+
+    def camera_from_map(self, frame: TrackedFrame) -> Floats | None:
+        """Return the pose (3, 4) of an earlier answer as known now; None where it is not known."""
+        with self._lock:
+            if frame.reference not in self.closer.graph:
+                return None
+            return self._camera_from_map(frame)
+
+    def keyframe_poses(self) -> dict[int, Similarity3]:
+        """Return map_from_camera of all keyframes by their numbers; scale: map units per own."""
+        with self._lock:
+            return {index: self.closer.graph.pose(index) for index in self.closer.graph}
+
+    def finish(self) -> None:
+        """Wait until all that was told is worked in."""
+        if self._thread is not None:
+            self._jobs.join()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        if self._thread is not None and self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+        self._thread = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is known, as numbers and numpy arrays."""
+        self.finish()
+        with self._lock:
+            return {
+                "closer": self.closer.state_dict(),
+                "loops": self.loops,
+                "changes": self.changes,
+                "unit": self._unit,
+                "anchor": self._anchor.copy(),
+                "anchor_out": self._anchor_out.copy(),
+                "map_from_odom": self._map_from_odom.copy(),
+                "seen_changes": self._seen_changes,
+            }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot. Raises KeyError or ValueError for a broken one."""
+        self.finish()
+        with self._lock:
+            self.closer.load_state_dict(state["closer"])
+            self.loops, self.changes = int(state["loops"]), int(state["changes"])
+            self._seen_changes, self._unit = int(state["seen_changes"]), float(state["unit"])
+            for name in ("anchor", "anchor_out", "map_from_odom"):
+                setattr(self, f"_{name}", np.array(state[name], np.float64))
+
+    # ---- inside ----
+
+    def _do(self, job: Callable[[], None]) -> None:
+        """Run a job at once, or after those that wait."""
+        if self._thread is None:
+            self._run(job)
+        else:
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._run(job)
+            self._jobs.task_done()
+        self._jobs.task_done()
+
+    def _run(self, job: Callable[[], None]) -> None:
+        """Run a job; what fails costs this keyframe."""
+        try:
+            with self._lock:
+                job()
+        except ERRORS as error:
+            logger.debug("map: %s", error, exc_info=True)
+
+    def _search(self, keyframe: Keyframe) -> None:
+        self._searches -= 1
+        closure: Closure = self.closer.close(keyframe)
+        self.loops += len(closure.loops)
+        if closure.moved or closure.joined:
+            self.changes += 1
+
+    def _located(self, frame: TrackedFrame) -> bool:
+        """Return whether the trajectory of an answer hangs together with the oldest keyframe."""
+        graph = self.closer.graph
+        if not len(graph):
+            return True
+        return frame.reference in graph and frame.submap in graph.joined_submaps(
+            graph.submap(graph.oldest)
+        )
+
+    def _to_odom(self, camera_from_world: Floats) -> Floats:
+        """Bring a pose of the tracker into odom, whose unit changes at closures."""
+        motion = compose(camera_from_world, inverse(self._anchor))
+        motion[:, 3] *= self._unit
+        return compose(motion, self._anchor_out)
+
+    def _correct(self, frame: TrackedFrame) -> None:
+        """Let odom go on where it is, in the corrected unit, and move it in the map."""
+        out = self._to_odom(frame.camera_from_world)
+        self._anchor, self._anchor_out = frame.camera_from_world.copy(), out
+        self._unit = float(self.closer.graph.pose(frame.reference).scale)
+        self._map_from_odom = compose(inverse(self._camera_from_map(frame)), out)
+        self._seen_changes = self.changes
+
+    def _camera_from_map(self, frame: TrackedFrame) -> Floats:
+        pose = self.closer.graph.pose(frame.reference)
+        place = pose @ Similarity3.from_rigid(frame.camera_from_reference).inverse()
+        shift = -place.rotation.T @ place.translation
+        return np.concatenate((place.rotation.T, shift[:, None]), axis=1)
