@@ -62,7 +62,7 @@ def completed(problem: WindowProblem, chosen: Hypothesis) -> WindowResult:
     """Return the adjustment of all points of a problem that starts from a hypothesis."""
     free = replace(problem, fixed=1)
     if chosen.name != CURRENT:
-        free = replace(free, poses=chosen.result.poses)
+        free = replace(free, poses=chosen.result.poses, log_focal=chosen.result.log_focal)
         free = replace(free, points=_triangulated(free))
     return _normalised(free, adjust(free, most_steps=STEPS))
 

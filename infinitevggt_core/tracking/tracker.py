@@ -53,6 +53,11 @@ CHECK_EVERY = 10
 """Keyframes between two looks whether another structure explains the window better."""
 SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
 """Share of the present structure's cost below which another takes its place."""
+FOCAL_SIGMA = 0.2
+"""Standard deviation of the logarithm of a focal length that is a guess."""
+FOCAL_BOUNDS = (float(np.log(0.7)), float(np.log(1.4)))
+FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 5, 0.02
+"""Keyframes after which it is fixed; windows in a row that have to agree so far to fix it before."""
 FEWEST_AGAIN = 4
 """Points of one keyframe that are worth looking for again."""
 LOST_VARIANCE = 1e6
@@ -62,6 +67,7 @@ _SAVED = (
     "keyframe_count",
     "next_id",
     "log_focal",
+    "focal_history",
     "pose",
     "velocity",
     "prior",
@@ -138,6 +144,7 @@ class Tracker:
         self._frame = self._submap = self._keyframe_count = 0
         self._next_id = 0
         self._log_focal = 0.0
+        self._focal_history: list[float] = []
         self._pose, self._velocity = IDENTITY.copy(), IDENTITY.copy()
         self._prior: Floats | None = None
         self._start_submap()
@@ -392,6 +399,7 @@ class Tracker:
             self._unit,
             fixed=1 if self._young else 2,
             log_focal=self._log_focal,
+            focal_sigma=0.0 if self._focal_settled else FOCAL_SIGMA,
         )
         indices = [keyframe.index for keyframe in self._map.keyframes]
         young, check = self._young, self._check_due()
@@ -424,7 +432,7 @@ class Tracker:
         else:  # odom stays where it is; what lies behind moves
             logger.info("structure from the hypothesis %s", done.hypothesis)
             self._map.move(inverse(change), 1.0)
-        self._log_focal = done.result.log_focal
+        self._note_focal(done.result.log_focal)
         self._window_covariance = np.nan_to_num(done.result.covariance)
         problem, result = done.problem, done.result
         poses = result.poses[problem.camera]
@@ -436,6 +444,20 @@ class Tracker:
             self._young = not self._decided(done)
         if self.listener is not None:
             self.listener.on_window(self.window_poses())
+
+    @property
+    def _focal_settled(self) -> bool:
+        """Return whether the focal length is known or has been found."""
+        enough = len(self._focal_history) >= FOCAL_WINDOWS
+        steady = enough and np.ptp(self._focal_history[-FOCAL_WINDOWS:]) < FOCAL_STEADY
+        late = self._keyframe_count > FOCAL_KEYFRAMES
+        return self.config.focal == "known" or bool(steady and not self._young) or late
+
+    def _note_focal(self, log_focal: float) -> None:
+        """Take over the correction of the focal length within its bounds."""
+        if not self._focal_settled:
+            self._log_focal = float(np.clip(log_focal, *FOCAL_BOUNDS))
+            self._focal_history = [*self._focal_history[1 - FOCAL_WINDOWS :], self._log_focal]
 
     def _check_due(self) -> bool:
         """Return whether a mature window is to be compared with other structures."""
@@ -614,7 +636,7 @@ class Tracker:
 
 
 def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
+    return value.copy() if isinstance(value, np.ndarray | list) else value
 
 
 def _choice(hypotheses: list[Hypothesis], switch: float) -> Hypothesis | None:
