@@ -53,7 +53,7 @@ from infinitevggt_core.tracking import (
 )
 from infinitevggt_core.tracking.rigid import compose
 from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
-from infinitevggt_core.whole_file import whole_file
+from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.worlds import LEVELS
 from infinitevggt_core.worlds.config import MOTIONS
 

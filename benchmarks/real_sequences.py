@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infinitevggt_core import VGGT, StreamSession
-from infinitevggt_core.preprocess import preprocess
+from infinitevggt_core.model.preprocess import preprocess
 from infinitevggt_core.worlds import World
 from infinitevggt_core.worlds.config import WorldConfig
 

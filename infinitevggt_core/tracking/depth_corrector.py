@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from infinitevggt_core.scale import ScaleEstimate
+from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.tracking.similarity import Floats
 
 Floats32 = NDArray[np.float32]
@@ -133,7 +133,7 @@ class _Field:
         field = smooth.astype(np.float32)
         field += cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
         low, high = np.percentile(self._logs, (1, 99))
-        return np.clip(field, low - 0.1, high + 0.1, out=field)
+        return np.asarray(np.clip(field, low - 0.1, high + 0.1), dtype=np.float32)
 
     def _fit(self, inside: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Coefficients (6,) and the rest at the nodes, from some of the points."""
@@ -148,7 +148,7 @@ class _Field:
             rest = logs - design @ coefficients
             sigma = max(MAD_TO_SIGMA * float(np.median(np.abs(rest))), 1e-6)
             weights = np.minimum(1, HUBER * sigma / np.maximum(np.abs(rest), 1e-12))
-        mass, pull = np.zeros((2, len(self._logs)))
+        mass, pull = (np.zeros_like(self._logs) for _ in range(2))
         mass[inside], pull[inside] = weights, weights * rest
         return coefficients, self._kernel @ pull / (self._kernel @ mass + PSEUDO_POINTS)
 
@@ -157,10 +157,10 @@ def _log_ratios(depth: Floats32, pixels: Floats, z: Floats) -> tuple[Floats, Flo
     """Places (M, 2), u / W and v / H, and log(z / depth) (M,) of the points that have both."""
     height, width = depth.shape
     usable = np.isfinite(pixels).all(axis=1) & np.isfinite(z) & (z > 0)
-    u, v = np.round(np.where(usable[:, None], pixels, 0)).astype(np.int64).T
-    usable &= (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    u, v = np.where(usable, u, 0), np.where(usable, v, 0)
-    there = depth[v, u].astype(np.float64) if depth.size else np.zeros(len(u))
+    rounded = np.round(np.where(usable[:, None], pixels, -1)).astype(np.int64)
+    usable &= ((rounded >= 0) & (rounded < (width, height))).all(axis=1)
+    there = np.zeros(len(z))
+    there[usable] = depth[rounded[usable, 1], rounded[usable, 0]]
     usable &= np.isfinite(there) & (there > 0)
     logs = np.log(z[usable] / there[usable])
     return (pixels[usable] + 0.5) / (width, height), logs

@@ -144,12 +144,14 @@ class PoseGraph:
             self._edges_at[index].add(loop.key)
         return True
 
-    def remove(self, index: int) -> None:
+    def remove(self, index: int) -> tuple[int, Similarity3] | None:
         """Forget a keyframe: its steps become one, its loops go over to a neighbour.
 
-        Raises KeyError for a keyframe that is not here.
+        Says which, and how the removed camera lies in the neighbour's, for what hung on it; None
+        without one. Raises KeyError for a keyframe that is not here.
         """
-        del self._poses[index], self._submaps[index]
+        pose = self._poses.pop(index)
+        del self._submaps[index]
         keys = sorted(self._edges_at.pop(index))
         steps = [self._seen_from(index, key) for key in keys if key in self._steps]
         loops = [self._loops.pop(key) for key in keys if key in self._loops]
@@ -157,13 +159,14 @@ class PoseGraph:
             self._steps.pop(key, None)
             self._edges_at[_other_end(index, key)].discard(key)
         if not steps:
-            return
+            return None
         steps.sort(key=lambda found: (found[1].is_link, found[1].doubt, found[0]))
         heir, to_heir = steps[0]
         for other, step in steps[1:]:
             self._join(heir, other, to_heir.reversed().then(step))
         for loop in loops:
             self._inherit(heir, to_heir, index, loop)
+        return heir, self._poses[heir].inverse() @ pose
 
     def change_unit(self, index: int, factor: float) -> None:
         """Lengths in this keyframe's camera become `factor` times as many; the map stays."""
@@ -220,8 +223,15 @@ class PoseGraph:
         self.apply(solution)
         return solution
 
-    def joined_submaps(self) -> set[int]:
-        """Submaps that odometry or accepted loops join to the oldest keyframe's."""
+    def has_step(self, first: int, second: int) -> bool:
+        return (first, second) in self._steps
+
+    def place(self, poses: Mapping[int, Similarity3]) -> None:
+        """Set poses, where the keyframes are here."""
+        self._poses.update({k: pose for k, pose in poses.items() if k in self._poses})
+
+    def joined_submaps(self, submap: int | None = None) -> set[int]:
+        """Submaps that odometry or accepted loops join to one, or to the oldest keyframe's."""
         if not self._poses:
             return set()
         pairs = [key for key, step in self._steps.items() if not step.is_link]
@@ -232,12 +242,12 @@ class PoseGraph:
             neighbours.setdefault(a, set()).add(b)
             neighbours.setdefault(b, set()).add(a)
         joined: set[int] = set()
-        waiting = [self._submaps[self.oldest]]
+        waiting = [self._submaps[self.oldest] if submap is None else submap]
         while waiting:
-            submap = waiting.pop()
-            if submap not in joined:
-                joined.add(submap)
-                waiting += neighbours.get(submap, ())
+            reached = waiting.pop()
+            if reached not in joined:
+                joined.add(reached)
+                waiting += neighbours.get(reached, ())
         return joined
 
     def relative(self, first: int, second: int) -> Step:
@@ -371,6 +381,7 @@ class PoseGraph:
         ]
         doubts = {tuple(sorted(key)): doubt for key, doubt in sorted(edges, key=lambda e: -e[1])}
         ends = np.array([(row[one], row[other]) for one, other in doubts]).reshape(-1, 2)
+        ends = ends.astype(np.int32)
         shape = len(indices), len(indices)
         graph = csr_matrix((list(doubts.values()), (ends[:, 0], ends[:, 1])), shape=shape)
         _, before = dijkstra(graph, directed=False, indices=row[first], return_predecessors=True)

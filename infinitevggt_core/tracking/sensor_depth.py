@@ -52,8 +52,9 @@ class SensorDepth:
             valid = (depth >= noise.nearest_m) & (depth <= noise.farthest_m)
         depth = np.where(valid, depth, np.float32(np.nan))
         if depth.shape != (height, width):
-            depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
-        return cls(np.asarray(depth, dtype=np.float32), noise)
+            resized = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+            depth = np.asarray(resized, dtype=np.float32)
+        return cls(depth, noise)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -67,7 +68,7 @@ class SensorDepth:
         On an edge of depth there is none: the corner may lie on either side.
         """
         height, width = self.depth.shape
-        usable = np.isfinite(pixels).all(axis=1)
+        usable = np.asarray(np.isfinite(pixels).all(axis=1))
         u, v = np.round(np.where(usable[:, None], pixels, -1)).astype(np.int64).T
         usable &= (u >= 0) & (u < width) & (v >= 0) & (v < height)
         z = np.full(len(pixels), np.nan)

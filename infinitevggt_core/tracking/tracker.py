@@ -57,7 +57,7 @@ FOCAL_SIGMA = 0.2
 """Standard deviation of the logarithm of a focal length that is a guess."""
 FOCAL_BOUNDS = (float(np.log(0.7)), float(np.log(1.4)))
 FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 5, 0.02
-"""Keyframes after which it is fixed; windows in a row that have to agree so far to fix it before."""
+"""Keyframes after which it is fixed; windows in a row that agree so far fix it before."""
 FEWEST_AGAIN = 4
 """Points of one keyframe that are worth looking for again."""
 LOST_VARIANCE = 1e6

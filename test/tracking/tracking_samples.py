@@ -75,9 +75,7 @@ def exact_problem(
     )
     steps[0] = 0
     poses = np.stack([moved(IDENTITY, step) for step in steps])
-    points = np.concatenate(
-        (rng.uniform(-2, 2, (count, 2)), rng.uniform(3, 8, (count, 1))), axis=1
-    )
+    points = np.concatenate((rng.uniform(-2, 2, (count, 2)), rng.uniform(3, 8, (count, 1))), axis=1)
     seen = np.concatenate([transform(pose, points) for pose in poses])
     pixels = 260 * seen[:, :2] / seen[:, 2:]
     problem = WindowProblem(
