@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the parts of a frame take."""
+"""Timing of the parts of a frame."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,21 +14,21 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 class Clock:
-    """Seconds: of the wall, when the device has done all it was given; or of this process's
-    processor time, to which others on the machine add little. That is for one thread, as it sums
-    up the threads."""
+    """Clock in seconds: wall time after the device has finished, or the processor time of this
+    process, which other processes hardly affect. Processor time adds up all threads; use one."""
 
     def __init__(self, kind: str, device: torch.device) -> None:
         self._read, self._device = CLOCKS[kind], device
 
     def now(self) -> float:
+        """Return the time after the device has finished."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return self._read()
 
 
 class StageClock:
-    """Seconds by stage. What a stage calls and is a stage itself counts there alone."""
+    """Seconds by stage. The time of a stage does not include the stages that it calls."""
 
     def __init__(self, clock: Clock) -> None:
         self.seconds: dict[str, float] = {}
@@ -38,7 +38,7 @@ class StageClock:
 
     @contextmanager
     def watching(self, parts: list[tuple[Any, str, str]]) -> Iterator[None]:
-        """While this lasts: owner, method and stage of what is timed. All else is the rest."""
+        """Context manager that times methods; parts are (owner, method, stage)."""
         with ExitStack() as stack:
             for owner, method, stage in parts:
                 timed = self._timed(getattr(owner, method), stage)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions measured side by side, a frame each in turn: what disturbs one disturbs all."""
+"""Measurement of sessions side by side, frame by frame, so that disturbances affect all."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from benchmarks.naive_session import NaiveSession
 from infinitevggt_core import VGGT, Prediction, StreamSession
 
 STAGED_FRAMES = 3
-"""Frames on which the stages are timed: apart, because waiting for each stage costs time."""
+"""Number of frames on which stages are timed, apart from the others: the waits cost time."""
 
 
 Result = TypeVar("Result")
 
 
 class Contender(Protocol):
-    """A session, ours or another."""
+    """Interface of a session, ours or another."""
 
     model: VGGT
 
@@ -33,17 +33,17 @@ class Contender(Protocol):
 
 @dataclass(slots=True)
 class Measured:
-    """What one contender took."""
+    """Results of one contender."""
 
     frame_ms: list[float] = field(default_factory=list)
     held_mb: float = 0.0
-    """Of keys and values, after the last frame."""
+    """Memory of keys and values after the last frame."""
     peak_mb: float | None = None
-    """Those and what a frame needs besides; of the device, so none on the CPU."""
+    """Peak memory of the device during a frame; None on the CPU."""
     stages_ms: dict[str, float] = field(default_factory=dict)
-    """Mean time per frame and part."""
+    """Mean time per frame, by part."""
     difference: float | None = None
-    """Largest from the first contender's poses and relative depths, where they should be equal."""
+    """Largest difference from the first contender in poses and relative depths, if compared."""
 
     def summary(self) -> dict[str, Any]:
         low, middle, high = quantiles(self.frame_ms, n=4)
@@ -59,7 +59,7 @@ class Measured:
 
 
 def noise(size: tuple[int, int], device: torch.device, seed: int = 0) -> Iterator[Tensor]:
-    """Images [3, H, W] without end: what is in them costs no time."""
+    """Yield random images [3, H, W]; the time per frame does not depend on their contents."""
     generator = torch.Generator(device).manual_seed(seed)
     while True:
         yield torch.rand(3, *size, device=device, generator=generator)
@@ -73,7 +73,7 @@ def contest(
     clock: Clock,
     same_results: bool = False,
 ) -> dict[str, Measured]:
-    """All see the same images; the first `warm` are not timed."""
+    """Measure all contenders on the same images, of which the first `warm` are not timed."""
     for _ in range(warm):
         image = next(images)
         for contender in contenders.values():
@@ -96,7 +96,7 @@ def contest(
 
 
 def ratio(of: Measured, to: Measured) -> float:
-    """How many times as long a frame of the one takes as the same frame of the other."""
+    """Return the median ratio of the times of the same frames."""
     return median(a / b for a, b in zip(of.frame_ms, to.frame_ms, strict=True))
 
 

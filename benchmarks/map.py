@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long fusing a frame takes while the map is full, and what it holds in memory.
+"""Time of fusing a frame while the map is full, and the memory of the map.
 
 A camera walks through a room as large as the map; every frame has as many points as the network's
 image. Example: python -m benchmarks.map --points 1000000 --size 392x518 --frames 60
@@ -21,10 +21,10 @@ from infinitevggt_core.model.geometry import world_points
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--points", type=int, default=1_000_000, help="points the map may keep")
-    add("--size", default="392x518", metavar="HxW", help="of the network's image")
+    add("--points", type=int, default=1_000_000, help="capacity of the map")
+    add("--size", default="392x518", metavar="HxW", help="size of the network's image")
     add("--stride", type=int, default=MapConfig().pixel_stride, help="pixels")
-    add("--frames", type=int, default=60, help="frames measured, after the map is full")
+    add("--frames", type=int, default=60, help="measured frames, after the map is full")
     add("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def measure(config: MapConfig, height: int, width: int, frames: int) -> dict[str, object]:
-    """Milliseconds a frame, with what is seen through and forgotten in them."""
+    """Return milliseconds per frame, including the removal of points."""
     point_map = PointMap(config)
     generator = torch.Generator().manual_seed(0)
     number = 0
@@ -45,7 +45,7 @@ def measure(config: MapConfig, height: int, width: int, frames: int) -> dict[str
     walls_ms = [
         1e3 * insert(point_map, number + later, height, width, generator) for later in range(frames)
     ]
-    cpu_ms = 1e3 * (time.process_time() - cpu_s) / frames  # making the frame included
+    cpu_ms = 1e3 * (time.process_time() - cpu_s) / frames  # including the construction of the frame
     ordered = sorted(walls_ms)
     return {
         "points": len(point_map),
@@ -62,7 +62,7 @@ def measure(config: MapConfig, height: int, width: int, frames: int) -> dict[str
 def insert(
     point_map: PointMap, number: int, height: int, width: int, generator: torch.Generator
 ) -> float:
-    """Fuse one frame of a wavy wall that the camera walks along; seconds it took."""
+    """Fuse one frame of a wavy wall along which the camera moves, and return the seconds."""
     focal = 0.8 * width
     intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     pose = torch.eye(3, 4)

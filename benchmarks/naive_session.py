@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The opponent of benchmarks.stream: InfiniteVGGT as its paper tells it, with what is at hand.
+"""Baseline of benchmarks.stream: InfiniteVGGT as its paper describes it, without optimisation.
 
-Each layer's keys and values are concatenated with the new ones; all candidates are normalised,
-scored and sorted; the many to keep are gathered into a new tensor; each layer's score is waited
-for; keys stay in fp32; the camera head's memory grows without end. Two things are ours, so that the
-results can be the same: the split of the budget, without which small ones fail, and one camera
-memory per refinement. Products and attention are PyTorch's own choice, as in the research code.
+Keys and values of each layer are concatenated with the new ones. All candidates are normalised,
+scored and sorted, and those to keep are gathered into a new tensor. The host waits for the
+similarity of each layer. Keys stay in fp32, and the camera head's memory grows without bound. Two
+parts are ours, so that the results can be the same: the allocation of the budget, without which
+small budgets fail, and one camera memory per refinement. Products and attention are PyTorch's own
+choice, as in the research code.
 """
 
 from contextlib import nullcontext
@@ -20,16 +21,16 @@ from infinitevggt_core.model import kernels
 
 
 class NaiveSession:
-    """One stream with one anchor frame; gives what a StreamSession of policy diversity gives."""
+    """One stream with one anchor frame, with the results of a StreamSession of policy diversity."""
 
     def __init__(
         self, model: VGGT, total_budget: int, *, points: bool, our_kernels: bool = False
     ) -> None:
-        """our_kernels: for products and attention, so that the memory is all that differs."""
+        """our_kernels: use them for products and attention, so that only the memory differs."""
         self.model, self.total_budget, self.points = model, total_budget, points
         self.our_kernels = our_kernels
         layers = model.config.depth
-        self.scores = [0.0] * layers
+        self.similarities = [0.0] * layers
         self._budgets: list[int] = []
         self._anchor_tokens = 0
         self._tokens: list[tuple[Tensor, Tensor] | None] = [None] * layers
@@ -42,7 +43,7 @@ class NaiveSession:
 
     @torch.no_grad()
     def push(self, image: Tensor) -> Prediction:
-        """image: [3, H, W] float in [0, 1]."""
+        """Decode the next frame, [3, H, W] float in [0, 1]."""
         with nullcontext() if self.our_kernels else kernels.plain():
             return self._predict(image)
 
@@ -51,7 +52,7 @@ class NaiveSession:
         starts = not self._anchor_tokens
         self._anchor_tokens = model.aggregator.tokens_per_frame(*size)
         floor = 2 * self._anchor_tokens
-        self._budgets = allocate_budget(self.total_budget, self.scores, floor)
+        self._budgets = allocate_budget(self.total_budget, self.similarities, floor)
         features = model.aggregator(
             image.to(model.device)[None, None], self.attend, model.feature_layers, int(starts)
         )
@@ -81,14 +82,14 @@ class NaiveSession:
         return torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
 
     def evict(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The budget's keys least like the mean key, per head, and all anchors."""
+        """Keep the anchors and, per head, the keys least similar to the mean key."""
         anchors = self._anchor_tokens
         unit = F.normalize(keys[:, :, anchors:], dim=-1)
         scores = (unit * unit.mean(dim=2, keepdim=True)).sum(dim=-1)  # (B, H, candidates)
         kept = scores.topk(self._budgets[layer] - anchors, largest=False).indices
         kept = kept.sort(dim=-1).values
         rows = anchors + kept[..., None].expand(-1, -1, -1, keys.shape[-1])
-        self.scores[layer] = scores.mean().item()
+        self.similarities[layer] = scores.mean().item()
         return (
             torch.cat((keys[:, :, :anchors], keys.gather(2, rows)), dim=2),
             torch.cat((values[:, :, :anchors], values.gather(2, rows)), dim=2),

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stream costs: time per frame and part, and memory, beside a naive session in the same run.
+"""Time per frame and part, and memory of a stream, beside a naive baseline in the same run.
 
 small      21 M parameters, 112x154, 20 frames per layer, fp32: naive against ours
-eviction   the same network: each policy against window holding as many tokens
+eviction   the same network: each policy against window with the same number of tokens
 length     the same network: frame 5,000, or --old, against frame 200
 budgets    the same network: naive against ours over the budget
 full       full size, 392x518, 2 frames per layer, fp32: naive against ours
 user       the same: naive with all heads in fp32 against ours with depth and camera in bf16
 precision  the small network, and wider ones: fp32 against bf16
-compiled   the small network: blocks as they are against blocks by torch.compile
-kernels    a layer's products and attention at full size: PyTorch's own choice against ours
+compiled   the small network: eager against compiled blocks
+kernels    products and attention of a layer at full size: PyTorch's own choice against ours
 gpu_25k    full size, 25,000 tokens per layer, depth and camera in bf16: frames per second, with
-           blocks as they are and compiled
+           eager and compiled blocks
 gpu_50k    full size, 50,000 tokens per layer, bf16: naive against ours, time and peak memory
 
-Writes OUT/stream.json, OUT/stream.md and OUT/stream.png; cases that are there already stay unless
-they are measured again.
+Writes OUT/stream.json, OUT/stream.md and OUT/stream.png. Earlier results of other cases stay.
 
 Examples: python -m benchmarks.stream --out results/stream
           python -m benchmarks.stream --out results/stream --cases gpu_25k,gpu_50k --device cuda
@@ -38,7 +37,7 @@ from benchmarks.stream_report import table, write_picture
 from infinitevggt_core.io.atomic_file import whole_file
 
 MINUTES = "small,eviction,length,budgets,precision,kernels"
-"""Cases that a CPU measures in minutes."""
+"""Cases that take minutes on a CPU."""
 
 
 def main() -> int:
@@ -56,10 +55,10 @@ def main() -> int:
         "--clock",
         choices=CLOCKS,
         default="wall",
-        help="processor: time of this process only, for one thread on a machine that others use "
+        help="processor: processor time of this process, for one thread on a shared machine "
         "(default: %(default)s)",
     )
-    add("--dry", action="store_true", help="a few frames of the smallest network: does it run?")
+    add("--dry", action="store_true", help="run a few frames of the smallest network only")
     options = parser.parse_args()
     unknown = set(options.cases.split(",")) - set(CASES)
     if unknown:
@@ -82,7 +81,7 @@ def main() -> int:
 
 
 def save(out: Path, results: dict[str, Any]) -> None:
-    """After each case, so that none is lost with the next."""
+    """Write the results after each case, so that a later failure loses none."""
     texts = {"stream.json": json.dumps(results, indent=1), "stream.md": table(results)}
     for name, text in texts.items():
         with whole_file(out / name) as partial:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What benchmarks.stream measures, case by case."""
+"""Cases of benchmarks.stream."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -43,18 +43,18 @@ BUDGETS = (2, 5, 10, 20, 40)
 WIDTHS = (256, 384, 512)
 YOUNG = 200
 CURVE_BLOCK = 25
-"""Frames that a point of a curve is the median of."""
+"""Number of frames per point of a curve, which is their median."""
 SETTLING = 2
-"""Frames after the memory is full that are not timed yet."""
+"""Number of frames after the memory is full before timing starts."""
 PAPERS = "diversity"
-"""The policy of the naive session."""
+"""Policy of the naive session, which is that of the paper."""
 CAMERA_FRAMES = 100_000
-"""Where results are compared the camera head forgets nothing: the naive session's never does."""
+"""Large enough that the camera head evicts nothing, as in the naive session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """How to measure."""
+    """Settings of a measurement."""
 
     device: torch.device
     clock: Clock
@@ -63,14 +63,14 @@ class Bench:
     old: int
     """Frames of the long stream."""
     dry: bool
-    """A few frames of the smallest network: does it run?"""
+    """True for a few frames of the smallest network only."""
 
     def network(self, config: ModelConfig, dtype: torch.dtype = torch.float32) -> VGGT:
         model = random_model(ModelConfig.tiny() if self.dry else config)
         return model.to(self.device).eval().cast(dtype)
 
     def tokens(self, model: VGGT, size: tuple[int, int]) -> int:
-        """Of a frame in all layers."""
+        """Return the tokens of a frame in all layers."""
         return model.config.depth * model.aggregator.tokens_per_frame(*self.size(size))
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -90,7 +90,10 @@ class Bench:
         frames: int,
         same_results: bool = False,
     ) -> dict[str, Measured]:
-        """held: frames after which the memories are full. frames: that are timed."""
+        """Measure contenders side by side.
+
+        held: number of frames after which the memories are full. frames: number of timed frames.
+        """
         warm, timed = held + SETTLING, self.few(frames)
         images = self.images(size)
         return contest(contenders, images, warm, timed, self.clock, same_results)
@@ -105,7 +108,7 @@ def summaries(measured: dict[str, Measured]) -> dict[str, Any]:
 
 
 def rivals(model: VGGT, budget: int, points: bool = False) -> dict[str, Contender]:
-    """Two sessions with the same results."""
+    """Return two sessions with the same results."""
     memory = MemoryConfig(PAPERS, total_budget=budget, camera_frames=CAMERA_FRAMES)
     return {
         "ours": StreamSession(model, memory, points=points),
@@ -155,7 +158,7 @@ def eviction(bench: Bench) -> dict[str, Any]:
 
 
 def length(bench: Bench) -> dict[str, Any]:
-    """A young session beside the old one, so that both see the same machine."""
+    """Compare a young and an old session side by side, so that both see the same machine."""
     model, held = bench.network(SMALL), bench.few(FRAMES_PER_LAYER)
     budget = held * bench.tokens(model, SMALL_SIZE)
     young_at, old_at = bench.few(YOUNG), 2 * bench.few(bench.old // 2)
@@ -186,7 +189,7 @@ def length(bench: Bench) -> dict[str, Any]:
 def curve(
     bench: Bench, session: Contender, images: Iterator[Tensor], frames: int
 ) -> list[list[float]]:
-    """[frame, median ms, MB] every few frames."""
+    """Return [frame, median ms, MB] every few frames."""
     points, block = [], Measured()
     for frame in tqdm(range(1, frames + 1), unit="frame", disable=None, leave=False):
         timed_push(session, next(images), bench.clock, block)
@@ -236,7 +239,7 @@ def user(bench: Bench) -> dict[str, Any]:
 
 
 def precision(bench: Bench) -> dict[str, Any]:
-    """Of networks as wide as that of `small`, and wider."""
+    """Compare precisions for networks as wide as that of `small`, and wider."""
     figures, measured = [], {}
     held = bench.few(FRAMES_PER_LAYER // 2)
     for width in WIDTHS:
@@ -257,12 +260,12 @@ def compiled(bench: Bench) -> dict[str, Any]:
     model, held = bench.network(SMALL), bench.few(FRAMES_PER_LAYER)
     budget = held * bench.tokens(model, SMALL_SIZE)
     got = bench.contest(with_compiled(model, budget), SMALL_SIZE, held, bench.frames)
-    what = "small network, blocks as they are / compiled, time"
+    what = "small network, eager / compiled blocks, time"
     return {"figures": [figure(what, ratio(*got.values()))], "measured": summaries(got)}
 
 
 def with_compiled(model: VGGT, budget: int) -> dict[str, Contender]:
-    """The same stream twice; compiled blocks must keep the same tokens, not give the same bits."""
+    """Return the same stream twice. Compiled blocks keep the same tokens, but not the same bits."""
     memory = MemoryConfig(PAPERS, total_budget=budget)
     return {
         "ours": StreamSession(model, memory),
@@ -271,7 +274,7 @@ def with_compiled(model: VGGT, budget: int) -> dict[str, Contender]:
 
 
 def kernels(bench: Bench) -> dict[str, Any]:
-    """At full size, one layer, 2 frames in the memory; no network."""
+    """Compare kernels for one layer at full size with 2 frames in the memory, without a network."""
     config = ModelConfig.tiny() if bench.dry else FULL
     dim, heads = config.embed_dim, config.num_heads
     height, width = bench.size(FULL_SIZE)
@@ -295,7 +298,7 @@ def kernels(bench: Bench) -> dict[str, Any]:
 
 
 def gain(bench: Bench, work: Callable[[], Tensor]) -> float:
-    """How many times as long it takes without our kernels."""
+    """Return the ratio of the times without and with our kernels."""
     ours, plain_ones = Measured(), Measured()
     for _ in range(bench.few(bench.frames)):
         timed(work, bench.clock, ours)
@@ -346,4 +349,4 @@ CASES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "gpu_25k": gpu_25k,
     "gpu_50k": gpu_50k,
 }
-"""In the order of the table."""
+"""Cases in the order of the table."""

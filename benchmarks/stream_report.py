@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table and picture of what benchmarks.stream measured."""
+"""Table and picture of the results of benchmarks.stream."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ STAGES = (
 
 
 def table(results: dict[str, Any]) -> str:
-    """Markdown: the figures, then the parts of a frame, then where it was measured."""
+    """Return Markdown tables of the figures, of the parts of a frame, and of the machines."""
     return "\n\n".join((figures(results), stages(results), machines(results))) + "\n"
 
 
@@ -39,8 +39,8 @@ def figures(results: dict[str, Any]) -> str:
 
 
 def stages(results: dict[str, Any]) -> str:
-    """Milliseconds per frame; the median of whole frames is measured without the waits between
-    the parts."""
+    """Return the table of milliseconds per frame and part. Whole frames are measured without the
+    waits between parts."""
     rows = []
     for name, result in results.items():
         for who, values in result.get("measured", {}).items():
@@ -110,7 +110,7 @@ def titles(axes: Any, along: str) -> None:
 
 
 def draw_stages(axes: Axes, results: dict[str, Any]) -> None:
-    """Each case relative to its slowest session."""
+    """Draw the parts of a frame of each case, relative to its slowest session."""
     labels: list[str] = []
     for name, result in results.items():
         measured = result.get("measured", {})

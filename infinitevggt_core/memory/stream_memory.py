@@ -121,7 +121,7 @@ class StreamMemory:
         return self._policy.watches_updates
 
     def observe(self, layer: int, updates: Tensor) -> None:
-        """Take note of the output of a global block's feed-forward part, (B, tokens, dim)."""
+        """Observe the output of a global block's feed-forward part, (B, tokens, dim)."""
         for stream, update in zip(self.streams, torch.split(updates, 1), strict=True):
             stream.observe(layer, update)
 

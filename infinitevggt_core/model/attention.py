@@ -44,7 +44,7 @@ class Context(Protocol):
         """True if `observe` must be called."""
 
     def observe(self, layer: int, updates: Tensor) -> None:
-        """Take note of the output of a global block's feed-forward part, (batch, tokens, dim)."""
+        """Observe the output of a global block's feed-forward part, (batch, tokens, dim)."""
 
 
 @dataclass(frozen=True, slots=True)

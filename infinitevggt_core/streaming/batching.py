@@ -44,7 +44,7 @@ class MemoryBatch:
         return any(memory.watches_updates for memory in self._memories)
 
     def observe(self, layer: int, updates: Tensor) -> None:
-        """Take note of the output of a global block's feed-forward part, (B, tokens, dim)."""
+        """Observe the output of a global block's feed-forward part, (B, tokens, dim)."""
         for memory, own in zip(self._memories, torch.split(updates, self._streams), strict=True):
             if memory.watches_updates:
                 memory.observe(layer, own)

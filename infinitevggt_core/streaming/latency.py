@@ -39,7 +39,7 @@ class LatencyController:
         self.budget = min(max(budget, self.smallest), self.largest)
 
     def update(self, frame_ms: float, held: int) -> None:
-        """Take note that a frame took `frame_ms` with `held` tokens."""
+        """Record that a frame took `frame_ms` with `held` tokens."""
         self._times_ms.append(frame_ms)
         if len(self._times_ms) < SETTLE:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anchors that come and go while a stream runs, and streams that start again in the old world."""
+"""Anchors pinned and unpinned in a running stream, and re-anchoring."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ ROOMY = replace(EVICTING, total_budget=3 * SMALLEST)
 
 
 def held_of(session: StreamSession, frame: int, layer: int = 1) -> list[int]:
-    """Tokens of a frame in each head of a layer."""
+    """Return the number of tokens of a frame in each head of a layer."""
     counts: list[int] = (session.token_frames(layer) == frame).sum(dim=-1).tolist()
     return counts
 
@@ -110,7 +110,7 @@ def some_rotation(seed: int) -> Tensor:
 
 
 def seen(rotation: Tensor, translation: Tensor, depth: Tensor) -> Prediction:
-    """A prediction with camera_from_world given, and points that lie where depth says."""
+    """Return a prediction with a given camera_from_world, and points unprojected from its depth."""
     intrinsics = torch.tensor([[30.0, 0, 21], [0, 30, 14], [0, 0, 1]], dtype=torch.float64)
     transform = torch.cat((rotation, translation[:, None]), dim=1)
     encoding = encode_pose(transform, intrinsics, HEIGHT, WIDTH)[None]
@@ -121,12 +121,12 @@ def seen(rotation: Tensor, translation: Tensor, depth: Tensor) -> Prediction:
 
 def test_alignment_brings_a_stream_into_the_world() -> None:
     """world = 2.5 * Q stream + p, chosen; the camera that both see has depths 2.5 times larger."""
-    scale, turn, shift = 2.5, some_rotation(1), torch.tensor([0.3, -2, 1]).double()
+    scale, rotation_to_world, shift = 2.5, some_rotation(1), torch.tensor([0.3, -2, 1]).double()
     depth = 1 + torch.rand(HEIGHT, WIDTH, dtype=torch.float64)
     rotation, translation = some_rotation(2), torch.tensor([0.1, 0.2, -0.3]).double()
     common = seen(rotation, translation, depth)
     # x = R X_s + t with X_s = Q' (X_w - p) / s, so s x = R Q' X_w + s t - R Q' p
-    in_world = rotation @ turn.T
+    in_world = rotation @ rotation_to_world.T
     world = seen(in_world, scale * translation - in_world @ shift, scale * depth)
     outliers = torch.rand(HEIGHT, WIDTH) < 0.2
     spoiled = replace(world, depth=torch.where(outliers, 9.0, world.depth))
@@ -134,7 +134,7 @@ def test_alignment_brings_a_stream_into_the_world() -> None:
 
     later = seen(some_rotation(3), torch.tensor([1.0, 0, 2]).double(), depth)
     got = alignment.apply(later)
-    want = scale * later.world_points() @ turn.T + shift
+    want = scale * later.world_points() @ rotation_to_world.T + shift
     assert_close(got.world_points(), want, 1e-6, "unprojected depth")
     assert_close(got.points, want, 1e-6, "points")
     assert_close(alignment.apply(common).pose_encoding, world.pose_encoding, 1e-6, "pose")
@@ -156,8 +156,8 @@ def test_a_stream_that_starts_again_goes_on_in_the_old_world(model: VGGT, stream
     alignment = Alignment.between(after[0], before)
     for one, other in zip(got[1:], after[1:], strict=True):
         assert_predictions_close(one, alignment.apply(other))
-    at_the_turn = alignment.apply(after[0])
-    assert_close(at_the_turn.camera_from_world, before.camera_from_world, 1e-4, "no jump")
+    at_the_change = alignment.apply(after[0])
+    assert_close(at_the_change.camera_from_world, before.camera_from_world, 1e-4, "no jump")
     assert session.frame_index == 14
     assert session.stored_tokens == [8 * TOKENS] * SMALL.depth
     assert session.token_frames(0).unique().tolist() == list(range(6, 14))
@@ -191,7 +191,7 @@ def test_starting_again_before_the_first_frame_is_nothing_special(
     assert_same(push_all(session, frames), push_all(StreamSession(model, EVICTING), frames))
 
 
-def test_a_turn_that_fails_tears_the_stream(
+def test_a_failure_in_the_new_stream_interrupts_the_session(
     frames: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small_model()

@@ -58,7 +58,7 @@ def test_the_core_imports_no_ros(path: Path) -> None:
 
 
 def test_importing_the_core_imports_no_ros() -> None:
-    """In a fresh process, whatever the tests beside this one have imported."""
+    """Import the core in a fresh process, which no other test has affected."""
     program = "import sys, infinitevggt_core; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program],

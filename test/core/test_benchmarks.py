@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks measure what they say: the naive opponent gives our results, stages add up."""
+"""Benchmarks: the naive baseline gives our results, the stages add up."""
 
 import json
 import sys

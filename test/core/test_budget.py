@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a budget is split over the layers."""
+"""Allocation of a budget to the layers."""
 
 import pytest
 import torch

@@ -209,7 +209,7 @@ def test_a_missing_shard_is_named(tmp_path: Path, state: State) -> None:
 
 @pytest.mark.parametrize("track", [False, True])
 def test_a_published_checkpoint_tells_its_sizes(tmp_path: Path, track: bool) -> None:
-    """With a track head as StreamVGGT and VGGT-1B, without as STream3R: no conversion step."""
+    """Load without conversion: StreamVGGT and VGGT-1B with a track head, STream3R without."""
     config = replace(PUBLISHED_KIND, track=track)
     if not track:  # what the shapes do not tell is as published, and not used
         config = replace(config, track_features=128, track_hidden=384)

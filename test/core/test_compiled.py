@@ -15,7 +15,7 @@ from support.core_samples import EVICTING, MEMORIES, SMALL, push_all, small_fram
 from support.core_samples import assert_predictions_close as assert_close
 
 UNTIL_FULL = 6
-"""Frames after which every bounded memory forgets some with each frame."""
+"""Number of frames after which every bounded memory evicts in each frame."""
 MORE = 18
 
 
@@ -26,12 +26,12 @@ def compiled(monkeypatch: pytest.MonkeyPatch, model: VGGT) -> Iterator[VGGT]:
     monkeypatch.setattr(
         torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True)
     )
-    _forget_compiled()
+    _clear_compiled()
     yield model
-    _forget_compiled()
+    _clear_compiled()
 
 
-def _forget_compiled() -> None:
+def _clear_compiled() -> None:
     torch._dynamo.reset()
     counters.clear()
     layers.compiled_parts.cache_clear()
@@ -39,7 +39,7 @@ def _forget_compiled() -> None:
 
 @pytest.mark.parametrize("name", MEMORIES)
 def test_the_steady_state_compiles_nothing(model: VGGT, compiled: VGGT, name: str) -> None:
-    """And keeps what the blocks as they are keep, while budgets move."""
+    """Compiled and eager blocks keep the same tokens while budgets move."""
     frames = small_frames(UNTIL_FULL + MORE)
     plain, ours = (StreamSession(network, MEMORIES[name]) for network in (model, compiled))
     got = push_all(ours, frames[:UNTIL_FULL])

@@ -23,12 +23,12 @@ def seen(frame: WorldFrame) -> tuple[np.ndarray, np.ndarray, float]:
 
 @pytest.mark.parametrize("seed", [10_000, 10_002, 10_005])
 def test_heights_above_furnished_floors_make_the_scale(seed: int) -> None:
-    """In a unit of 0.4 m, with depth that is wrong by 3 %, and gravity by 4 degrees."""
-    dice, scale = np.random.default_rng(seed), ScaleEstimate(5)
+    """The unit is 0.4 m, the depth is wrong by 3 %, gravity by 4 degrees."""
+    rng, scale = np.random.default_rng(seed), ScaleEstimate(5)
     tilt = Rotation.from_rotvec(np.deg2rad(4) * np.array((0.6, 0.0, 0.8))).as_matrix()
     for frame in World(seed, "standard").sequence(12, 84, 112):
         points, down, height = seen(frame)
-        noise = 1 + 0.03 * dice.standard_normal((84, 112, 1))
+        noise = 1 + 0.03 * rng.standard_normal((84, 112, 1))
         distance = floor_distance(points / 0.4 * noise, tilt @ down)
         if distance is not None:
             scale.add(height, distance)

@@ -26,7 +26,7 @@ from support.core_samples import HEIGHT, MEMORIES, SMALL, TOKENS, WIDTH
 SIZE = (1, 3, HEIGHT, WIDTH)
 ONE_LAYER = replace(SMALL, depth=1, dpt_layers=(0, 0, 0, 0))
 FRAMES = 8
-"""After which every bounded memory has forgotten some."""
+"""Number of frames after which every bounded memory has evicted some."""
 
 
 class NeverArrived:
@@ -41,7 +41,7 @@ class NeverArrived:
 
 @pytest.fixture
 def _no_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """But on the host, which splits the budget before a frame begins."""
+    """Forbid numbers, except on the host, which allocates the budget before a frame begins."""
     begin = StreamMemory.begin_frame
 
     def begin_on_the_host(memory: StreamMemory, *args: int, **options: bool) -> None:
@@ -50,12 +50,12 @@ def _no_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(StreamMemory, "begin_frame", begin_on_the_host)
     monkeypatch.setattr(kv_cache, "LateValues", NeverArrived)
-    remembered = (frame_rotation, image_statistics, position_parts)
-    for constants in remembered:
+    cached = (frame_rotation, image_statistics, position_parts)
+    for constants in cached:
         constants.cache_clear()
     with FakeTensorMode():
         yield
-    for constants in remembered:
+    for constants in cached:
         constants.cache_clear()
 
 
@@ -69,8 +69,8 @@ def test_no_frame_waits_for_a_number(name: str) -> None:
         for _ in range(FRAMES):
             segment.decode(segment.begin(torch.rand(SIZE)), points=False)
             segment.end()
-    forgot = segment.memory.lengths < [FRAMES * TOKENS]
-    assert forgot == (name != "full")
+    has_evicted = segment.memory.lengths < [FRAMES * TOKENS]
+    assert has_evicted == (name != "full")
 
 
 @pytest.mark.usefixtures("_no_numbers")

@@ -35,7 +35,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> Mock:
 @needs_onednn
 @pytest.mark.parametrize("queries", [1, 128, 300])
 def test_attention_by_products_is_attention(products: Mock, queries: int) -> None:
-    """Of views: heads beside each other, as a block gives them."""
+    """Use views with heads side by side, as a block returns them."""
     generator = torch.Generator().manual_seed(queries)
     q = torch.randn(2, queries, 3, 20, generator=generator).transpose(1, 2)
     k, v = torch.randn(2, 2, 41, 3, 20, generator=generator).transpose(2, 3)

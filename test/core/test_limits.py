@@ -106,7 +106,7 @@ def test_out_of_memory_shrinks_the_stream_and_it_goes_on(
 def test_a_frame_that_failed_once_leaves_no_trace_but_the_budget(
     frames: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Policies that forget after attention undo a frame exactly: the stream goes on as if the
+    """Policies that evict after attention undo a frame exactly: the stream goes on as if the
     budget had been lowered before it."""
     model, memory = small_model(), MemoryConfig(policy="window", window=8)
     session, want = StreamSession(model, memory), StreamSession(model, memory)
@@ -152,11 +152,11 @@ def simulate(
     fixed_ms: float, per_token_ms: float, controller: LatencyController, noise: float, frames: int
 ) -> list[float]:
     """Frame times of a stream that takes fixed + per token, and fills by 100 tokens a frame."""
-    dice, held, times = random.Random(0), 0, []
+    rng, held, times = random.Random(0), 0, []
     for _ in range(frames):
         held = min(held + 100, controller.budget)
-        time_ms = (fixed_ms + per_token_ms * held) * (1 + noise * dice.uniform(-1, 1))
-        time_ms *= 5 if dice.random() < 0.02 else 1  # the machine does something else
+        time_ms = (fixed_ms + per_token_ms * held) * (1 + noise * rng.uniform(-1, 1))
+        time_ms *= 5 if rng.random() < 0.02 else 1  # the machine does something else
         controller.update(time_ms, held)
         times.append(time_ms)
     return times
@@ -194,7 +194,7 @@ def test_the_controller_waits_for_a_memory_that_fills() -> None:
 
 
 def test_a_session_keeps_its_pace(model: VGGT, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that counts tokens, half a microsecond each, and half a millisecond a frame."""
+    """Simulate a clock: half a microsecond per token and half a millisecond per frame."""
     memory = replace(EVICTING, total_budget=40 * SMALLEST, target_ms=2.0)
     session = StreamSession(model, memory)
     readings = [0.0]

@@ -175,7 +175,7 @@ def test_reset_equals_a_new_session_bit_for_bit(lingbot: VGGT, name: str) -> Non
 
 @pytest.mark.parametrize("name", MEMORIES)
 def test_a_stream_resumes_at_any_frame(lingbot: VGGT, name: str) -> None:
-    """In the start, between keyframes and in an overlap: bit for bit."""
+    """Resume during the start, between keyframes and in an overlap, bit for bit."""
     frames, session = small_frames(16), StreamSession(lingbot, memory_of(name, keyframe_interval=2))
     snapshots, got = [], []
     for index, frame in enumerate(frames):
@@ -204,7 +204,7 @@ def test_streams_in_step_equal_streams_alone(lingbot: VGGT, name: str) -> None:
 
 @pytest.mark.parametrize("name", MEMORIES)
 def test_sessions_together_equal_sessions_alone_wherever_they_are(lingbot: VGGT, name: str) -> None:
-    """They begin at different times, so that starts and temporal indices differ."""
+    """Begin the sessions at different times, so that starts and temporal indices differ."""
     memory = memory_of(name, keyframe_interval=2)
     together, alone = ([StreamSession(lingbot, memory) for _ in range(3)] for _ in range(2))
     frames = small_frames(14)
@@ -267,7 +267,7 @@ def test_a_stream_starts_again_before_its_trained_range_ends(interval: int) -> N
 
 
 def test_an_overlap_of_several_frames_goes_on_without_a_jump(lingbot: VGGT) -> None:
-    """At the last frame that both streams see, their poses are the same in the world."""
+    """The poses of both streams at the last common frame are the same in the world."""
     frames, session = small_frames(14), StreamSession(lingbot, memory_of("full"))
     push_all(session, frames[:6])
     session.reanchor(overlap=5)
@@ -286,7 +286,7 @@ def test_an_overlap_of_several_frames_goes_on_without_a_jump(lingbot: VGGT) -> N
 
 @pytest.mark.timeout(900)
 def test_three_thousand_frames_hold_the_bytes_of_five_hundred() -> None:
-    """With the default settings; the stream starts again twice by itself."""
+    """Use the default settings; the stream is re-anchored twice automatically."""
     model = small_model(config=replace(LINGBOT, depth=1, dpt_layers=(0, 0, 0, 0)))
     session = StreamSession(model, MemoryConfig(policy="trajectory"))
     image = torch.rand(3, 14, 14, generator=torch.Generator().manual_seed(0))
@@ -300,7 +300,7 @@ def test_three_thousand_frames_hold_the_bytes_of_five_hundred() -> None:
 
 @pytest.mark.parametrize("wrapper", [None, "model"])
 def test_the_published_layouts_load(tmp_path: Path, lingbot: VGGT, wrapper: str | None) -> None:
-    """By their keys alone; a head of 64 and the depth of 24 tell the rest of the sizes."""
+    """Load by keys and shapes alone."""
     config = replace(LINGBOT, depth=4, dpt_layers=(0, 1, 2, 3), img_size=518, start_frames=8)
     model = small_model(config=replace(config, camera_num_heads=16))
     state = model.state_dict()
@@ -341,7 +341,7 @@ def test_images_are_of_the_size_of_the_network(lingbot: VGGT) -> None:
 @pytest.mark.timeout(1800)
 @needs_photos
 def test_the_full_size_network_streams_photos() -> None:
-    """With stand-in weights: sizes, tokens and finite numbers, not geometry."""
+    """Use stand-in weights: this checks sizes, tokens and finite numbers, not geometry."""
     model = small_model(config=ModelConfig.lingbot_map())
     memory = MemoryConfig(policy="trajectory", window=1, start_frames=2, trajectory_frames=0)
     session, frames = StreamSession(model, memory), []

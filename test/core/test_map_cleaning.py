@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map forgets ghosts, sky, what is far and what is old."""
+"""The map removes ghosts, sky, distant points and old points."""
 
 from dataclasses import replace
 
@@ -99,7 +99,7 @@ def test_points_out_of_range_of_the_camera_stay_out_wherever_it_is() -> None:
     assert look(point_map, View(torch.full((1, 1), 2.1), moved, torch.eye(3))) == 0
 
 
-def test_points_far_from_the_camera_are_forgotten() -> None:
+def test_points_far_from_the_camera_are_removed() -> None:
     point_map = PointMap(replace(ALL, radius=5.0))
     look(point_map, wall(1.0))
     moved = torch.eye(3, 4)
@@ -109,7 +109,7 @@ def test_points_far_from_the_camera_are_forgotten() -> None:
     assert (point_map.cloud().positions[:, 0] > 15).all()
 
 
-def test_points_unseen_for_too_long_are_forgotten() -> None:
+def test_points_unseen_for_too_long_are_removed() -> None:
     point_map = PointMap(replace(ALL, max_age=20))
     insert(point_map, row(5))
     for _ in range(20):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing a stream holds grows with its length."""
+"""Memory of a stream does not grow with its length."""
 
 import gc
 import weakref
@@ -51,7 +51,7 @@ BOUNDED = {
     "no anchors": replace(EVICTING, anchor_frames=0),
 }
 PER_TOKEN = 2 * SMALL.embed_dim * 4 + SMALL.num_heads * (4 + 4)
-"""Bytes of a token in a layer: key and value, and per head its frame and the policy's note."""
+"""Bytes of a token in a layer: key and value, and per head its frame and metadata."""
 SHAPE = CacheShape(SMALL.depth, TOKENS, special_tokens=SMALL.special_tokens)
 EARLY, LATE = 200, 600
 LEAK = 0.5
@@ -112,7 +112,7 @@ def test_bytes_and_objects_stay_as_they_are(name: str, generator: torch.Generato
 
 
 def test_three_thousand_frames_hold_the_bytes_of_two_hundred(generator: torch.Generator) -> None:
-    """With pins that come and go, and streams that start again."""
+    """Pin frames and re-anchor on the way."""
     session = StreamSession(small_model(config=SMALLER), replace(EVICTING, total_budget=150))
     held = 0
     for _ in range(10):
@@ -126,7 +126,7 @@ def test_three_thousand_frames_hold_the_bytes_of_two_hundred(generator: torch.Ge
 
 
 def test_the_camera_memory_of_the_default_settings_is_full_by_frame_200() -> None:
-    """It is the one cache whose bound does not depend on the image size."""
+    """The camera cache is the only one whose bound does not depend on the image size."""
     config = MemoryConfig()
     memory = KVCache(2, camera_policy(config), CAMERA_PRECISION, Anchors())
     token = torch.zeros(1, 1, 1, 4)
@@ -181,7 +181,7 @@ def test_storage_never_passes_the_budget_and_one_frame(
 def test_bytes_are_those_of_the_tokens_within_five_percent(
     model: VGGT, dtype: str, generator: torch.Generator
 ) -> None:
-    """At the default budget for the published model, 25 frames a layer."""
+    """Use 25 frames per layer, as the default budget holds of the published model."""
     memory = MemoryConfig(total_budget=25 * SMALL.depth * TOKENS, dtype=dtype)
     session = StreamSession(model, memory)
     push_noise(session, 40, generator)

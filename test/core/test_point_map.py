@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fused cloud averages, forgets what is longest unseen, and never grows past its bound."""
+"""The fused cloud averages, removes the points unseen for longest, and stays within its bound."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +167,7 @@ def test_small_maps_are_bounded_too(most: int) -> None:
         assert 1 <= len(point_map) <= most
 
 
-def test_the_longest_unseen_are_forgotten_first() -> None:
+def test_the_longest_unseen_are_removed_first() -> None:
     point_map = PointMap(replace(ALL, max_points=100))
     insert(point_map, row(40, y=0.05))
     insert(point_map, row(40, y=1.05))
@@ -178,7 +178,7 @@ def test_the_longest_unseen_are_forgotten_first() -> None:
     assert counts == [40, 10, 40]
 
 
-def test_a_forgotten_voxel_starts_anew() -> None:
+def test_a_removed_voxel_starts_anew() -> None:
     point_map = PointMap(replace(ALL, max_points=10))
     insert(point_map, [[0.01, 0.05, 0.05]], confidences=[9.0], colors=[[1, 1, 1]])
     insert(point_map, row(10, y=3.05))
@@ -198,7 +198,7 @@ def test_a_cloud_is_a_copy() -> None:
     assert_close(sorted_by_x(point_map.cloud()).positions, torch.tensor(row(3)), EXACT)
 
 
-def test_reset_forgets_every_point() -> None:
+def test_reset_removes_every_point() -> None:
     point_map = PointMap(ALL)
     insert(point_map, row(3))
     point_map.reset()

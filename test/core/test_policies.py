@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept: the formula of docs/model.md, and the promises of every policy."""
+"""Retained tokens: the formula of docs/model.md, and the invariants of every policy."""
 
 from dataclasses import dataclass, replace
 
@@ -43,7 +43,7 @@ INT32_MAX = 2**31 - 1
 
 
 def diversity_by_the_formula(keys: Tensor) -> Tensor:
-    """Scores (batch, heads, candidates), straight from the specification."""
+    """Return similarities (batch, heads, candidates) by the formula of the documentation."""
     unit = keys / keys.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     return (unit * unit.mean(dim=2, keepdim=True)).sum(dim=-1)
 
@@ -59,10 +59,10 @@ def test_every_policy_of_the_settings_exists() -> None:
 
 @pytest.mark.parametrize("anchors", [0, 1, 2])
 @pytest.mark.parametrize("precision", PRECISIONS, ids=str)
-def test_diversity_forgets_the_keys_with_the_highest_scores(
+def test_diversity_evicts_the_keys_most_similar_to_their_mean(
     anchors: int, precision: Precision
 ) -> None:
-    """By what is stored, in fp32, however few bits it is stored in."""
+    """Scores are fp32 products of the stored keys, whatever the storage precision."""
     memory = replace(EVICTING, anchor_frames=anchors)
     policy, keys = token_policy(memory), keys_of_frames(2, 3, 50, 6, dim=64)
     view = view_of(keys, memory, 60, precision)
@@ -239,8 +239,8 @@ def test_frames_keeps_whole_frames_that_differ(budget: int, precision: Precision
         assert head.tolist() == want.tolist()
 
 
-def test_frames_forgets_several_at_once_one_by_one() -> None:
-    """Of two equal frames one stays, though both are the most redundant."""
+def test_frames_evicts_several_at_once_one_by_one() -> None:
+    """One of two equal frames stays, although both have the lowest score."""
     tokens, dim = 4, 8
     keys = torch.randn(1, 1, 6, tokens, dim)
     keys[:, :, 3] = keys[:, :, 2]
@@ -254,7 +254,7 @@ def test_frames_forgets_several_at_once_one_by_one() -> None:
 
 
 def test_importance_keeps_the_tokens_with_the_largest_updates(model: VGGT, frames: Tensor) -> None:
-    """Without moving anchors, against the updates seen from outside, summed over one layer."""
+    """Compare with the updates of one layer as a hook sees them, without temporary anchors."""
     memory = replace(IMPORTANCE, policy_options="moving_anchors=0")
     session, layer = StreamSession(model, memory), 2
     block, seen = model.aggregator.global_blocks[layer], []
@@ -320,12 +320,12 @@ def test_a_policy_of_ones_own_needs_one_class(model: VGGT, frames: Tensor) -> No
 
 
 def test_a_policy_that_would_note_other_tokens_is_refused() -> None:
-    class Torn(Importance):
+    class Broken(Importance):
         before_attention = True
 
-    with pytest.raises(ValueError, match="'torn' cannot have both"):
-        register("torn")(Torn)
-    assert "torn" not in POLICIES
+    with pytest.raises(ValueError, match="'broken' cannot have both"):
+        register("broken")(Broken)
+    assert "broken" not in POLICIES
 
 
 def test_no_tokens_are_kept_twice(model: VGGT) -> None:

@@ -181,7 +181,7 @@ def test_what_is_no_camera_image_is_refused(
 
 
 def to_model(pixel_map: PixelMap, u: float, v: float) -> NDArray[np.float64]:
-    """Where a camera pixel lands, through the intrinsics of a camera that looks through it."""
+    """Map a camera pixel by the intrinsics of a camera whose principal point it is."""
     matrix = np.array([[100.0, 0, u], [0, 100.0, v], [0, 0, 1]])
     return pixel_map.model_intrinsics(matrix)[:2, 2]
 

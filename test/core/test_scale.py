@@ -48,11 +48,11 @@ def test_the_deviation_is_that_of_a_median_by_hand() -> None:
     assert scale.sigma == pytest.approx(0.1 * 1.4826 * math.sqrt(math.pi / 2) / math.sqrt(5))
 
 
-def test_a_doubt_that_all_share_stays_however_many_they_are() -> None:
-    """Ratios that agree, 3 metres a unit, each in doubt by a fifth; one knows nothing."""
+def test_a_shared_deviation_does_not_shrink_with_more_measurements() -> None:
+    """Ratios that agree, 3 metres a unit, each with a relative deviation of a fifth; one of 5."""
     scale = estimate([])
-    for doubt in (0.2, 0.2, 5.0):
-        scale.add(3.0, 1.0, doubt)
+    for relative_sigma in (0.2, 0.2, 5.0):
+        scale.add(3.0, 1.0, relative_sigma)
     assert scale.sigma == pytest.approx(0.6)
     again = estimate([])
     again.restore(scale.state())

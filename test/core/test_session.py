@@ -110,7 +110,7 @@ def test_streams_in_step_equal_streams_alone(model: VGGT, frames: Tensor, name: 
             assert torch.equal(got_frames, session.token_frames(layer).sort(dim=-1).values)
     if name == "diversity":
         assert together.layer_similarity[0] != together.layer_similarity[1]
-        assert alone[0].stored_tokens != alone[1].stored_tokens, "both streams forget alike"
+        assert alone[0].stored_tokens != alone[1].stored_tokens, "both streams evict alike"
 
 
 def attributes(model: VGGT) -> dict[str, dict[str, object]]:
@@ -157,7 +157,7 @@ def test_cast_keeps_the_camera_head_in_fp32() -> None:
 
 
 @pytest.mark.parametrize("name", MEMORIES)
-def test_bf16_streams_forget_too(frames: Tensor, name: str) -> None:
+def test_bf16_streams_evict_too(frames: Tensor, name: str) -> None:
     session = StreamSession(small_model().cast(torch.bfloat16), MEMORIES[name])
     assert all(prediction.depth.isfinite().all() for prediction in push_all(session, frames))
     assert all(0 <= score <= 1 for score in session.layer_similarity[0])
@@ -174,7 +174,7 @@ def test_frames_of_inference_mode_and_of_others_mix(model: VGGT, frames: Tensor)
 
 def test_the_batch_forward_can_be_trained_even_after_inference_mode() -> None:
     model = small_model().requires_grad_(True)
-    size = (56, 28)  # one that no other test has used: position tables are remembered per size
+    size = (56, 28)  # one that no other test has used: position tables are cached per size
     images = torch.rand(1, 3, 3, *size)
     with torch.inference_mode():
         StreamSession(model, FULL, points=True).push(images[0, 0])

@@ -63,9 +63,9 @@ def test_policies_switch_in_mid_stream(model: VGGT) -> None:
     frames = small_frames(60)
     session = StreamSession(model, EVICTING)
     order = ["diversity", "window", "full", "diversity", "full", "window", "diversity"]
-    for turn, name in enumerate(order):
+    for number, name in enumerate(order):
         session.configure(MEMORIES[name])
-        predictions = push_all(session, frames[8 * turn : 8 * turn + 8])
+        predictions = push_all(session, frames[8 * number : 8 * number + 8])
         assert all(prediction.depth.isfinite().all() for prediction in predictions)
         assert all(0 <= score <= 1 for score in session.layer_similarity[0])
         if name == "diversity":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream leaves its device, and goes on when it is back."""
+"""Moving a stream to another device and back."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from support.core_samples import EVICTING, assert_same, push_all, small_model
 
 
 def test_a_stream_goes_on_on_another_device(frames: Tensor) -> None:
-    """Here from the CPU to the CPU: all that it holds is taken along."""
+    """Move from the CPU to the CPU: all state moves along."""
     stayed, moved = (StreamSession(small_model(), EVICTING) for _ in range(2))
     for session in (stayed, moved):
         push_all(session, frames[:4])

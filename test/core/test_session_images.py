@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be pushed, and what a push that fails leaves."""
+"""Images that a session takes, and its state after a push that failed."""
 
 import pytest
 import torch

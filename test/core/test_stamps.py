@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is nearest to a stamp, in order or as it came."""
+"""Search of values by stamp."""
 
 from hypothesis import given
 from hypothesis import strategies as st

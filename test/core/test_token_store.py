@@ -107,8 +107,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
-        """Other tokens in each head; indices are places in the store, so the oracle finds them by
-        value."""
+        """Drop different tokens per head. Indices are places in the store; the oracle finds the
+        tokens by value."""
         layer = data.draw(st.integers(0, len(self.oracle.layers) - 1))
         length = self.store.lengths[layer]
         count = data.draw(st.integers(0, length))
@@ -202,7 +202,7 @@ def test_the_store_rounds_to_its_precision_and_says_its_bytes() -> None:
     assert torch.equal(held.keys, keys.bfloat16())
     assert torch.equal(held.values, -keys.bfloat16())
     assert (held.frames == 7).all()
-    assert store.nbytes == 2 * 3 * 10 * (2 * 5 * 2 + 4 + 4)  # keys and values, frame, note
+    assert store.nbytes == 2 * 3 * 10 * (2 * 5 * 2 + 4 + 4)  # keys and values, frame, metadata
     assert store.nbytes == 2 * 10 * TokenStore.bytes_per_token(3, 5, store.precision)
 
 
@@ -216,7 +216,7 @@ def test_eight_bits_are_within_half_a_step_of_each_token() -> None:
     held = store.read(0)
     assert ((held.keys - keys).abs() <= 0.501 * largest / 127).all()
     assert ((held.values + 3 * keys).abs() <= 0.501 * 3 * largest / 127).all()
-    assert store.nbytes == 2 * 50 * (2 * (8 + 4) + 4 + 4)  # a scale each; frame, note
+    assert store.nbytes == 2 * 50 * (2 * (8 + 4) + 4 + 4)  # a scale each; frame, metadata
 
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=str)

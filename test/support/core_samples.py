@@ -24,10 +24,10 @@ CORE = Path(__file__).parents[2] / "infinitevggt_core"
 State = dict[str, Tensor]
 
 EXACT = 1e-5
-"""Two ways to compute the same in fp32: the order of sums is all that differs."""
+"""Tolerance of two computations in fp32 that differ in the order of sums only."""
 
 BF16_SHARE = 0.1
-"""How far bf16 may be off fp32, in root mean squares of the fp32 values."""
+"""Largest deviation of bf16 from fp32, in root mean squares of the fp32 values."""
 
 SMALL = ModelConfig(
     img_size=42,
@@ -138,7 +138,7 @@ def assert_same(got: list[Prediction], want: list[Prediction]) -> None:
 
 
 def saved_and_read(state: dict[str, Any]) -> dict[str, Any]:
-    """Through a file, as a snapshot goes."""
+    """Save a snapshot to a file and read it back."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -147,7 +147,7 @@ def saved_and_read(state: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ReferenceCase:
-    """Outputs of a released implementation, and what made them."""
+    """Outputs of a released implementation, and the settings of the run."""
 
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
