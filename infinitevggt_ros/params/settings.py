@@ -90,7 +90,8 @@ class ModelSettings(Options):
 
     checkpoint: str = option(
         "",
-        "file, directory or hub id of a checkpoint (StreamVGGT, VGGT-1B, STream3R or our own); "
+        "file, directory or hub id of a checkpoint (StreamVGGT, VGGT-1B, STream3R, LingBot-Map as "
+        "robbyant/lingbot-map or robbyant/lingbot-map:lingbot-map-long.pt, or our own); "
         f"empty: {DEFAULT_CHECKPOINT}, which comes with the package",
     )
     device: str = option("auto", "torch device; auto: cuda if there is one, else cpu")
