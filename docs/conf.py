@@ -3,6 +3,7 @@
 
 import re
 import sys
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import walk_packages
@@ -26,13 +27,16 @@ exclude_patterns = ["figures/*.py"]
 html_theme = "furo"
 html_title = "InfiniteVGGT for ROS 2"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 90
 autodoc_default_options = {
     "members": True,
     "show-inheritance": True,
@@ -91,7 +95,7 @@ INLINE_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 
 def to_restructured_text(
-    _app: object, _what: str, _name: str, _object: object, _options: object, lines: list[str]
+    _app: object, _what: str, _name: str, documented: Any, _options: object, lines: list[str]
 ) -> None:
     """Convert a docstring in place from plain text with `code` to reStructuredText.
 
@@ -110,7 +114,18 @@ def to_restructured_text(
                 text.append("")
             is_literal = False
         text.append(line if is_literal else escaped(line.lstrip()))
-    lines[:] = [*text, ""]
+    lines[:] = [*text, "", *described_fields(documented), ""]
+
+
+def described_fields(documented: Any) -> list[str]:
+    """Return a list of the fields of a dataclass of settings, which carry their descriptions."""
+    if not (isinstance(documented, type) and is_dataclass(documented)):
+        return []
+    return [
+        f"* ``{spec.name}`` = ``{spec.default!r}``: {escaped(spec.metadata['text'])}"
+        for spec in fields(documented)
+        if spec.metadata.get("text")
+    ]
 
 
 def escaped(line: str) -> str:
