@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Once a memory is full, a frame is the same sequence of operations as the one before: what a CUDA
+graph captures of it holds for the next."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from infinitevggt_core import MemoryConfig, StreamSession
+from support.core_samples import FRAMES, IMPORTANCE, WINDOW, small_frames, small_model
+from support.program import Program, differences
+
+FULL_AFTER = 14
+"""Frames after which the memories and the camera head's are full."""
+RARE_ANCHORS = "moving_anchors=1, anchor_every=1000"
+"""When an anchor moves, the program changes."""
+STEADY = {
+    "frames": replace(FRAMES, camera_frames=4),
+    "importance": replace(IMPORTANCE, policy_options=RARE_ANCHORS),
+    "window": WINDOW,
+}
+
+
+@pytest.mark.parametrize("stored", ["auto", "int8"])
+@pytest.mark.parametrize("name", STEADY)
+def test_a_frame_is_the_same_program_as_the_one_before(name: str, stored: str) -> None:
+    session = StreamSession(small_model(), replace(STEADY[name], dtype=stored))
+    images = small_frames(FULL_AFTER + 6)
+    for image in images[:FULL_AFTER]:
+        session.push(image)
+    programs = []
+    for image in images[FULL_AFTER:]:
+        with Program() as program:
+            session.push(image)
+        programs.append(program)
+    for before, after in zip(programs, programs[1:], strict=False):
+        assert not differences(before, after)
+
+
+def test_a_memory_that_is_not_full_is_noticed() -> None:
+    session = StreamSession(small_model(), MemoryConfig(policy="full"))
+    programs = []
+    for image in small_frames(3):
+        with Program() as program, torch.no_grad():
+            session.push(image)
+        programs.append(program)
+    assert differences(programs[1], programs[2])
