@@ -3,9 +3,9 @@
 
 Runs on any machine, also at full size, on tensors that have shapes but no numbers. The frame is
 the last of --frames, by default as many as the budget needs to be full. Time is estimated for an
-H100: of each operation the longest of its FLOP at 600 TFLOP/s (bf16; fp32: 50), its bytes at 3 TB/s,
-and 2 us. Attention counts as one fused operation; the camera head remembers its latest 8 frames, so
-that the frame is steady.
+H100: of each operation the longest of its FLOP at 600 TFLOP/s (bf16; fp32: 50), its bytes at
+3 TB/s, and 2 us. Attention counts as one fused operation; the camera head's cache holds 8 frames,
+so that the frame is steady.
 
 Examples: python -m benchmarks.operations
           python -m benchmarks.operations --policy diversity --dtype int8
@@ -68,7 +68,10 @@ def measure(
     frames: int = FRAMES,
     points: bool = False,
 ) -> Frame:
-    """Record frame `frames` of a stream. half: compute in bf16. size: height and width in pixels."""
+    """Record the last of so many frames.
+
+    half: compute in bf16. size: height and width in pixels.
+    """
     with recording() as recorder:
         with torch.device("meta"):
             model = VGGT(config).eval().cast(torch.bfloat16 if half else torch.float32)

@@ -206,7 +206,7 @@ def stages_of(recorder: Recorder, model: VGGT) -> Iterator[None]:
         (model.aggregator.patch_embed, "encoder"),
         (model.camera_head, "camera head"),
         (model.depth_head, "depth head"),
-        (model.point_head, "point head"),
+        *([(model.point_head, "point head")] if model.config.point_head else []),
         *((block, "frame blocks") for block in model.aggregator.frame_blocks),
         *((block, "global blocks") for block in model.aggregator.global_blocks),
     ]

@@ -10,11 +10,12 @@ from torch import Tensor
 from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.budget import Budget, CacheShape
+from infinitevggt_core.memory.frame_means import FrameMeans, mean_keys
 from infinitevggt_core.memory.late_values import LateValues
 from infinitevggt_core.memory.mean_key import MeanKeys
 from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy
 from infinitevggt_core.memory.precision import Precision
-from infinitevggt_core.memory.token_store import StoredTokens, TokenStore
+from infinitevggt_core.memory.token_store import FRAME_DTYPE, StoredTokens, TokenStore
 
 GROWTH = 2
 
@@ -42,6 +43,9 @@ class KVCache:
         """Tokens that may be kept in all layers. `begin_frame` sets the policy's part of it."""
         self._store = TokenStore(layers, precision)
         self._means = MeanKeys()
+        self._frame_means = FrameMeans()
+        self._has_whole_frames = True
+        self._now: Tensor | None = None  # self._frame as a scalar on the device
         self._similarities = [0.0] * layers
         self._late_similarities: LateValues | None = None
         self._new_similarities: dict[int, Tensor] = {}
@@ -101,6 +105,8 @@ class KVCache:
             stored_frames=self._frame - self.anchors.first + 1,
         )
         self._lengths_before = list(self._store.lengths)
+        if self._now is not None:
+            self._now.fill_(self._frame)
         self._set_limits()
 
     def _set_limits(self) -> None:
@@ -128,8 +134,8 @@ class KVCache:
         """Append tokens (batch, heads, tokens, head_dim) of the current frame."""
         if not self._store.slots:
             self._store.allocate(keys, self._wanted_slots())
-        first = self._frame - self._arriving + 1
-        tokens = self._store.append(layer, keys, values, first, self._arriving)
+        now = self._frame_on(keys.device)
+        tokens = self._store.append(layer, keys, values, now, self._arriving)
         if self.policy.marks_specials:
             self._mark_specials(tokens)
         else:
@@ -137,6 +143,13 @@ class KVCache:
         is_candidate = self._is_stored and self._frame not in self._protected
         if is_candidate and self._means.knows(layer):
             self._means.add(layer, tokens.unit_keys())
+
+    def _frame_on(self, device: torch.device) -> Tensor:
+        """Return the number of the current frame as a scalar on the device."""
+        if self._now is None or self._now.device != device:
+            with torch.inference_mode(False):  # as the store
+                self._now = torch.tensor(self._frame, dtype=FRAME_DTYPE, device=device)
+        return self._now
 
     def _mark_specials(self, tokens: StoredTokens) -> None:
         by_frame = torch.unflatten(tokens.metadata, -1, (self._arriving, -1))
@@ -147,6 +160,7 @@ class KVCache:
         surplus = self._store.lengths[layer] - self._limits[layer]
         if surplus <= 0:
             return
+        self._note_eviction(surplus)
         view = self.view(layer, surplus)
         indices = self.policy.choose(view)
         similarity = self.policy.similarity(view)
@@ -195,6 +209,7 @@ class KVCache:
         is_other_kind = type(policy) is not type(self.policy)
         self.policy, self.anchors = policy, anchors
         self.budget = replace(self.budget, memory_limit=memory_limit)
+        self._frame_means.reset()
         self._convert(precision)
         if is_other_kind:
             self._renew_metadata()
@@ -207,6 +222,7 @@ class KVCache:
         """Remove the current frame from all layers, as far as it was appended. Tokens evicted for
         it stay evicted."""
         self._new_similarities.clear()
+        self._frame_means.reset()
         self._means.reset()  # an error may have interrupted its update
         if not self._is_stored:
             return self._remove_frame()
@@ -241,27 +257,64 @@ class KVCache:
             tokens.metadata[:] = self.policy.metadata(tokens)
 
     def _evict_all(self) -> None:
+        is_level = len(set(self._limits)) == 1 and self._store.is_even
+        if is_level and self.policy.takes_all_layers:
+            self._evict_together()
+            return
+        self._frame_means.reset()
         for layer in range(self._shape.layers):
             self.evict(layer)
+
+    def _evict_together(self) -> None:
+        """Evict from all layers, which hold the same number of tokens, as one batch: a small part
+        of the operations of one eviction per layer."""
+        surplus = self._store.lengths[0] - self._limits[0]
+        if surplus <= 0:
+            return
+        tokens, size = self._store.read_all(), self._shape.tokens_per_frame
+        self._note_eviction(surplus)
+        means = tokens.metadata.new_empty(0)
+        if self.policy.uses_frame_means:
+            if not self._has_whole_frames:
+                self._frame_means.reset()
+            means = self._frame_means.update(tokens, size)
+        view = self._view(tokens, surplus, tokens.metadata.new_empty(0), means)
+        self._store.drop_from_all(self.policy.choose(view))
+        if self.policy.uses_frame_means:
+            self._frame_means.keep(self._store.read_all().frames[:, 0, ::size])
+
+    def _note_eviction(self, surplus: int) -> None:
+        is_whole = surplus % self._shape.tokens_per_frame == 0
+        self._has_whole_frames &= is_whole and self.policy.keeps_whole_frames
 
     def view(self, layer: int, surplus: int) -> LayerView:
         """Return a layer as a policy sees it that must evict `surplus` tokens per head."""
         tokens = self._store.read(layer)
-        candidates = self._protected.candidates(tokens.frames)
-        mean = tokens.metadata.new_empty(0)
+        mean = frame_means = tokens.metadata.new_empty(0)
         if self.policy.uses_mean_key:
+            candidates = self._protected.candidates(tokens.frames)
             if not self._means.knows(layer):
                 self._means.set(layer, tokens.unit_keys(), candidates)
             mean = self._means.mean(layer, candidates.sum(dim=-1))
+        if self.policy.uses_frame_means:
+            frame_means = mean_keys(tokens, self._shape.tokens_per_frame)
+        return self._view(tokens, surplus, mean, frame_means)
+
+    def _view(
+        self, tokens: StoredTokens, surplus: int, mean_key: Tensor, frame_means: Tensor
+    ) -> LayerView:
         return LayerView(
             tokens,
-            candidates,
+            self._protected.candidates(tokens.frames),
             self._protected,
             self._frame,
+            self._frame_on(tokens.metadata.device),
             self._shape,
             self.budget.tokens,
             surplus,
-            mean,
+            mean_key,
+            frame_means,
+            self._has_whole_frames,
         )
 
     def _fit_storage(self) -> None:
@@ -287,6 +340,7 @@ class KVCache:
             "similarities": self.similarities,
             "store": self._store.state_dict(),
             "means": self._means.state_dict(),
+            "has_whole_frames": self._has_whole_frames,
             "temporary_anchors": sorted(self._protected.others - self.anchors.others),
         }
 
@@ -297,4 +351,6 @@ class KVCache:
         self._store.load_state_dict(state["store"], device)
         self._means.load_state_dict(state["means"], device)
         self._protected = self.anchors.with_others(set(state["temporary_anchors"]))
+        self._has_whole_frames = state.get("has_whole_frames", False)
+        self._frame_means.reset()
         self._convert(precision)

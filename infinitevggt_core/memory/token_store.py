@@ -26,23 +26,53 @@ METADATA_DTYPE = torch.float32
 
 @dataclass(frozen=True, slots=True)
 class StoredTokens:
-    """View of some tokens of a layer; writing to it writes to the store."""
+    """View of some tokens of a layer, or of all layers as one batch; writing to it writes to the
+    store."""
 
     precision: Precision
     arena: list[Tensor]
     """Parts of keys, parts of values, frames and metadata: each (batch, heads, slots, ...)."""
     slots: slice
-    """Slots of the tokens."""
+    """Slots of the tokens; of several layers, those of the first."""
+    layers: int = 1
+    """Number of layers. Several lie evenly in an arena of batch 1, and take the place of the batch
+    in every view: (layers, heads, tokens, ...)."""
 
     @property
     def parts(self) -> list[Tensor]:
         """Views (batch, heads, tokens, ...) of the arena."""
-        return [part[:, :, self.slots] for part in self.arena]
+        return [self._view(part) for part in self.arena]
+
+    def _view(self, part: Tensor) -> Tensor:
+        if self.layers == 1:
+            return part[:, :, self.slots]
+        pitch = self._pitch
+        by_layer = part[0, :, : self.layers * pitch].unflatten(1, (self.layers, pitch))
+        return by_layer.transpose(0, 1)[:, :, self.slots]
+
+    @property
+    def _pitch(self) -> int:
+        """Slots from one layer to the next."""
+        return self.arena[0].shape[2] // self.layers
 
     @property
     def keys(self) -> Tensor:
         """(batch, heads, tokens, head_dim)."""
         return self.precision.decode(self.parts[: self._per_vector])
+
+    def keys_by_layer(self) -> list[Tensor]:
+        """Return the keys, (batch, heads, tokens, head_dim): in one tensor where they are stored as
+        they are, else layer by layer, so that only one is decoded at a time."""
+        parts = self.parts[: self._per_vector]
+        if len(parts) == 1:
+            return [self.precision.decode(parts)]
+        by_layer = zip(*(part.split(1) for part in parts), strict=True)
+        return [self.precision.decode(of_layer) for of_layer in by_layer]
+
+    def after(self, count: int) -> "StoredTokens":
+        """Return a view of the tokens behind the first `count`."""
+        span = slice(self.slots.start + count, self.slots.stop)
+        return StoredTokens(self.precision, self.arena, span, self.layers)
 
     @property
     def values(self) -> Tensor:
@@ -52,12 +82,12 @@ class StoredTokens:
     @property
     def frames(self) -> Tensor:
         """(batch, heads, tokens) int32: the frame of each token."""
-        return self.arena[-2][:, :, self.slots]
+        return self._view(self.arena[-2])
 
     @property
     def metadata(self) -> Tensor:
         """(batch, heads, tokens) fp32: a number per token, which the policy defines."""
-        return self.arena[-1][:, :, self.slots]
+        return self._view(self.arena[-1])
 
     def key_products(self, vector: Tensor) -> Tensor:
         """Return (batch, heads, tokens) fp32 products of each key with its head's vector (batch,
@@ -69,33 +99,32 @@ class StoredTokens:
         at (batch, heads, count) indices. The metadata must be their inverse norms."""
         parts = [*self.arena[: self._per_vector], self.arena[-1]]
         if indices is None:
-            parts = [part[:, :, self.slots] for part in parts]
+            parts = [self._view(part) for part in parts]
         else:
-            parts = self._taken(parts, indices)
+            parts = _rows_of(parts, self._first_rows() + indices)
         return self.precision.decode(parts[:-1]).float() * parts[-1][..., None]
 
     def overwrite(self, targets: Tensor, sources: Tensor) -> None:
         """Copy tokens from indices (batch, heads, count) to others, which are distinct per head."""
-        taken = self._taken(self.arena, sources)  # all first: nothing is half done if memory ends
-        rows = self._rows(targets)
+        first = self._first_rows()
+        # all first: nothing is half done if memory ends
+        taken = _rows_of(self.arena, first + sources)
+        rows = (first + targets).flatten()
         for part, source in zip(self.arena, taken, strict=True):
             _as_rows(part).index_copy_(0, rows, _as_rows(source))
 
-    def _taken(self, parts: list[Tensor], indices: Tensor) -> list[Tensor]:
-        """Return a copy of the tokens at (batch, heads, count) indices, part by part."""
-        rows = self._rows(indices)
-        return [
-            _as_rows(part).index_select(0, rows).view(*indices.shape, *part.shape[3:])
-            for part in parts
-        ]
-
-    def _rows(self, indices: Tensor) -> Tensor:
-        """Return row numbers in (batch * heads * slots, ...). Copying rows is faster than gather
-        and scatter, which copy number by number."""
+    def _first_rows(self) -> Tensor:
+        """Return the row (batch, heads, 1) of the first token of each head in an arena seen as
+        (batch * heads * slots, ...). Copying rows is faster than gather and scatter, which copy
+        number by number."""
         batch, heads, slots = self.arena[0].shape[:3]
-        first = self.slots.start + slots * torch.arange(batch * heads, device=indices.device)
-        rows: Tensor = (first.view(batch, heads, 1) + indices).flatten()
-        return rows
+        device, start = self.arena[0].device, self.slots.start
+        if self.layers == 1:
+            rows = torch.arange(start, batch * heads * slots, slots, device=device)
+            return rows.view(batch, heads, 1)
+        by_head = torch.arange(start, heads * slots, slots, device=device)
+        by_layer = torch.arange(0, self.layers * self._pitch, self._pitch, device=device)
+        return by_layer[:, None, None] + by_head[:, None]
 
     @property
     def _per_vector(self) -> int:
@@ -183,6 +212,8 @@ class TokenStore:
     def _layout(self, slots: int) -> list[int]:
         """Return the first slot of each layer if the free slots are shared equally."""
         layers, free = len(self.lengths), slots - sum(self.lengths)
+        if self._is_level:
+            return [i * (slots // layers) for i in range(layers)]
         return [sum(self.lengths[:i]) + free * i // layers for i in range(layers)]
 
     def _slide(self, layer: int, target: int) -> None:
@@ -199,12 +230,12 @@ class TokenStore:
             part[:, :, target : target + count] = part[:, :, source : source + count]
 
     def append(
-        self, layer: int, keys: Tensor, values: Tensor, frame: int, count: int = 1
+        self, layer: int, keys: Tensor, values: Tensor, frame: Tensor, count: int = 1
     ) -> StoredTokens:
         """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens and
         return them. Their metadata is still unset.
 
-        count: frames that the tokens belong to, in order, `frame` the first of them.
+        count: frames that the tokens belong to, in order, `frame` (a scalar) the last of them.
         """
         length = self.lengths[layer]
         encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
@@ -213,7 +244,7 @@ class TokenStore:
         for target, source in zip(written.parts[:-2], encoded, strict=True):
             target.copy_(source)
         for index, of_frame in enumerate(written.frames.chunk(count, dim=-1)):
-            of_frame.fill_(frame + index)
+            of_frame.copy_(frame if count == 1 else frame - (count - 1 - index))
         return written
 
     def read(self, layer: int, start: int = 0) -> StoredTokens:
@@ -224,20 +255,32 @@ class TokenStore:
         span = slice(first + start, first + self.lengths[layer])
         return StoredTokens(self.precision, self._arena, span)
 
+    @property
+    def _is_level(self) -> bool:
+        """True if all layers hold the same number of tokens."""
+        return len(set(self.lengths)) == 1
+
+    @property
+    def is_even(self) -> bool:
+        """True if all layers can be read as one batch: they are equally long, lie evenly in the
+        arena, and belong to one stream."""
+        shapes = {part.shape[:3] for part in self._arena}  # a resize may have failed half-way
+        is_single = len(shapes) == 1 and shapes.pop()[0] == 1
+        return is_single and self._is_level and self._starts == self._layout(self.slots)
+
+    def read_all(self) -> StoredTokens:
+        """Return a view of all layers as one batch; `is_even` must be true."""
+        span = slice(0, self.lengths[0])
+        return StoredTokens(self.precision, self._arena, span, len(self.lengths))
+
     def drop(self, layer: int, indices: Tensor) -> None:
         """Remove the tokens at indices (batch, heads, count) from a layer, distinct per head."""
-        count = indices.shape[2]
-        kept = self.lengths[layer] - count
-        holes = indices.sort(dim=-1).values
-        # of the last `count` tokens, those that stay come first: the i-th of them fills the i-th
-        # hole; what pairs up after that lies behind the kept tokens and is never read
-        leaving = torch.zeros(
-            (*indices.shape[:2], count + 1), dtype=torch.bool, device=holes.device
-        )
-        leaving.scatter_(2, (holes - kept).clamp(min=-1) + 1, True)
-        movers = kept + leaving[:, :, 1:].to(torch.uint8).argsort(dim=-1, stable=True)
-        self.read(layer).overwrite(holes, movers)
-        self.lengths[layer] = kept
+        self.lengths[layer] = _close_holes(self.read(layer), self.lengths[layer], indices)
+
+    def drop_from_all(self, indices: Tensor) -> None:
+        """Remove the tokens at indices (layers, heads, count); `is_even` must be true."""
+        kept = _close_holes(self.read_all(), self.lengths[0], indices)
+        self.lengths = [kept] * len(self.lengths)
 
     def truncate(self, layer: int, length: int) -> None:
         """Remove the tokens behind the first `length`."""
@@ -288,3 +331,26 @@ def _empty_parts(like: Tensor, precision: Precision, slots: int) -> list[Tensor]
 
 def _as_rows(part: Tensor) -> Tensor:
     return part.view(-1, *part.shape[3:])
+
+
+def _rows_of(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
+    """Return a copy of rows (batch, heads, count) of each part, (batch, heads, count, ...)."""
+    flat = rows.flatten()
+    return [
+        _as_rows(part).index_select(0, flat).view(*rows.shape, *part.shape[3:]) for part in parts
+    ]
+
+
+def _close_holes(tokens: StoredTokens, length: int, indices: Tensor) -> int:
+    """Overwrite the tokens at indices (batch, heads, count) by the last ones that stay, and return
+    the number of tokens that are left of `length`."""
+    count = indices.shape[2]
+    kept = length - count
+    holes = indices.sort(dim=-1).values
+    # of the last `count` tokens, those that stay come first: the i-th of them fills the i-th
+    # hole; what pairs up after that lies behind the kept tokens and is never read
+    leaving = torch.zeros((*indices.shape[:2], count + 1), dtype=torch.bool, device=holes.device)
+    leaving.scatter_(2, (holes - kept).clamp(min=-1) + 1, True)
+    movers = kept + leaving[:, :, 1:].to(torch.uint8).argsort(dim=-1, stable=True)
+    tokens.overwrite(holes, movers)
+    return kept

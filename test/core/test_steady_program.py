@@ -3,6 +3,7 @@
 graph captures of it holds for the next."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ STEADY = {
 @pytest.mark.parametrize("name", STEADY)
 def test_a_frame_is_the_same_program_as_the_one_before(name: str, stored: str) -> None:
     session = StreamSession(small_model(), replace(STEADY[name], dtype=stored))
-    images = small_frames(FULL_AFTER + 6)
+    images = [image.clone() for image in small_frames(FULL_AFTER + 6)]
     for image in images[:FULL_AFTER]:
         session.push(image)
     programs = []
@@ -34,7 +35,7 @@ def test_a_frame_is_the_same_program_as_the_one_before(name: str, stored: str) -
         with Program() as program:
             session.push(image)
         programs.append(program)
-    for before, after in zip(programs, programs[1:], strict=False):
+    for before, after in pairwise(programs):
         assert not differences(before, after)
 
 

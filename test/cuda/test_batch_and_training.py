@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from infinitevggt_core import MapConfig, PointMap, StreamSession
-from infinitevggt_core.training import Trainer
+from infinitevggt_core.training import Trainer, feed
 from infinitevggt_core.training.processes import Processes
 from support.core_samples import FRAMES, HEIGHT, SMALL, WIDTH, present, small_model
 from support.null_gpu import is_null, waits
@@ -32,7 +32,7 @@ def test_tracks() -> None:
     model = small_model(config=replace(SMALL, track=True)).to("cuda")
     queries = torch.tensor([[3.0, 4.0], [20.0, 10.0]])
     with torch.no_grad():
-        prediction = model(torch.rand(1, 3, 3, 56, 70).to("cuda"), query_points=queries)
+        prediction = model(torch.rand(1, 3, 3, 140, 140).to("cuda"), query_points=queries)
     assert {x.device.type for x in present(prediction)} == {"cuda"}
     assert prediction.tracks is not None
 
@@ -42,8 +42,9 @@ def test_tracks() -> None:
 def test_a_step_of_training(
     optimizer: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_null():  # nothing that the device computes is finite there
+    if is_null():  # what the device computes there is any number
         monkeypatch.setattr(Trainer, "_refuse_nan", lambda *_: None)
+        monkeypatch.setattr(feed, "faults", lambda clip: [""] * len(clip.images))
     config = changed(
         SHORT,
         optimizer={"steps": 2, "optimizer": optimizer},

@@ -24,13 +24,16 @@ class Program(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if _function() == "begin_frame":
+            return func(*args, **(kwargs or {}))
         arguments = tuple(map(_described, tree_leaves((args, kwargs or {}))))
         self.steps.append((_line(), str(func), arguments))
         return func(*args, **(kwargs or {}))
 
 
 def differences(one: Program, other: Program) -> list[str]:
-    """Operations of `other` that `one` has not, at most ten."""
+    """Operations of `other` that `one` has not, at most ten; setting the frame number, before a
+    frame, is none of them."""
     if len(one.steps) != len(other.steps):
         return [f"{len(one.steps)} and {len(other.steps)} operations"]
     pairs = zip(one.steps, other.steps, strict=True)
@@ -43,10 +46,21 @@ def _described(argument: Any) -> Any:
     return str(argument)
 
 
-def _line() -> str:
+def _caller() -> FrameType | None:
+    """Return the innermost frame of the package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and PACKAGE not in frame.f_code.co_filename:
         frame = frame.f_back
+    return frame
+
+
+def _function() -> str:
+    frame = _caller()
+    return "" if frame is None else frame.f_code.co_name
+
+
+def _line() -> str:
+    frame = _caller()
     if frame is None:
         return "?"
     return f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno}"

@@ -50,6 +50,9 @@ class LayerView:
     anchors: Anchors
     frame: int
     """Latest frame, counted in stored frames."""
+    now: Tensor
+    """The same as a scalar on the device. With it an eviction is the same program in every frame,
+    which a CUDA graph can hold."""
     shape: CacheShape
     total: int
     """Budget of all layers."""
@@ -58,6 +61,11 @@ class LayerView:
     mean_key: Tensor
     """(batch, heads, head_dim) fp32 mean of the normalised candidates; empty unless the policy sets
     `uses_mean_key`."""
+    frame_means: Tensor
+    """(batch, heads, frames, head_dim) fp32 mean of the keys of each `tokens_per_frame` tokens;
+    empty unless the policy sets `uses_frame_means`."""
+    has_whole_frames: bool
+    """True if the tokens are whole frames, one after another in the same order in all heads."""
 
     @property
     def tokens_per_frame(self) -> int:
@@ -67,7 +75,7 @@ class LayerView:
     def recency(self) -> Tensor:
         """(batch, heads, tokens) fp32: 0 for tokens of the latest frame, -1 for the one before.
         Exact for any length of stream."""
-        return (self.tokens.frames - self.frame).float()
+        return (self.tokens.frames - self.now).float()
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,14 @@ class RetentionPolicy(ABC):
     """True if `update_metadata` is called with the output of the feed-forward layers."""
     marks_specials: ClassVar[bool] = False
     """True if the metadata of a token is 1 for special tokens and 0 for patches."""
+
+    uses_frame_means: ClassVar[bool] = False
+    """True if `score` reads the mean keys of the frames."""
+    keeps_whole_frames: ClassVar[bool] = False
+    """True if only whole frames are evicted, in all heads."""
+    takes_all_layers: ClassVar[bool] = False
+    """True if layers may be evicted as one batch: `score` treats each element of the batch by
+    itself, and there is no `similarity`."""
 
     @abstractmethod
     def capacity(self, shape: CacheShape) -> int:
@@ -142,11 +158,6 @@ class RetentionPolicy(ABC):
         if leaving is not None:
             score = score.masked_fill(leaving, -torch.inf)
         return score.topk(layer.surplus, dim=-1, largest=False, sorted=False).indices
-
-
-def whole_frames(total: int, shape: CacheShape) -> list[int]:
-    """Divide `total` tokens into the same number of whole frames per layer, in tokens."""
-    return [total // shape.frame * shape.tokens_per_frame] * shape.layers
 
 
 def register(name: str) -> Callable[[type[Policy]], type[Policy]]:

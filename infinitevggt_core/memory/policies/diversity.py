@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from infinitevggt_core.config import option
 from infinitevggt_core.memory.budget import CacheShape, allocate_budget
 from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy, register
 
@@ -20,12 +21,22 @@ class Diversity(RetentionPolicy):
     uses_mean_key: ClassVar[bool] = True
 
     total_budget: int
+    budget_step: int = option(
+        1,
+        "a layer's share is rounded down to a multiple of it: on a GPU, fewer lengths for which "
+        "attention is planned; 1: as published",
+        unit="tokens",
+        low=1,
+        high=1_000_000,
+    )
 
     def capacity(self, shape: CacheShape) -> int:
         return self.total_budget
 
     def allocate(self, total: int, similarities: list[float], shape: CacheShape) -> list[int]:
-        return allocate_budget(total, similarities, (shape.anchors + 1) * shape.tokens_per_frame)
+        floor = (shape.anchors + 1) * shape.tokens_per_frame
+        shares = allocate_budget(total, similarities, floor)
+        return [max(floor, share - share % self.budget_step) for share in shares]
 
     def score(self, layer: LayerView) -> Tensor:
         """Return minus the product of each normalised key with their mean, which is not

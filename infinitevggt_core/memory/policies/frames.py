@@ -2,18 +2,15 @@
 """FrameVGGT: keep whole frames that complement each other (arXiv 2603.07690)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from infinitevggt_core.memory.budget import CacheShape
-from infinitevggt_core.memory.policies.base import (
-    LayerView,
-    RetentionPolicy,
-    register,
-    whole_frames,
-)
+from infinitevggt_core.memory.policies.base import LayerView, register
+from infinitevggt_core.memory.policies.whole_frames import WholeFramePolicy
 
 SAME = -2.0
 """Below any similarity: a frame is not compared with itself."""
@@ -22,7 +19,7 @@ TIE = 1e-4
 
 @register("frames")
 @dataclass(frozen=True)
-class Frames(RetentionPolicy):
+class Frames(WholeFramePolicy):
     """Keeps the anchors, the latest `window` frames, and of the others those least similar to any
     other frame.
 
@@ -33,37 +30,28 @@ class Frames(RetentionPolicy):
     two most similar frames, the one that is more similar to all others. Eviction follows attention.
     """
 
+    uses_frame_means: ClassVar[bool] = True
+
     total_budget: int
     window: int
 
     def capacity(self, shape: CacheShape) -> int:
         return self.total_budget
 
-    def allocate(self, total: int, similarities: list[float], shape: CacheShape) -> list[int]:
-        return whole_frames(total, shape)
+    def frame_score(self, layer: LayerView, held: Tensor) -> Tensor:
+        is_free = layer.candidates[:, 0, :: layer.tokens_per_frame]
+        is_free = is_free & (layer.now - held >= self.window)
+        leaving = -(-layer.surplus // layer.tokens_per_frame)
+        rank = _ranks(_similarity(layer.frame_means, held), is_free, leaving)
+        age = (layer.now - held).float()
+        return -(rank + age / (1 + age))  # of the rest the oldest first
 
-    def score(self, layer: LayerView) -> Tensor:
-        frames, tokens = layer.tokens.frames, layer.tokens_per_frame
-        # frames lie one behind the other; tokens that another policy left in any order go first
-        held = frames[:, 0, ::tokens]  # (B, F)
-        member = frames[:, :, None] == held[:, None, :, None]  # (B, H, F, N)
-        free = layer.candidates[:, 0, ::tokens] & (layer.frame - held >= self.window)
-        leaving = -(-layer.surplus // tokens)
-        rank = _ranks(self._similarity(layer, held), free, leaving)
-        age = (layer.frame - held).float()
-        score = -(rank + age / (1 + age))  # of the rest the oldest first
-        scores = torch.where(member, score[:, None, :, None], torch.inf).amin(dim=2)
-        return scores.masked_fill(~member.any(dim=2), -torch.inf)
 
-    def _similarity(self, layer: LayerView, held: Tensor) -> Tensor:
-        """Return the similarities (B, F, F) of the prototypes of the frames `held`."""
-        keys, tokens = layer.tokens.keys, layer.tokens_per_frame
-        missing = -keys.shape[2] % tokens  # of the last frame, after another policy
-        whole = F.pad(keys, (0, 0, 0, missing)) if missing else keys
-        means = torch.unflatten(whole, 2, (-1, tokens)).mean(dim=3, dtype=torch.float32)
-        prototypes = F.normalize(means, dim=-1)
-        similarity: Tensor = (prototypes @ prototypes.transpose(-1, -2)).mean(dim=1)
-        return similarity.masked_fill(held[:, :, None] == held[:, None], SAME)
+def _similarity(frame_means: Tensor, held: Tensor) -> Tensor:
+    """Return the similarities (B, F, F) of the prototypes of the frames `held`."""
+    prototypes = F.normalize(frame_means, dim=-1)
+    similarity: Tensor = (prototypes @ prototypes.transpose(-1, -2)).mean(dim=1)
+    return similarity.masked_fill(held[:, :, None] == held[:, None], SAME)
 
 
 def _ranks(similarity: Tensor, free: Tensor, leaving: int) -> Tensor:

@@ -2,6 +2,7 @@
 """StreamVGGT: keep everything. Unbounded, for comparison and short clips."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy, r
 @dataclass(frozen=True)
 class Full(RetentionPolicy):
     """Keeps every token of every frame; if memory ends, the latest ones."""
+
+    takes_all_layers: ClassVar[bool] = True
 
     def capacity(self, shape: CacheShape) -> int:
         return UNLIMITED

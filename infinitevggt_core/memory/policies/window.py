@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from infinitevggt_core.memory.budget import CacheShape
-from infinitevggt_core.memory.policies.base import (
-    LayerView,
-    RetentionPolicy,
-    register,
-    whole_frames,
-)
+from infinitevggt_core.memory.policies.base import LayerView, register
+from infinitevggt_core.memory.policies.whole_frames import WholeFramePolicy
 
 
 @register("window")
 @dataclass(frozen=True)
-class Window(RetentionPolicy):
+class Window(WholeFramePolicy):
     """Keeps the anchors and the latest `window` frames. Eviction follows attention (docs/model.md,
     Window sessions)."""
 
@@ -25,8 +21,8 @@ class Window(RetentionPolicy):
     def capacity(self, shape: CacheShape) -> int:
         return (shape.anchors + self.window) * shape.frame
 
-    def allocate(self, total: int, similarities: list[float], shape: CacheShape) -> list[int]:
-        return whole_frames(total, shape)
+    def frame_score(self, layer: LayerView, held: Tensor) -> Tensor:
+        return (held - layer.now).float()
 
     def score(self, layer: LayerView) -> Tensor:
         return layer.recency
