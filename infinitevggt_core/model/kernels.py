@@ -35,7 +35,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-2] >= LEAST_ROWS and prefers_onednn(x):
-            return _product(x, self.weight, self.bias)
+            return onednn_product(x, self.weight, self.bias)
         return F.linear(x, self.weight, self.bias)
 
 
@@ -61,7 +61,7 @@ def prefers_onednn(x: Tensor) -> bool:
     """Return True if oneDNN is faster for a product with x."""
     if x.device.type != "cpu" or x.dtype not in PRECISIONS or torch.is_grad_enabled():
         return False
-    return not torch.compiler.is_compiling() and _mkl_is_slow() and not _plain.get()
+    return not torch.compiler.is_compiling() and mkl_is_slow() and not _plain.get()
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -73,7 +73,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _mkl_is_slow() -> bool:
+def mkl_is_slow() -> bool:
     backends = torch.backends
     has_both = all(library.is_available() for library in (backends.mkl, backends.mkldnn))
     has_product = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # a private name may go
@@ -85,7 +85,7 @@ def _mkl_is_slow() -> bool:
     )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply (..., in) by (out, in) to (..., out)."""
     # the operator that torch.compile emits for linear layers; it has no public name
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
@@ -101,6 +101,6 @@ def _attention_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = k[place].float().contiguous(), v[place].contiguous().t()
         queries, targets = (x[place].split(QUERIES_AT_ONCE) for x in (scaled, out))
         for query, target in zip(queries, targets, strict=True):
-            weights = _product(query, keys).softmax(dim=-1).to(v.dtype)
-            target.copy_(_product(weights, values))
+            weights = onednn_product(query, keys).softmax(dim=-1).to(v.dtype)
+            target.copy_(onednn_product(weights, values))
     return out

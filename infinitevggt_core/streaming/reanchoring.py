@@ -29,14 +29,6 @@ class Alignment:
     """[B, 3]."""
 
     @classmethod
-    def identity(cls, streams: int, device: torch.device) -> "Alignment":
-        """Return the alignment that only normalises poses."""
-        rotation = torch.eye(3, device=device).expand(streams, 3, 3)
-        return cls(
-            torch.ones(streams, device=device), rotation, torch.zeros(streams, 3, device=device)
-        )
-
-    @classmethod
     def between(cls, stream: Prediction, world: Prediction) -> "Alignment":
         """Align two predictions for the same image: the scale by the depths of pixels that are
         confident in both, rotation and translation by the poses."""

@@ -6,7 +6,6 @@ layer over its budget evicts tokens by the score of a policy (memory/). A sessio
 its streams, the model only weights; any number of sessions can share a model.
 """
 
-import warnings
 from typing import Any
 
 import torch
@@ -16,15 +15,14 @@ from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.streaming import snapshot
+from infinitevggt_core.streaming.inspection import SessionView
+from infinitevggt_core.streaming.memory_pressure import decode_within_memory
 from infinitevggt_core.streaming.reanchoring import Overlap
 from infinitevggt_core.streaming.segment import Segment
 from infinitevggt_core.streaming.snapshot import StreamState
 
-LEFT_AFTER_OOM = 0.75
-"""Share of the tokens kept when the device runs out of memory."""
 
-
-class StreamSession:
+class StreamSession(SessionView):
     """Streams of one camera each, in step: B streams if the images are [B, 3, H, W]."""
 
     def __init__(
@@ -105,34 +103,7 @@ class StreamSession:
         memory.limit_latency(pacing.tokens)
 
     def _decode(self, segment: Segment, clip: Tensor) -> Prediction:
-        """Decode frames that have begun, and keep fewer tokens if the device runs out of memory."""
-        while True:
-            try:
-                return segment.decode(clip, self.points)
-            except torch.OutOfMemoryError as error:
-                reason = str(error)
-            # here, no traceback keeps the tensors of the frame alive
-            self._make_room(segment, reason)
-
-    def _make_room(self, segment: Segment, reason: str) -> None:
-        """Keep fewer tokens from now on. Raises torch.OutOfMemoryError if too few would be left."""
-        try:
-            tokens = segment.retry(LEFT_AFTER_OOM)
-        except MemoryError as error:
-            if segment is self._state.segment:
-                self._state.is_interrupted = False
-                self._state.images = None
-            raise torch.OutOfMemoryError(reason) from error
-        if self.model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if not self._state.has_warned:
-            self._state.has_warned = True
-            warnings.warn(
-                f"out of memory on {self.model.device}: a stream keeps {tokens} tokens from now "
-                f"on; a lower total_budget or limit_mb avoids this ({reason})",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        return decode_within_memory(self._state, segment, clip, self.points)
 
     def pin(self) -> int:
         """Make the latest stored frame an anchor: its tokens are not evicted any more. Returns the
@@ -239,69 +210,6 @@ class StreamSession:
             self.model.to(before)
             raise
         torch.cuda.empty_cache()
-
-    @property
-    def segment(self) -> Segment:
-        """The stream of the network. Raises ValueError before the first frame."""
-        if self._state.segment is None:
-            raise ValueError("the stream has seen no frame yet")
-        return self._state.segment
-
-    @property
-    def frame_index(self) -> int:
-        """Number of frames pushed since the last reset."""
-        return self._state.frame_index
-
-    @property
-    def is_interrupted(self) -> bool:
-        """True if a push was interrupted and left the stream broken; only a reset helps."""
-        return self._state.is_interrupted
-
-    @property
-    def revised(self) -> list[Prediction]:
-        """Predictions of the new stream for the frames of the overlap, in the world, if the latest
-        push completed one; else empty."""
-        return list(self._state.revised)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(B, 3, H, W) of every image; empty before the first."""
-        return self._state.image_shape
-
-    @property
-    def stored_tokens(self) -> list[int]:
-        """Number of tokens per global layer; of several streams, the largest number."""
-        if self._state.segment is None:
-            return [0] * self.model.config.depth
-        return self.segment.memory.lengths
-
-    @property
-    def budget(self) -> int:
-        """Most tokens per stream kept now, over all global layers: as many as the policy requests,
-        as far as `limit_mb` and the device have room and `target_ms` has time. Before the first
-        frame, `total_budget`."""
-        if self._state.segment is None:
-            return self.memory.total_budget
-        return self.segment.memory.budget.tokens
-
-    @property
-    def layer_similarity(self) -> list[list[float]]:
-        """Per stream and global layer: mean cosine similarity of the keys with their mean key, at
-        the last eviction; 0 before one."""
-        if self._state.segment is None:
-            return []
-        return [stream.similarities for stream in self.segment.memory.streams]
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes held for the streams, over every cache, free slots included."""
-        holders = (self._state.segment, self._state.overlap)
-        return sum(holder.nbytes for holder in holders if holder is not None)
-
-    def token_frames(self, layer: int, stream: int = 0) -> Tensor:
-        """Return a copy, [heads, tokens] int32, of the frame of each token of a global layer.
-        Frames are counted as they are stored: all of them, unless `keyframe_interval` is set."""
-        return self.segment.memory.streams[stream].frames(layer)[0].clone()
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot, from which `load_state_dict` continues bit by bit.

@@ -24,11 +24,11 @@ needs_bf16 = pytest.mark.skipif(not has_bf16, reason="oneDNN has no bf16 on this
 @pytest.fixture
 def products(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Those by oneDNN, which is taken on any processor and for the smallest network."""
-    monkeypatch.setattr(kernels, "_mkl_is_slow", lambda: True)
+    monkeypatch.setattr(kernels, "mkl_is_slow", lambda: True)
     monkeypatch.setattr(kernels, "LEAST_ROWS", 1)
     monkeypatch.setattr(kernels, "LEAST_KEY_NUMBERS", 1)
-    spy = Mock(wraps=kernels._product)
-    monkeypatch.setattr(kernels, "_product", spy)
+    spy = Mock(wraps=kernels.onednn_product)
+    monkeypatch.setattr(kernels, "onednn_product", spy)
     return spy
 
 

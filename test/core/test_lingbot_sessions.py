@@ -344,10 +344,9 @@ def test_the_full_size_network_streams_photos() -> None:
     """Use stand-in weights: this checks sizes, tokens and finite numbers, not geometry."""
     model = small_model(config=ModelConfig.lingbot_map())
     memory = MemoryConfig(policy="trajectory", window=1, start_frames=2, trajectory_frames=0)
-    session, frames = StreamSession(model, memory), []
+    session = StreamSession(model, memory)
     for path in sorted((REAL / "static_room").iterdir())[:5]:
-        picture = np.asarray(Image.open(path).convert("RGB").resize((112, 84)))
-        frames.append(picture)
+        picture = np.array(Image.open(path).convert("RGB").resize((112, 84)))
         image: Tensor = torch.from_numpy(picture).permute(2, 0, 1) / 255
         prediction = session.push(image)
         assert prediction.depth.shape == (1, 84, 112)
