@@ -25,6 +25,7 @@ COMMANDS = {
     "replay": "play a bag onto live topics, with /clock",
     "images-to-bag": "write a directory of images or a video file as a bag",
     "train": "train a network on synthetic worlds or on bags, distil it from another",
+    "adapt": "adapt a network to the images of a bag, without labels",
     "evaluate": "measure pose, depth and map of a stream against the truth",
     "synthetic-bag": "render a synthetic world into a bag, with the truth beside each image",
     "info": "show a checkpoint, the device and the versions in use",
