@@ -6,14 +6,18 @@ from infinitevggt_core.tracking.depth_corrector import DepthCorrector
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.mapper import MappedFrame, Mapper
 from infinitevggt_core.tracking.tracked_frame import TrackedFrame
+from infinitevggt_core.tracking.tracked_stream import CameraView, LocatedView, TrackedStream
 from infinitevggt_core.tracking.tracker import Tracker
 
 __all__ = [
+    "CameraView",
     "DepthCorrector",
     "Keyframe",
+    "LocatedView",
     "MappedFrame",
     "Mapper",
     "TrackedFrame",
+    "TrackedStream",
     "Tracker",
     "TrackingConfig",
 ]

@@ -56,3 +56,10 @@ class TrackingConfig(Options):
         low=1,
         high=100,
     )
+    places: int = option(
+        2000,
+        "keyframes that loop closure remembers; of two of the same view the poorer one is dropped",
+        unit="keyframes",
+        low=10,
+        high=20_000,
+    )

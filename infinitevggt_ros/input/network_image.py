@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from cv_bridge import CvBridge
@@ -37,6 +38,8 @@ class NetworkImage:
     pixel_map: PixelMap
     intrinsics: Tensor | None
     """[3, 3], px of the network's image; None if the camera is uncalibrated."""
+    gray: NDArray[np.uint8]
+    """(H, W) at the camera's own resolution, rectified."""
     is_rectified: bool = False
     """True if lens distortion was removed here."""
     calibration: Calibration | None = None
@@ -89,7 +92,8 @@ class ImageConverter:
         else:
             matrix = torch.from_numpy(pixel_map.model_intrinsics(calibration.matrix)).float()
         is_rectified = calibration is not None and calibration.maps is not None
-        return NetworkImage(pixels, pixel_map, matrix, is_rectified, calibration)
+        gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+        return NetworkImage(pixels, pixel_map, matrix, gray, is_rectified, calibration)
 
     def camera_matrix(self, size: tuple[int, int]) -> NDArray[np.float64] | None:
         """Return K (3 x 3, px) of the rectified images of `size` (height, width).

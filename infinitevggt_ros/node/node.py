@@ -224,6 +224,7 @@ class StreamNode(ManagedNode):
             name=publisher.name,
             cameras=publisher.cameras,
             now_ns=lambda: publisher.now_ns,
+            background=True,
         )
         stream.map_id = self._first_map_id
         if not settings.state.path:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from infinitevggt_core import PixelMap
-from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.axes import MapFromWorld, inverted
 from infinitevggt_ros.input.calibration import Calibration
 from infinitevggt_ros.output.covariance import UNKNOWN
 
@@ -50,6 +50,10 @@ class FrameResult:
     """Relative standard deviation of lengths; NaN if they are not metres."""
     pose_state: str = "network"
     """Origin of the pose, see PoseEstimate."""
+    pose_reason: str = ""
+    """Reason of a state other than `tracking` or `network`."""
+    odom_from_camera: NDArray[np.float64] | None = None
+    """(4, 4) in the stream's unit, without the jumps of loop closures; None if unknown."""
     calibration: Calibration | None = None
     """Calibration of the camera's images; None if there is none."""
     is_calibrated: bool = False
@@ -66,6 +70,13 @@ class FrameResult:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pose", self.placement.pose(self.camera_from_world))
+
+    @property
+    def odom_pose(self) -> NDArray[np.float64]:
+        """(4, 4), the optical frame in the map as if no loop had ever been closed: continuous."""
+        if self.odom_from_camera is None:
+            return self.pose
+        return self.placement.pose(inverted(self.odom_from_camera)[:3])
 
     @property
     def scale(self) -> float:

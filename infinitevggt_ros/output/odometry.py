@@ -27,7 +27,7 @@ class _Placed:
 
     child: str
     stamp_ns: int
-    pose: NDArray[np.float64]  # 4 x 4, in the map
+    pose: NDArray[np.float64]  # 4 x 4, without the jumps of loop closures
 
 
 class OdometryMessages:
@@ -70,7 +70,10 @@ class OdometryMessages:
         message = Odometry(header=header, child_frame_id=child)
         message.pose.pose = pose_from_matrix(pose)
         message.pose.covariance = bounded(moved_covariance(result, pose[:3, 3]))
-        self._fill_twist(message, _Placed(child, result.stamp_ns, pose), result)
+        continuous = result.odom_pose
+        if optical_from_base is not None:
+            continuous = continuous @ optical_from_base
+        self._fill_twist(message, _Placed(child, result.stamp_ns, continuous), result)
         return message
 
     def _optical_from_base(self, result: FrameResult) -> NDArray[np.float64] | None:

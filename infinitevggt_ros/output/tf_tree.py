@@ -69,12 +69,14 @@ class TfTree:
             self._publish_own_tree(result)
             return
         child = self._child(header.frame_id)
-        map_from_child = result.pose @ self._robot.lookup(child, header)
+        optical_from_child = self._robot.lookup(child, header)
+        map_from_child = result.pose @ optical_from_child
         if mode == "map_to_odom" or (mode == "auto" and child == self._odom_frame):
             self._map_from_odom = map_from_child
             self.send_again()
         elif mode == "odom_to_base":
-            self._send(self._odom_frame, child, self._moved(map_from_child), header)
+            odom_from_child = self._moved(result.odom_pose @ optical_from_child)
+            self._send(self._odom_frame, child, odom_from_child, header)
         else:
             self._send(self._map_frame, child, map_from_child, header)
 

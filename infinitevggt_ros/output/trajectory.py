@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bounded list of poses: a full one keeps every second pose."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +12,11 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from infinitevggt_ros.input.image_conversion import stamp_ns
+
+Floats: TypeAlias = NDArray[np.float64]
+Move: TypeAlias = Callable[[list[int], Floats, Floats], tuple[Floats, Floats]]
+"""Correction of stamps (ns), positions (N, 3) and orientations xyzw (N, 4) to new positions and
+orientations."""
 
 
 class Trajectory:
@@ -53,6 +59,15 @@ class Trajectory:
         positions = rotation.apply(ratio * positions) + new_from_old[:3, 3]
         turned = (rotation * Rotation.from_quat(quats)).as_quat()
         for pose, values in zip(poses, np.hstack((positions, turned)).tolist(), strict=True):
+            _fill(pose.pose, values)
+
+    def correct(self, move: Move) -> None:
+        """Move each pose by its own correction."""
+        poses = self.poses
+        if not poses:
+            return
+        positions, quats = move(*trajectory_arrays(poses))
+        for pose, values in zip(poses, np.hstack((positions, quats)).tolist(), strict=True):
             _fill(pose.pose, values)
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import Options, check_options, option
+from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_ros.topics import frame_name
 
 DEFAULT_CHECKPOINT = "tiny"
@@ -199,6 +200,19 @@ class TfSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PoseSettings(Options):
+    """Source of the camera's pose."""
+
+    source: str = option(
+        "tracking",
+        "tracking: corners tracked in the camera's images, bundle adjustment and loop closure, "
+        "with the network's depth; network: the network alone. Several cameras in one shared "
+        "world use the network",
+        choices=("tracking", "network"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class OdometrySettings(Options):
     """Uncertainty of the network's poses. Their standard deviations grow with the distance that the
     camera travelled in its map."""
@@ -373,6 +387,8 @@ class Settings:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     map: MapConfig = field(default_factory=MapConfig)
     tf: TfSettings = field(default_factory=TfSettings)
+    pose: PoseSettings = field(default_factory=PoseSettings)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     odometry: OdometrySettings = field(default_factory=OdometrySettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
     gravity: GravitySettings = field(default_factory=GravitySettings)

@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Source of the camera's pose: the seam between the network's prediction and the stream."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infinitevggt_core import Prediction
+from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
 from infinitevggt_ros.output.covariance import Covariance
 from infinitevggt_ros.params.settings import OdometrySettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseReference:
+    """Keyframe that an image hangs on."""
+
+    keyframe: int
+    camera_from_keyframe: NDArray[np.float64]
+    """(3, 4), in the unit of the tracker at the time of the image."""
+    unit: float
+    """Units of the stream per unit of the tracker at the time of the image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +37,21 @@ class PoseEstimate:
     """(6, 6) of world_from_camera: position, then rotation about the world's axes."""
     state: str
     """Origin of the pose, for ~/status: network, tracking, degraded or lost."""
+    depth: NDArray[np.float32]
+    """(H, W) of the network's image, in the stream's unit."""
+    intrinsics: NDArray[np.float64] | None = None
+    """(3, 3), px of the network's image; None if the source does not measure them."""
+    reason: str = ""
+    """Reason of a state other than `tracking` or `network`."""
+    odom_from_camera: NDArray[np.float64] | None = None
+    """(4, 4) without the jumps of loop closures; None if the pose has none."""
+    reference: PoseReference | None = None
+    """Keyframe that the image hangs on; None if there is none."""
+    is_keyframe: bool = False
+    changes: int = 0
+    """Number of corrections of the world so far: when it grows, keyframes have moved."""
+    keyframes: dict[int, Similarity3] = field(default_factory=dict)
+    """World_from_keyframe of all keyframes, given with the first image after a correction."""
 
 
 class PoseSource(Protocol):
@@ -44,12 +71,19 @@ class PoseSource(Protocol):
         """Start another map."""
         ...
 
+    def close(self) -> None:
+        """Stop the threads of the source."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot of plain numbers and tensors."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a snapshot. Raises KeyError, TypeError or ValueError if it does not fit."""
+    def load_state_dict(self, state: dict[str, Any], *, resume: bool) -> None:
+        """Continue from a snapshot. Raises KeyError, TypeError or ValueError if it does not fit.
+
+        resume: the next image follows the last one of the snapshot; else it may come from anywhere.
+        """
         ...
 
 
@@ -63,6 +97,9 @@ class NetworkPose:
     def reset(self) -> None:
         self._travelled = 0.0  # stream units
         self._position: NDArray[np.float64] | None = None
+
+    def close(self) -> None:
+        pass
 
     def locate(
         self, received: Received, image: NetworkImage, prediction: Prediction
@@ -81,11 +118,16 @@ class NetworkPose:
             ),
             3,
         )
-        return PoseEstimate(pose, np.diag(stds**2), "network")
+        return PoseEstimate(pose, np.diag(stds**2), "network", predicted_depth(prediction))
 
     def state_dict(self) -> dict[str, Any]:
         return {"travelled": self._travelled}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, resume: bool) -> None:
         self.reset()
         self._travelled = float(state["travelled"])
+
+
+def predicted_depth(prediction: Prediction) -> NDArray[np.float32]:
+    """Return the network's depth (H, W) on the host."""
+    return np.asarray(prediction.depth[0].float().cpu().numpy())

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from infinitevggt_core import PointMap, Prediction, StreamSession
+from infinitevggt_core.io.plain_state import with_arrays, with_tensors
+from infinitevggt_core.mapping.keyframe_clouds import KeyframeClouds, KeyframePose
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.model import geometry
-from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
+from infinitevggt_core.tracking.similarity import Similarity3
+from infinitevggt_ros.axes import MapFromWorld, inverted, pose_from_matrix
 from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.image_gate import BadInputError, DifferentImageError, ImageGate
 from infinitevggt_ros.input.mailbox import Received
@@ -28,10 +31,17 @@ from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.gravity import Gravity, Vector
+from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.pose_source import NetworkPose, PoseEstimate, PoseSource
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import PeriodicState, read_state
+from infinitevggt_ros.stream.tracking_pose import TrackingPose
+
+MAP_KEYFRAMES = 500
+"""Keyframes whose depth is kept for rebuilding the map after a loop closure."""
+REBUILD_FRAMES = 30
+"""Shortest distance of two rebuildings of the map, frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class Stream:
         name: str = "",
         cameras: Collection[str] = ("",),
         now_ns: Callable[[], int] = lambda: 0,
+        background: bool = False,
     ) -> None:
         """Start an empty world.
 
@@ -75,6 +86,7 @@ class Stream:
             name: Name of the world; empty if there is one.
             cameras: Names of the cameras in this world.
             now_ns: Returns the time of the node's clock; 0 while it is unknown.
+            background: Adjust and close loops in threads; else at once, which is repeatable.
         """
         self.session = session
         self.settings = settings
@@ -100,7 +112,11 @@ class Stream:
         self._robot = robot or UnknownRobot()
         self.scale = StreamScale(settings, self._robot, warn)
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, self._robot)
-        self.pose_source: PoseSource = NetworkPose(settings.odometry)
+        self._background = background
+        self.pose_source: PoseSource = self._new_pose_source()
+        self._keyframes, self._clouds = KeyframeHistory(), KeyframeClouds(MAP_KEYFRAMES)
+        self._rebuild_at: int | None = None  # frame index at which the map is rebuilt
+        self._rebuilt_at = 0
         self._warn = warn
         self._now_ns = now_ns
         self._gate = ImageGate(settings.input.restart_after, settings.time)
@@ -169,7 +185,9 @@ class Stream:
             rotation = estimate.camera_from_world[:, :3]
             self.placement = self.placement.levelled(rotation.T @ admitted.up)
         result = self._result(admitted, prediction, estimate)
-        self._fuse(admitted.network, prediction, result)
+        self._follow_correction(estimate)
+        self._keep_keyframe(admitted, estimate, result)
+        self._fuse(admitted.network, result)
         if result.is_placed:
             self._extend_trajectory(result)
         self.latest = self.latest_of[camera] = self._unmeasured = result
@@ -201,6 +219,8 @@ class Stream:
         self._gate.reset()
         self.scale.reset()
         self.pose_source.reset()
+        self._keyframes, self._rebuild_at, self._rebuilt_at = KeyframeHistory(), None, 0
+        self._clouds.clear()
         self._robot.forget_time()
         self.placement, self.is_metric = MapFromWorld(), False
         for trajectory in self.trajectories.values():
@@ -307,11 +327,12 @@ class Stream:
             raise OSError(self.error)
 
     def close(self) -> None:
-        """Save what is unsaved, at the end of the thread."""
+        """Save what is unsaved and stop the pose source, at the end of the thread."""
         try:
             self.save()
         except OSError as error:
             self._warn("state", f"the stream is lost, it could not be saved: {error}")
+        self.pose_source.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot between two frames: copies of memory, map and trajectories."""
@@ -326,18 +347,25 @@ class Stream:
             "is_metric": self.is_metric,
             "map_from_world": torch.from_numpy(self.placement.matrix()),
             "pose_source": self.pose_source.state_dict(),
+            "keyframes": with_tensors(self._keyframes.state_dict()),
+            "clouds": self._clouds.state_dict(),
+            "rebuild": (self._rebuild_at, self._rebuilt_at),
             "trajectories": {
                 camera: trajectory.state_dict() for camera, trajectory in self.trajectories.items()
             },
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a snapshot. Raises ValueError and changes nothing if it does not fit."""
+    def load_state_dict(self, state: dict[str, Any], *, resume: bool = True) -> None:
+        """Continue from a snapshot. Raises ValueError and changes nothing if it does not fit.
+
+        resume: the next image follows the last one of the snapshot; else it may come from anywhere.
+        """
         session = StreamSession(self.session.model, points=self.session.points)
         restored = PointMap(self.map.config)
         gate = ImageGate(self._gate.restart_after, self._gate.time)
         estimate = ScaleEstimate(self.settings.scale.samples)
-        pose_source = NetworkPose(self.settings.odometry)
+        pose_source = self._new_pose_source()
+        keyframes, clouds = KeyframeHistory(), KeyframeClouds(MAP_KEYFRAMES)
         try:
             scale, map_id = float(state["scale"]), int(state["map_id"])
             matrix = state["map_from_world"].numpy().reshape(4, 4)
@@ -347,7 +375,10 @@ class Stream:
             session.configure(self.settings.memory)
             factor = float(state["measured"][0])
             estimate.restore(state["measured"][1])
-            pose_source.load_state_dict(state.get("pose_source", {"travelled": 0.0}))
+            pose_source.load_state_dict(state["pose_source"], resume=resume)
+            keyframes.load_state_dict(with_arrays(state["keyframes"]))
+            clouds.load_state_dict(state["clouds"])
+            rebuild = state["rebuild"]
             trajectories = {
                 camera: self._restored_trajectory(state["trajectories"][camera])
                 for camera in self.trajectories
@@ -357,7 +388,10 @@ class Stream:
         except (TypeError, RuntimeError, AttributeError, IndexError) as error:
             raise ValueError(f"not the state of a stream: {error}") from error
         self.session, self.map, self.map_id, self._gate = session, restored, map_id, gate
+        self.pose_source.close()
         self.pose_source, self.trajectories = pose_source, trajectories
+        self._keyframes, self._clouds = keyframes, clouds
+        self._rebuild_at, self._rebuilt_at = rebuild
         self.scale.restore(factor, estimate)
         self.placement = MapFromWorld(matrix[:3, :3].copy(), matrix[:3, 3].copy(), scale)
         self.is_metric = bool(state.get("is_metric", self.scale.is_metric))
@@ -372,7 +406,7 @@ class Stream:
         `load_state_dict` does.
         """
         before, has_begun = self.map_id, self.map_id > 0 or self.session.frame_index > 0
-        self.load_state_dict(read_state(self.path_for_stream(path)))
+        self.load_state_dict(read_state(self.path_for_stream(path)), resume=False)
         self._gate.forget_time()
         if has_begun:
             self.map_id = max(before, self.map_id) + 1
@@ -434,14 +468,15 @@ class Stream:
         if not np.isfinite(intrinsics).all():
             self._warn("intrinsics", "the network gave a field of view of zero: no points from it")
             intrinsics = np.full((3, 3), np.nan)
-        depth = np.asarray(prediction.depth[0].float().cpu().numpy())
+        if estimate.intrinsics is not None:
+            intrinsics = estimate.intrinsics
         return FrameResult(
             camera=received.camera.name,
             header=received.header,
             stamp_ns=received.stamp_ns,
             received_s=received.time_s,
             colors=np.ascontiguousarray(image.pixels.permute(1, 2, 0).float().cpu().numpy()),
-            depth=depth * np.float32(self.placement.scale),
+            depth=estimate.depth * np.float32(self.placement.scale),
             confidence=np.asarray(prediction.depth_confidence[0].float().cpu().numpy()),
             intrinsics=intrinsics,
             camera_from_world=estimate.camera_from_world,
@@ -452,6 +487,8 @@ class Stream:
             awaits_scale=self.awaits_scale,
             scale_std=self.scale.relative_std,
             pose_state=estimate.state,
+            pose_reason=estimate.reason,
+            odom_from_camera=estimate.odom_from_camera,
             calibration=image.calibration,
             is_calibrated=matrix is not None,
             is_rectified=image.is_rectified,
@@ -483,12 +520,60 @@ class Stream:
         pose = PoseStamped(header=header, pose=pose_from_matrix(result.pose))
         self.trajectories[result.camera].add(pose, self.settings.output.path_poses)
 
-    def _fuse(self, image: NetworkImage, prediction: Prediction, result: FrameResult) -> None:
-        depth = prediction.depth
+    def _fuse(self, image: NetworkImage, result: FrameResult) -> None:
+        """Add the depth of a frame to the map."""
+        depth = torch.from_numpy(result.depth_in_units)
         camera_from_world = torch.from_numpy(result.camera_from_world).float()
         intrinsics = torch.from_numpy(result.intrinsics).float()
-        points = geometry.world_points(
-            depth, camera_from_world[None].to(depth), intrinsics[None].to(depth)
+        points = geometry.world_points(depth[None], camera_from_world[None], intrinsics[None])
+        view = View(depth, camera_from_world, intrinsics)
+        self.map.insert(points[0], image.pixels, torch.from_numpy(result.confidence), view)
+
+    def _new_pose_source(self) -> PoseSource:
+        """Return the pose source of the settings. Cameras that share a world need the network."""
+        settings = self.settings
+        if settings.pose.source == "network" or len(self.trajectories) > 1:
+            return NetworkPose(settings.odometry)
+        return TrackingPose(settings.tracking, background=self._background)
+
+    def _keep_keyframe(
+        self, admitted: AdmittedImage, estimate: PoseEstimate, result: FrameResult
+    ) -> None:
+        """Keep what the map needs to follow later corrections of a keyframe."""
+        reference = estimate.reference
+        if not estimate.is_keyframe or reference is None or not result.is_placed:
+            return
+        pose = Similarity3.from_rigid(estimate.camera_from_world).inverse()
+        pose = pose @ Similarity3.from_rigid(np.eye(3, 4), reference.unit)
+        self._keyframes.add(reference.keyframe, result.stamp_ns, pose)
+        self._clouds.add(
+            reference.keyframe,
+            torch.from_numpy(estimate.depth / np.float32(reference.unit)),
+            admitted.network.pixels,
+            torch.from_numpy(result.confidence),
+            torch.from_numpy(result.intrinsics),
         )
-        view = View(depth[0].float().cpu(), camera_from_world, intrinsics)
-        self.map.insert(points[0], image.pixels, prediction.depth_confidence[0], view)
+
+    def _follow_correction(self, estimate: PoseEstimate) -> None:
+        """Move the trajectory with its keyframes; rebuild the map when that is due."""
+        frame = self.session.frame_index
+        if estimate.keyframes:
+            correction = self._keyframes.correct(estimate.keyframes, self.placement)
+            if correction is not None:
+                for trajectory in self.trajectories.values():
+                    trajectory.correct(correction.move)
+                if self._rebuild_at is None:
+                    self._rebuild_at = max(frame, self._rebuilt_at + REBUILD_FRAMES)
+        if self._rebuild_at is not None and frame >= self._rebuild_at:
+            self._rebuild_map()
+
+    def _rebuild_map(self) -> None:
+        poses = {
+            index: KeyframePose(
+                torch.from_numpy(inverted(pose.rigid())[:3]).float(), float(pose.scale)
+            )
+            for index, pose in self._keyframes.poses.items()
+        }
+        self._clouds.rebuild(self.map, poses)
+        self.map_version += 1
+        self._rebuild_at, self._rebuilt_at = None, self.session.frame_index

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pose source that tracks the camera's images (docs/tracking.md)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infinitevggt_core import Prediction
+from infinitevggt_core.io.plain_state import with_arrays, with_tensors
+from infinitevggt_core.tracking import CameraView, TrackedStream, TrackingConfig
+from infinitevggt_core.tracking.similarity import Similarity3
+from infinitevggt_ros.axes import inverted
+from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.stream.pose_source import PoseEstimate, PoseReference, predicted_depth
+
+
+class TrackingPose:
+    """Poses by tracking and loop closure; the network gives dense depth and a prior."""
+
+    def __init__(self, config: TrackingConfig, *, background: bool) -> None:
+        """background: adjust and close loops in threads; else at once, which is repeatable."""
+        self._tracked = TrackedStream(config, background=background)
+        self._changes = 0
+
+    def locate(
+        self, received: Received, image: NetworkImage, prediction: Prediction
+    ) -> PoseEstimate:
+        pixel_map = image.pixel_map
+        located = self._tracked.locate(
+            CameraView(
+                gray=image.gray,
+                intrinsics=self._camera_intrinsics(image, prediction),
+                depth=predicted_depth(prediction),
+                depth_from_gray=pixel_map.model_intrinsics(np.eye(3)),
+                prior=prediction.camera_from_world[0].double().cpu().numpy(),
+                stamp_s=received.stamp_ns / 1e9,
+            )
+        )
+        frame = located.frame
+        reference = None
+        if frame.reference >= 0:
+            reference = PoseReference(frame.reference, frame.camera_from_reference, located.unit)
+        keyframes: dict[int, Similarity3] = {}
+        if located.changes != self._changes:
+            self._changes = located.changes
+            keyframes = self._tracked.map_from_keyframes()
+        return PoseEstimate(
+            camera_from_world=located.camera_from_map,
+            covariance=located.covariance,
+            state=located.state,
+            depth=located.depth,
+            intrinsics=pixel_map.model_intrinsics(located.intrinsics),
+            reason=located.reason,
+            odom_from_camera=inverted(located.camera_from_odom),
+            reference=reference,
+            is_keyframe=frame.keyframe,
+            changes=located.changes,
+            keyframes=keyframes,
+        )
+
+    def reset(self) -> None:
+        self._tracked.reset()
+        self._changes = 0
+
+    def close(self) -> None:
+        self._tracked.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = with_tensors(self._tracked.state_dict())
+        return {**state, "seen_changes": self._changes}
+
+    def load_state_dict(self, state: dict[str, Any], *, resume: bool) -> None:
+        self._tracked.load_state_dict(with_arrays(state), resume=resume)
+        self._changes = int(state["seen_changes"])
+
+    def _camera_intrinsics(
+        self, image: NetworkImage, prediction: Prediction
+    ) -> NDArray[np.float64]:
+        """Return the calibration of the camera's image, or the network's guess."""
+        matrix = image.intrinsics
+        if matrix is None:
+            matrix = prediction.intrinsics[0].cpu()
+        return image.pixel_map.camera_intrinsics(matrix.double().numpy())
