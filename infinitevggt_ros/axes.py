@@ -8,8 +8,7 @@ from geometry_msgs.msg import Pose, Transform
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-MAP_FROM_WORLD = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=float)
-"""4 x 4: axes of a level first camera to the map's (right is -y, down is -z, forward is x)."""
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD as MAP_FROM_WORLD
 
 
 def levelled(up: NDArray[np.float64]) -> NDArray[np.float64]:

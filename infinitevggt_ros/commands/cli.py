@@ -21,6 +21,8 @@ from infinitevggt_ros.errors import CommandError
 
 COMMANDS = {
     "demo": "stream a bag through the node; write trajectory, depth, map and a picture",
+    "run": "stream a webcam, video, directory or bag without ROS; show it, write the results",
+    "export": "make files of a run for COLMAP, nerfstudio, mesh and trajectory tools",
     "viewer": "serve a web page that shows a running node and sets its memory",
     "replay": "play a bag onto live topics, with /clock",
     "images-to-bag": "write a directory of images or a video file as a bag",
@@ -57,6 +59,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
+    # before PyTorch is imported: threads that spin while they wait slow down other programs
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         try:
             return _run(list(sys.argv[1:] if args is None else args))

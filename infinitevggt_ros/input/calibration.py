@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Intrinsics and rectification of images, by their CameraInfo."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
 
 from infinitevggt_ros.input.image_gate import BadInputError
 
@@ -15,6 +16,21 @@ COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidi
 NO_DISTORTION = 1e-9
 FOCAL_SIDES = 0.01, 1000.0
 """Range of a focal length, in longer sides of the image."""
+
+
+class CameraInfo(Protocol):
+    """Fields of sensor_msgs/CameraInfo, of a message or of a calibration file."""
+
+    height: int
+    width: int
+    distortion_model: str
+    d: Sequence[float]
+    k: Sequence[float]
+    r: Sequence[float]
+    p: Sequence[float]
+    binning_x: int
+    binning_y: int
+    roi: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make files for other tools from a run of `infinitevggt run SOURCE --out RUN`.
+
+Poses are those after the last loop closure. Lengths are in the unit of the stream.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.live.export.colmap import write_colmap
+from infinitevggt_ros.live.export.mesh import write_mesh
+from infinitevggt_ros.live.export.nerfstudio import write_nerfstudio
+from infinitevggt_ros.live.run_folder import RunFolder
+
+EXAMPLE = "infinitevggt export walk --colmap walk_colmap --mesh room.ply"
+COPIED = {"tum": "trajectory.tum", "pcd": "map.pcd"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RUN", help="folder of a run")
+    add("--tum", type=Path, metavar="FILE", help="trajectory as TUM RGB-D and evo read it")
+    add("--pcd", type=Path, metavar="FILE", help="fused map as PCL and Open3D read it")
+    add("--colmap", type=Path, metavar="DIR", help="COLMAP model (text and binary) with images")
+    add("--nerfstudio", type=Path, metavar="DIR", help="transforms.json with images")
+    add("--mesh", type=Path, metavar="FILE", help="coloured mesh, .ply or .obj; needs Open3D")
+    add("--voxel", type=float, default=0.0, metavar="X", help="voxel of the mesh; 0: by the depth")
+
+
+def run(options: argparse.Namespace) -> int:
+    asked = [n for n in ("tum", "pcd", "colmap", "nerfstudio", "mesh") if getattr(options, n)]
+    if not asked:
+        raise CommandError("name what to export: --tum, --pcd, --colmap, --nerfstudio or --mesh")
+    if not options.voxel >= 0:
+        raise CommandError("--voxel must not be below 0")
+    folder = RunFolder(options.folder)
+    for name in asked:
+        print(_export(folder, name, options))
+    return 0
+
+
+def _export(folder: RunFolder, name: str, options: argparse.Namespace) -> str:
+    out: Path = getattr(options, name)
+    if name in COPIED:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder.path / COPIED[name], out)
+        return f"{out}: {COPIED[name]}"
+    if name == "colmap":
+        images, points, error_px = write_colmap(folder, out)
+        return (
+            f"{out}: {images} images, {points} points, median reprojection error {error_px:.2f} px"
+        )
+    if name == "nerfstudio":
+        return f"{out}: transforms.json with {write_nerfstudio(folder, out)} images"
+    vertices, triangles = write_mesh(folder, out, options.voxel)
+    return f"{out}: {vertices} vertices, {triangles} triangles"

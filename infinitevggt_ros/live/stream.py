@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream of plain images: network, tracking and fused map, without ROS."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infinitevggt_core import (
+    MapConfig,
+    MemoryConfig,
+    PixelMap,
+    PointMap,
+    Prediction,
+    StreamSession,
+)
+from infinitevggt_core.mapping.view import View
+from infinitevggt_core.model import geometry
+from infinitevggt_core.model.vggt import VGGT
+from infinitevggt_core.tracking import Keyframe, Mapper, TrackedFrame, Tracker, TrackingConfig
+from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
+from infinitevggt_ros.input.image_gate import BadInputError
+from infinitevggt_ros.live.sources import SourceFrame
+
+RECENT = 40
+"""Images kept for keyframes that are made of an earlier image."""
+DISAGREEING = 1.3
+"""Ratio of focal lengths, given to predicted, above which a calibration is doubted."""
+FRAMES_TO_JUDGE = 10
+"""Number of images after which the calibration is compared with the prediction."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveFrame:
+    """Result of one image. World and unit are those of the map."""
+
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    """Rectified image (H, W, 3)."""
+    camera_matrix: Floats
+    """K (3, 3) of the rectified image, px."""
+    camera_from_map: Floats
+    """Pose (3, 4), OpenCV axes."""
+    depth: NDArray[np.float32]
+    """Depth (h, w) at the resolution of the network."""
+    depth_matrix: Floats
+    """K (3, 3) of the depth map, px."""
+    state: str
+    """State of the tracking: tracking, degraded, network or lost."""
+    inference_ms: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveKeyframe:
+    """One keyframe with its picture. Depth and points are in its own unit, in the camera."""
+
+    index: int
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    """Rectified image (H, W, 3)."""
+    camera_matrix: Floats
+    """K (3, 3), px of the picture."""
+    depth: NDArray[np.float32]
+    """Depth (h, w)."""
+    depth_matrix: Floats
+    """K (3, 3), px of the depth map."""
+    ids: NDArray[np.int64]
+    """Numbers (N,) of the tracked points; a point has the same number in all keyframes."""
+    pixels: Floats
+    """Pixels (N, 2) of the points in the picture; centres have integer coordinates."""
+    points: Floats
+    """Points (N, 3) in the camera."""
+
+
+class KeyframeSink(Protocol):
+    """Receiver of keyframes. A keyframe comes again when its points are final."""
+
+    def put(self, keyframe: LiveKeyframe) -> None: ...
+
+
+class LiveStream:
+    """Processes images one after the other; `process` computes and returns."""
+
+    def __init__(
+        self,
+        model: VGGT,
+        memory: MemoryConfig,
+        map_config: MapConfig,
+        *,
+        info: CameraInfo | None = None,
+        sink: KeyframeSink | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        background: bool = True,
+    ) -> None:
+        """info: calibration; None to use the predicted intrinsics. background: search for loops in
+        a thread."""
+        self.session = StreamSession(model, memory)
+        self.map = PointMap(map_config)
+        self.mapper = Mapper(background=background)
+        self._tracker = Tracker(
+            TrackingConfig(focal="known" if info else "refine"),
+            background=background,
+            listener=self,
+        )
+        self._info, self._sink, self._say = info, sink, say
+        self._calibration: tuple[tuple[int, int], Calibration] | None = None
+        self._recent: OrderedDict[int, LiveFrame] = OrderedDict()
+        self._tracked: list[tuple[int, TrackedFrame]] = []
+        self._focal_ratios: list[float] = []
+        self._guess: Floats | None = None
+        self._frame = 0
+
+    def process(self, frame: SourceFrame) -> LiveFrame:
+        """Return pose and depth of the next image and add its points to the map.
+
+        Raises ValueError for an image of another size.
+        """
+        began_s = time.perf_counter()
+        size = frame.rgb.shape[0], frame.rgb.shape[1]
+        calibration = self._calibration_of(size)
+        rgb = frame.rgb if calibration is None else calibration.rectified(frame.rgb)
+        pixels, pixel_map = self.session.model.preprocess(rgb)
+        prediction = self.session.push(pixels)
+        inferred_s = time.perf_counter()
+        predicted = prediction.intrinsics[0].double().cpu().numpy()
+        if calibration is None:
+            if self._guess is None:  # one guess for all images, which the tracking refines
+                self._guess = pixel_map.camera_intrinsics(predicted)
+            camera_matrix = self._guess
+        else:
+            camera_matrix = calibration.matrix
+            self._judge(pixel_map.model_intrinsics(camera_matrix)[0, 0] / predicted[0, 0])
+        live = LiveFrame(
+            frame.stamp_ns,
+            rgb,
+            camera_matrix,
+            prediction.camera_from_world[0].double().cpu().numpy(),
+            prediction.depth[0].float().cpu().numpy(),
+            pixel_map.model_intrinsics(camera_matrix),
+            "",
+            1e3 * (inferred_s - began_s),
+            0.0,
+        )
+        live = self._place(live, pixel_map)
+        self._fuse(live, prediction, pixels)
+        return replace(live, latency_ms=1e3 * (time.perf_counter() - began_s))
+
+    def finish(self) -> None:
+        """Wait until all keyframes are in the map's graph."""
+        self.mapper.finish()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._tracker.close()
+        self.mapper.close()
+
+    def trajectory(self) -> tuple[list[int], Floats]:
+        """Return the stamps (ns) and the poses camera_from_map (N, 3, 4) as known now."""
+        stamps_ns, poses = [], []
+        for stamp_ns, tracked in self._tracked:
+            pose = self.mapper.camera_from_map(tracked)
+            if pose is not None and np.isfinite(pose).all():
+                stamps_ns.append(stamp_ns)
+                poses.append(pose)
+        return stamps_ns, np.array(poses).reshape(-1, 3, 4)
+
+    # keyframes, as the tracker hands them over
+
+    def on_new_keyframe(self, keyframe: Keyframe) -> None:
+        """Take the newest keyframe."""
+        self.mapper.on_new_keyframe(keyframe)
+        self._put(keyframe)
+
+    def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
+        """Take a keyframe whose points are final."""
+        self.mapper.on_keyframe_left_window(keyframe)
+        self._put(keyframe)
+
+    def on_window(self, poses: dict[int, Floats]) -> None:
+        """Take adjusted poses."""
+        self.mapper.on_window(poses)
+
+    def _put(self, keyframe: Keyframe) -> None:
+        live = self._recent.get(keyframe.frame)
+        if live is None or self._sink is None:
+            return
+        scale = live.rgb.shape[1] / keyframe.gray.shape[1]
+        to_picture = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])
+        matrix = to_picture @ keyframe.intrinsics
+        self._sink.put(
+            LiveKeyframe(
+                keyframe.index,
+                live.stamp_ns,
+                live.rgb,
+                matrix,
+                live.depth * np.float32(keyframe.depth_scale),
+                live.depth_matrix,
+                keyframe.ids,
+                (keyframe.pixels + 0.5) * scale - 0.5,
+                keyframe.camera_points,
+            )
+        )
+
+    def _place(self, live: LiveFrame, pixel_map: PixelMap) -> LiveFrame:
+        """Track the image; return it with its pose, depth and intrinsics in the map."""
+        self._recent[self._frame] = live
+        self._frame += 1
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        tracked = self._tracker.track(
+            np.asarray(cv2.cvtColor(live.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
+            live.camera_matrix,
+            pixel_map.to_camera(live.depth),
+            live.camera_from_map,
+            stamp_s=live.stamp_ns / 1e9,
+        )
+        mapped = self.mapper.place(tracked)
+        none = np.empty(0)
+        self._tracked.append(
+            (
+                live.stamp_ns,
+                replace(
+                    tracked,
+                    pixels=none,
+                    ids=np.empty(0, np.int64),
+                    points=none,
+                    parallax=none,
+                    relative_std=none,
+                ),
+            )
+        )
+        unit = np.float32(tracked.depth_scale * mapped.unit)
+        return replace(
+            live,
+            camera_from_map=mapped.camera_from_map,
+            depth=live.depth * unit,
+            camera_matrix=tracked.intrinsics,
+            depth_matrix=pixel_map.model_intrinsics(tracked.intrinsics),
+            state=tracked.state,
+        )
+
+    def _fuse(self, live: LiveFrame, prediction: Prediction, pixels: torch.Tensor) -> None:
+        if live.state == "lost":
+            return
+        depth = torch.from_numpy(live.depth)
+        pose = torch.from_numpy(live.camera_from_map).float()
+        matrix = torch.from_numpy(live.depth_matrix).float()
+        points = geometry.world_points(depth, pose, matrix)
+        confidence = prediction.depth_confidence[0].float().cpu()
+        self.map.insert(points, pixels, confidence, View(depth, pose, matrix))
+
+    def _calibration_of(self, size: tuple[int, int]) -> Calibration | None:
+        if self._info is None:
+            return None
+        if self._calibration is None or self._calibration[0] != size:
+            try:
+                found = read_calibration(self._info, size, is_rectified=False)
+            except BadInputError as error:
+                raise CommandError(f"the calibration does not fit the images: {error}") from error
+            if found is None:
+                self._info = None
+                return None
+            self._calibration = size, found
+        return self._calibration[1]
+
+    def _judge(self, ratio: float) -> None:
+        """Say once that the calibration and the images disagree."""
+        if len(self._focal_ratios) >= FRAMES_TO_JUDGE:
+            return
+        self._focal_ratios.append(ratio)
+        if len(self._focal_ratios) == FRAMES_TO_JUDGE:
+            median = float(np.median(self._focal_ratios))
+            if max(median, 1 / median) > DISAGREEING:
+                self._say(
+                    f"the calibration has {median:.2f} times the focal length that the images "
+                    "suggest: is it that of this camera?"
+                )
