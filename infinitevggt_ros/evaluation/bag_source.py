@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a bag, and the truth beside them."""
+"""Source of images and truth from a bag."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from infinitevggt_ros.evaluation.frames import Array, Frame, Truth
 
 @dataclass(frozen=True, slots=True)
 class BagSpec:
-    """Which bag, and what in it. Empty: found."""
+    """A bag and its topics. Empty names are found in the bag."""
 
     path: Path
     image_topic: str = ""
@@ -34,7 +34,7 @@ class BagSpec:
 
 
 class BagSource:
-    """Every image of one topic, in the order it was recorded."""
+    """Images of one topic in the order in which they were recorded."""
 
     def __init__(self, spec: BagSpec) -> None:
         self.path = spec.path
@@ -57,7 +57,7 @@ class BagSource:
         self.chosen = self._choices()
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """The bag is read once from its beginning; the truth is looked up by the image's stamp."""
+        """Yield images in one pass over the bag, with the truth at their stamps."""
         with BagReader(self.path) as images, BagReader(self.path) as depths:
             for index, (_, _, serialized) in enumerate(images.messages([self.topic])):
                 if index >= skip:
@@ -82,7 +82,7 @@ class BagSource:
         for topic in topics:
             body = given["body"]
             if topic and not body and reader.topics[topic] not in WITH_CHILD:
-                body = self._frame_id  # such messages do not say whose pose they are
+                body = self._frame_id  # such messages do not name the frame that they place
             truth = BagTruth(reader, self.topic, **{**given, "pose_topic": topic, "body": body})
             named = (
                 not topic or reader.topics[topic] == TF_TYPE or truth.poses.carries(self._frame_id)
@@ -130,7 +130,7 @@ WITH_CHILD = (
 
 
 def _pose_topics(reader: BagReader) -> list[str]:
-    """Topics that may hold the truth, those of most messages first; odometry is asked already."""
+    """Return topics that may hold the truth, those with most messages first; without odometry."""
     counts = reader.message_counts
     kinds = {t: kind for t, kind in reader.topics.items() if kind in POSE_TYPES}
     topics = [t for t, kind in kinds.items() if not kind.endswith("/Odometry") and counts[t] > 1]

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs on a Ray cluster that exists; its machines have this package, and the disk with the
-bags and the folder of the report, under the same paths."""
+"""Distribution of whole runs over an existing Ray cluster.
+
+Its machines need this package, and must see the bags and the folder of the report under the same
+paths.
+"""
 
 import socket
 import subprocess
@@ -14,15 +17,15 @@ from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.sweep import Interrupt, Job
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
-"""For a head node to accept a connection, and to answer as Ray does."""
+"""Time limits for a head node to accept a connection, and to answer as Ray does."""
 POLL_S = 0.5
 SAVE_S = 30.0
-"""For runs that are told to stop to write what they have."""
+"""Time for stopped runs to write their snapshots."""
 PROBE = "import sys, ray; ray.init(sys.argv[1], logging_level='ERROR')"
 
 
 def run_on_ray(jobs: list[Job], address: str) -> bool:
-    """False where the user ended it; what was done is kept, as by `run_here`."""
+    """Run all jobs; return False if the user interrupted it. Progress is kept, as by `run_here`."""
     ray, interrupt = connected(address), Interrupt()
     waiting: list[Any] = []
     try:
@@ -44,14 +47,14 @@ def run_on_ray(jobs: list[Job], address: str) -> bool:
 
 
 def run_one(job: Job) -> bool:
-    """On a machine of the cluster."""
+    """Run one job on a machine of the cluster."""
     interrupt = Interrupt()
     with interrupt.caught():
         return job.run(interrupt=interrupt)
 
 
 def result(ray: ModuleType, reference: Any) -> bool:
-    """Of a run that came to an end."""
+    """Return the result of a finished run. Raises CommandError if it failed."""
     try:
         return bool(ray.get(reference))
     except ray.exceptions.RayTaskError as error:
@@ -65,11 +68,11 @@ def result(ray: ModuleType, reference: Any) -> bool:
 
 
 def needs(ray: ModuleType, jobs: list[Job]) -> dict[str, float]:
-    """What one run takes of a machine: its threads, and a GPU if there are some."""
+    """Return the resources of one run: its threads, and a GPU if the cluster has one."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     threads = max(1, *(job.threads for job in jobs))
     most = max((machine.get("CPU", 0) for machine in machines), default=0)
-    if threads > most:  # Ray would wait for such a machine for ever
+    if threads > most:  # Ray would wait for such a machine forever
         raise CommandError(f"--threads {threads}: no machine of the cluster has more than {most:g}")
     on_gpu = any(job.settings.model.device != "cpu" for job in jobs)
     has_gpu = any(machine.get("GPU", 0) for machine in machines)
@@ -77,7 +80,7 @@ def needs(ray: ModuleType, jobs: list[Job]) -> dict[str, float]:
 
 
 def connected(address: str) -> ModuleType:
-    """Ray, connected to the cluster. Raises CommandError."""
+    """Return Ray, connected to the cluster. Raises CommandError."""
     try:
         import ray
     except ImportError as error:
@@ -88,8 +91,10 @@ def connected(address: str) -> ModuleType:
 
 
 def check_answer(address: str) -> None:
-    """Ask as another process would: where nothing answers, Ray's own asking lasts for minutes and
-    cannot be interrupted. Raises CommandError."""
+    """Check from a subprocess that a cluster answers. Raises CommandError.
+
+    If nothing answers, a connection attempt by Ray itself takes minutes and cannot be interrupted.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if port.isdecimal():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sequence of a data set, as the camera that filmed it would publish it."""
+"""Source of images and truth from a sequence of a data set."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from infinitevggt_ros.topics import DEFAULT_FRAME
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """Which frames of which sequence."""
+    """A sequence of a data set and a selection of its frames."""
 
     dataset: str
     path: Path
@@ -30,13 +30,14 @@ class DatasetSpec:
     start: int = 0
     stride: int = 1
     frames: int = 0
-    """At most; 0: all."""
+    """Largest number of frames; 0: all."""
 
     def open(self) -> "DatasetSource":
         return DatasetSource(self)
 
 
 def sequence_names(dataset: str, path: Path) -> list[str]:
+    """Return the names of the sequences below `path`. Raises CommandError."""
     try:
         return [sequence.name for sequence in READERS[dataset](path)]
     except DatasetError as error:
@@ -44,6 +45,8 @@ def sequence_names(dataset: str, path: Path) -> list[str]:
 
 
 class DatasetSource:
+    """Selected frames of one sequence, as messages of a camera."""
+
     def __init__(self, spec: DatasetSpec) -> None:
         self._sequence = self._opened(spec)
         self.name = spec.sequence

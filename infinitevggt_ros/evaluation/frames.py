@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What evaluation streams: images as messages, and what is true about them."""
+"""Input of an evaluation: images as messages, and the truth about them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,17 +14,19 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known about one image."""
+    """True pose and depth of one image."""
 
     camera_from_world: Array = field(default_factory=lambda: np.full((3, 4), np.nan))
-    """(3, 4) of the optical frame, metres; NaN where it is not known."""
+    """(3, 4) of the optical frame, metres; NaN if unknown."""
     depth: NDArray[np.float32] | None = None
-    """(H, W) metres along the optical axis, of the image's field of view and with its lens; 0 or
-    NaN: not known."""
+    """(H, W) metres along the optical axis, with the field of view and the distortion of the image;
+    0 or NaN: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
+    """One image and its truth."""
+
     message: Image | CompressedImage
     truth: Truth
 
@@ -33,20 +35,20 @@ class Source(Protocol):
     """Images of one camera, in order."""
 
     name: str
-    """A short one, for tables and folders."""
+    """Short name for tables and folders."""
     topic: str
-    """Of the images."""
+    """Topic of the images."""
     frame_count: int
     chosen: dict[str, Any]
-    """What was chosen and found, to be printed and kept."""
+    """Choices and findings about the source, printed and written to metrics.json."""
     calibration: CameraInfo | None
     farthest_m: float
-    """True depth beyond it does not count; infinite where there is no such convention."""
+    """Depth up to which truth counts; infinite if the data set has no such convention."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """All of them but the first `skip`."""
+        """Yield all frames except the first `skip`."""
         ...
 
     def surface(self) -> Array | None:
-        """(M, 3) points of the true surface, metres; None: what the true depth shows."""
+        """Return (M, 3) points of the true surface, metres; None to use the true depth."""
         ...

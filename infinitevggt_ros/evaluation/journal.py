@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages on disk in the order they came, until a bag is made of them: a run that is resumed cuts
-off what came after its snapshot, which no bag format allows."""
+"""Journal of messages on disk, from which a bag is made at the end.
+
+A resumed run truncates the journal to the length at its snapshot, which no bag format allows.
+"""
 
 import os
 import struct
@@ -10,10 +12,12 @@ from types import TracebackType
 from infinitevggt_ros.bags.writer import BagWriter
 
 HEAD = struct.Struct("<HqI")
-"""Number of the topic, stamp (ns), bytes that follow."""
+"""Number of the topic, stamp (ns), number of bytes that follow."""
 
 
 class Journal:
+    """File of serialized messages in the order of arrival."""
+
     def __init__(self, path: Path, length: int = 0) -> None:
         """length: bytes of an earlier run to keep."""
         self.path = path
@@ -26,13 +30,13 @@ class Journal:
         self._file.write(serialized)
 
     def sync(self) -> int:
-        """Everything onto the disk; its length in bytes."""
+        """Write everything to the disk; return the length in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def copy_to(self, bag: BagWriter, topics: list[str]) -> None:
-        """topics: by number."""
+        """Copy all messages to a bag. topics: names by number."""
         self._file.flush()
         self._file.seek(0)
         while head := self._file.read(HEAD.size):

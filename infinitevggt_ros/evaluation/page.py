@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""index.html: one page without network that shows a run, or the runs of a sweep side by side."""
+"""Page index.html of a run or of a sweep; it needs no network."""
 
 import base64
 import json
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 FILES = Path(__file__).parent / "page_files"
 MOST_SAMPLES = 1500
-"""Of a curve: more than a screen has columns is only weight."""
+"""Largest number of samples of a curve, about the columns of a screen."""
 STRIP_WIDTH = 280
 COORDINATES = 32_000
-"""Steps that the 3D view's coordinates are rounded to, across the whole cloud."""
+"""Number of steps to which coordinates of the 3-D view are rounded, over half of the cloud."""
 
 
 def write_page(out: Path, jobs: "list[Job]") -> list[Run]:
-    """The page of finished runs, and of a sweep metrics.json with all of them; returns them."""
+    """Write the page of finished runs, and metrics.json of a sweep; return the runs."""
     runs = [{**json.loads((job.out / METRICS).read_text()), "label": job.label} for job in jobs]
     if len(runs) > 1:
         folders = [job.out.name for job in jobs]
@@ -62,7 +62,7 @@ def write_page(out: Path, jobs: "list[Job]") -> list[Run]:
 
 
 def filled_in(data: dict[str, Any]) -> str:
-    """The page as text, everything in it."""
+    """Return the page as text, with style, script and data."""
     text = (FILES / "page.html").read_text(encoding="utf-8")
     as_json = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
     for place, content in {
@@ -83,7 +83,7 @@ def measure_columns() -> list[dict[str, Any]]:
 
 
 def shown_run(run: Run, folder: Path) -> dict[str, Any]:
-    """What the page's script knows about a run."""
+    """Return the data of one run for the script of the page."""
     with np.load(folder / SERIES) as series:
         poses, stamps_ns = series["poses"], series["stamps_ns"]
         seconds = (stamps_ns - stamps_ns[0]) / 1e9
@@ -110,7 +110,7 @@ def shown_run(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def path(poses: Array, seconds: Array, scale: float) -> dict[str, Any]:
-    """The way in the map, and the truth laid over it; lengths times `scale`."""
+    """Return the trajectory in the map and the aligned truth; lengths are multiplied by `scale`."""
     finite = np.isfinite(poses[0]).all(axis=(1, 2))
     poses, seconds = poses[:, finite], seconds[finite]
     known = known_poses(poses)
@@ -118,22 +118,22 @@ def path(poses: Array, seconds: Array, scale: float) -> dict[str, Any]:
     shown = {"seconds": thinned(seconds), "found": thinned(scale * found @ MAP_TO_WORLD.T)}
     if known.sum() < FEWEST_POSES:
         return shown
-    # the truth comes to the stream, so that what is below stays below
+    # the truth is aligned with the stream, so that the map keeps its orientation
     into_map = Similarity.of(truth[known], scale * found[known], scaled=False)
     distance = Similarity.of(scale * found[known], truth[known], scaled=False)
     errors = np.linalg.norm(distance(scale * found[known]) - truth[known], axis=1)
-    turned = rotation_errors_deg(poses[0][known], poses[1][known])
+    rotation = rotation_errors_deg(poses[0][known], poses[1][known])
     return {
         **shown,
         "truth": thinned(into_map(truth[known]) @ MAP_TO_WORLD.T),
         "errorSeconds": thinned(seconds[known]),
         "error": thinned(errors),
-        "rotation": thinned(turned),
+        "rotation": thinned(rotation),
     }
 
 
 def thinned(values: NDArray[Any]) -> list[Any]:
-    """At most MOST_SAMPLES of them, the last one too, in few digits."""
+    """Return at most MOST_SAMPLES values, the last one included, rounded to a few digits."""
     count = min(len(values), MOST_SAMPLES)
     places = np.linspace(0, len(values) - 1, count).round().astype(int)
     kept = values[places].astype(np.float64)
@@ -142,7 +142,7 @@ def thinned(values: NDArray[Any]) -> list[Any]:
 
 
 def cloud(points: NDArray[np.float32], colors: NDArray[np.uint8]) -> dict[str, Any]:
-    """Points (N, 3) in steps from their middle, colours (N, 3), both as base64."""
+    """Return points (N, 3) in steps from their centre and colours (N, 3), both as base64."""
     middle = np.median(points, axis=0) if len(points) else np.zeros(3)
     reach = float(np.percentile(np.abs(points - middle), 99.5)) if len(points) else 1.0
     near = (np.abs(points - middle) <= reach).all(axis=1)
@@ -158,7 +158,7 @@ def cloud(points: NDArray[np.float32], colors: NDArray[np.uint8]) -> dict[str, A
 
 
 def strips(series: Any, scale: float | None) -> list[dict[str, Any]]:
-    """A few frames: image, depth, true depth and what lies between, as pictures."""
+    """Return a few frames as pictures: image, depth, true depth and their relative error."""
     shown = []
     numbers = sum(name.startswith("strip_") and name.endswith("_index") for name in series.files)
     for number in range(numbers):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for the page: the map from above, depth in colours."""
+"""Pictures of the page: the map from above, and images as data URLs."""
 
 import base64
 
@@ -12,18 +12,19 @@ from infinitevggt_ros.viewer.pictures import BACKGROUND
 
 WIDTH, HEIGHT = 1200, 800
 SHOWN_SHARE = 98.0
-"""Per cent of the points that must be in the picture: a few stray ones do not set the scale."""
+"""Percentage of the points that sets the scale, so that outliers do not."""
 HEADROOM = 0.1
-"""What is higher than the camera by this share of the map's height is a ceiling: left out."""
+"""Points above the camera by more than this share of the height of the map are ceiling, which is
+not drawn."""
 Pixels = NDArray[np.uint8]
 
 
 def map_from_above(
     points: NDArray[np.float32], colors: NDArray[np.float32], path: NDArray[np.float64]
 ) -> Pixels:
-    """(HEIGHT, WIDTH, 3) RGB: x (forward) upwards, y (left) to the left.
+    """Return (HEIGHT, WIDTH, 3) RGB: x (forward) upwards, y (left) to the left.
 
-    points (N, 3), colors (N, 3) in [0, 1] and the camera's path (M, 3) in the map.
+    points: (N, 3). colors: (N, 3) in [0, 1]. path: (M, 3), trajectory of the camera in the map.
     """
     picture = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
     if len(points) < 10:
@@ -32,7 +33,7 @@ def map_from_above(
     shown = points[:, 2] <= path[:, 2].max() + HEADROOM * tall
     if shown.sum() < 10:
         shown[:] = True
-    order = np.argsort(points[shown][:, 2], kind="stable")  # what is higher hides what is lower
+    order = np.argsort(points[shown][:, 2], kind="stable")  # higher points hide lower ones
     points, colors = points[shown][order], colors[shown][order]
     margin = (100 - SHOWN_SHARE) / 2
     low, high = np.percentile(points[:, :2], (margin, 100 - margin), axis=0)
@@ -55,7 +56,7 @@ def map_from_above(
 
 
 def _splat(picture: Pixels, places: NDArray[np.int64], colors: Pixels, size: int) -> None:
-    """Squares of `size` px, the last on top."""
+    """Draw squares of `size` px, later ones over earlier ones."""
     for dr in range(size):
         for dc in range(size):
             row, column = places[:, 0] + dr - size // 2, places[:, 1] + dc - size // 2
@@ -65,13 +66,13 @@ def _splat(picture: Pixels, places: NDArray[np.int64], colors: Pixels, size: int
 
 
 def _gap(points: NDArray[np.float32]) -> float:
-    """Distance between neighbours."""
+    """Return the median distance to the fourth nearest neighbour."""
     sample = points[:: max(1, len(points) // 2000)]
     return float(np.median(cKDTree(points).query(sample, k=5)[0][:, -1]))
 
 
 def data_url(picture: Pixels, width: int = 0) -> str:
-    """A JPEG as text. width: px to resize it to; 0: as it is."""
+    """Return a picture as data URL of a JPEG. width: px after resizing; 0: unchanged."""
     if width:
         height = round(picture.shape[0] * width / picture.shape[1])
         resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LANCZOS4)

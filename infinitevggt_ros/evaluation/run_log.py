@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run did, frame by frame, and the figures of it."""
+"""Log of a run, frame by frame, and its figures."""
 
 import resource
 from pathlib import Path
@@ -16,12 +16,12 @@ STATM = Path("/proc/self/statm")
 
 
 class RunLog:
-    """One row an image, refused ones too."""
+    """One row per image, rejected images included."""
 
     def __init__(self) -> None:
         self.stamps_ns: list[int] = []
         self.rejections: dict[str, int] = {}
-        """How often each reason was given."""
+        """Number of rejections by reason."""
         self.restarts = 0
         self._rows: list[tuple[float, ...]] = []
 
@@ -39,7 +39,7 @@ class RunLog:
         self._rows.append((*map(float, row), float(tokens), float(status.map_points)))
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """(N,) of the images that were used."""
+        """Return one column (N,) for the images that were used."""
         rows = np.array(self._rows).reshape(-1, len(COLUMNS))
         return rows[rows[:, 0] == 1, COLUMNS.index(name)]
 
@@ -47,7 +47,8 @@ class RunLog:
         return [ns for ns, row in zip(self.stamps_ns, self._rows, strict=True) if row[0]]
 
     def figures(self) -> dict[str, Any]:
-        """Latency: from the image's message to its pose, depth and points in the map."""
+        """Return the figures of the run. Latency is the time from the message of an image to its
+        pose, depth and points in the map."""
         latency = self.column("latency_ms")
         used = len(latency)
         last = {name: int(self.column(name)[-1]) if used else 0 for name in COLUMNS[2:]}
@@ -85,7 +86,7 @@ class RunLog:
 
 
 def process_bytes(device: torch.device) -> int:
-    """Memory in use: the GPU's peak, or what this process has in RAM."""
+    """Return the memory in use: peak of the GPU, or resident memory of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

@@ -114,7 +114,7 @@ class StreamRun:
             raise CommandError(f"{self.source.name}: no image could be used: {reasons}")
         return RunResult(self.tally, self.log, self.strips, self.stream, self._journal)
 
-    def forget_snapshot(self) -> None:
+    def remove_snapshot(self) -> None:
         """Remove the snapshot and the journal, when the results are written."""
         self._snapshot.unlink(missing_ok=True)
         if self._journal:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of runs side by side, and which setting to choose."""
+"""Table of several runs, and a recommendation of a setting."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,11 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
+    """One figure of a run and its column in tables."""
+
     title: str
     path: tuple[str, ...]
-    """Where metrics.json has it."""
+    """Keys in metrics.json, from the outermost."""
     form: str
     lower_is_better: bool = True
 
@@ -43,17 +45,15 @@ MEASURES = (
     Measure("tokens", ("run", "tokens_kept"), "{:.0f}"),
 )
 DECISIVE = (("trajectory", "sim3", "ate_rmse"), ("depth", "scale", "absrel"))
-"""Errors that a setting must be as good in as the best, to be recommended."""
-
-
+"""Errors by which settings are compared for the recommendation."""
 STANDING = ("trajectory", "ate_rmse_standing")
 MOST_OF_STANDING = 0.5
-"""A path whose error is more than this share of that of no path is useless, and no setting of such
-paths is recommended."""
+"""Largest useful error of a trajectory, as a share of the error of standing still. Settings with a
+larger error are not recommended."""
 
 
 def summary(runs: list[Run]) -> str:
-    """A table, one row a run, and the recommendation of each source that has a choice."""
+    """Return a table of the runs, and a recommendation for each source with several of them."""
     rows = [["source", "setting", *(m.title for m in MEASURES)]]
     for run in runs:
         rows.append([run["name"], run["label"], *(cell(m, run) for m in MEASURES)])
@@ -68,7 +68,7 @@ def summary(runs: list[Run]) -> str:
 
 
 def mean_figures(runs: list[Run]) -> dict[str, dict[str, float | None]]:
-    """Of several sources, by setting and measure: the mean over those that have it."""
+    """Return means over the sources, by setting and measure; empty for one source."""
     if len({run["name"] for run in runs}) < 2:
         return {}
     means: dict[str, dict[str, float | None]] = {}
@@ -86,7 +86,7 @@ def cell(measure: Measure, run: Run) -> str:
 
 
 def advice(runs: list[Run]) -> list[str]:
-    """A sentence per source of several settings."""
+    """Return one sentence for each source with several settings."""
     names = dict.fromkeys(run["name"] for run in runs)
     groups = {name: [run for run in runs if run["name"] == name] for name in names}
     return [
@@ -97,12 +97,11 @@ def advice(runs: list[Run]) -> list[str]:
 
 
 def recommendation(name: str, runs: list[Run]) -> str:
-    """In words, for the settings of one source."""
+    """Return the recommendation among the settings of one source as a sentence."""
     if not any(follows(run) for run in runs):
         standing = value(runs[0], STANDING)
-        return (
-            f"{name}: no setting follows the camera; standing still would err by {standing:.3f} m"
-        )
+        baseline = f"the error of standing still is {standing:.3f} m"
+        return f"{name}: no setting follows the camera; {baseline}"
     return (
         f"{name}: {recommended(runs)['label']} needs the least memory of the settings whose errors "
         f"are within {100 * (AS_GOOD - 1):.0f} % of the best"
@@ -114,7 +113,7 @@ def can_recommend(runs: list[Run]) -> bool:
 
 
 def follows(run: Run) -> bool:
-    """Whether the path is worth more than none; without a true one nobody can tell."""
+    """Return True if the trajectory is better than standing still, or if there is no truth."""
     standing, found = value(run, STANDING), value(run, DECISIVE[0])
     return standing is None or found is None or found < MOST_OF_STANDING * standing
 
@@ -124,8 +123,8 @@ def has_truth(runs: list[Run]) -> bool:
 
 
 def recommended(runs: list[Run]) -> Run:
-    """Of one source: the least memory among those as good as the best; where none is as good in
-    all errors, the one whose worst factor is least."""
+    """Return the run of one source with the least memory among those as good as the best in all
+    errors; if there is none, the run whose worst factor is smallest."""
 
     def worst(run: Run) -> float:
         factors = [1.0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several sources under several settings: whole runs, one after the other."""
+"""Sweep of several sources over several settings: whole runs, one after the other."""
 
 import json
 import signal
@@ -21,11 +21,11 @@ from infinitevggt_ros.params.settings import ModelSettings, Settings
 
 JOB = "job.json"
 WITHOUT_BUDGET = ("window", "full")
-"""Policies that total_budget means nothing to."""
+"""Policies that ignore total_budget."""
 
 
 class SourceSpec(Protocol):
-    """Small and picklable; what a worker on another machine opens the source with."""
+    """Description of a source, small and picklable, from which another machine opens it."""
 
     def open(self) -> Source: ...
 
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The setting, in a few words."""
+        """Short name of the setting."""
         memory = self.settings.memory
         if memory.policy in WITHOUT_BUDGET:
             return memory.policy
@@ -51,7 +51,7 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a snapshot or a finished run must agree with, to be gone on with."""
+        """Values that must equal those of a snapshot or of a finished run to continue from it."""
         text = json.dumps(
             {"source": repr(self.source), "settings": asdict(self.settings), "bag": self.result_bag}
         )
@@ -59,7 +59,8 @@ class Job:
         return identity
 
     def is_done(self) -> bool:
-        """Whether the folder holds this very run, finished. Raises CommandError for another's."""
+        """Return True if the folder holds this run, finished. Raises CommandError if it holds
+        another one."""
         try:
             before = json.loads((self.out / JOB).read_text())
         except FileNotFoundError:
@@ -77,7 +78,7 @@ class Job:
             partial.write_text(json.dumps(self.identity, indent=1))
 
     def run(self, source: Source | None = None, interrupt: "Interrupt | None" = None) -> bool:
-        """Whether it was finished; what was done is kept either way."""
+        """Run the job; return False if it was interrupted. Progress is kept."""
         import torch
         from tqdm import tqdm
 
@@ -108,12 +109,12 @@ class Job:
         if result is None:
             return False
         write_files(result, source, self.settings, self.out)
-        work.forget_snapshot()
+        work.remove_snapshot()
         return True
 
 
 class Interrupt:
-    """The first Ctrl-C (or SIGTERM) lets the frame in hand finish, the second one does not."""
+    """Handler of Ctrl-C and SIGTERM: after the first, the current frame is finished."""
 
     def __init__(self) -> None:
         self._set = False
@@ -140,7 +141,7 @@ class Interrupt:
 
 @lru_cache(maxsize=1)
 def loaded(settings: ModelSettings) -> VGGT:
-    """One network for all runs that use it."""
+    """Return the network, loaded once for all runs that use it. Raises CommandError."""
     from infinitevggt_ros.params.model_loading import load_model
 
     try:
@@ -159,7 +160,10 @@ def jobs_of(
     result_bag: bool,
     threads: int,
 ) -> list[Job]:
-    """Every source under every setting; specs: names and sources. A single run has `out` itself."""
+    """Return one job for each source and setting. A single job writes to `out` itself.
+
+    specs: names and sources.
+    """
     jobs = []
     for name, spec in specs:
         for policy in policies:
@@ -174,7 +178,10 @@ def jobs_of(
 
 
 def run_here(jobs: list[Job], sources: dict[SourceSpec, Source]) -> bool:
-    """One after the other; False where the user ended it. sources: those that are open already."""
+    """Run the jobs one after the other; return False if the user interrupted them.
+
+    sources: sources that are already open.
+    """
     interrupt = Interrupt()
     with interrupt.caught():
         return all(job.run(sources.get(job.source), interrupt) for job in jobs)

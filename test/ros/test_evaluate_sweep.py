@@ -58,7 +58,7 @@ def test_the_setting_of_least_memory_among_the_good_ones_is_recommended() -> Non
     for useless in runs:
         useless["name"], useless["trajectory"]["ate_rmse_standing"] = "room", 0.15
     assert advice(runs) == [
-        "room: no setting follows the camera; standing still would err by 0.150 m"
+        "room: no setting follows the camera; the error of standing still is 0.150 m"
     ]
     runs[0]["trajectory"]["ate_rmse_standing"] = 0.25
     assert "half needs" in advice(runs)[0]

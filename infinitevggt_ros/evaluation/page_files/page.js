@@ -21,7 +21,7 @@ function tiles(run) {
   if (reconstruction) add((100 * reconstruction.chamfer).toFixed(1), "cm", "Chamfer distance", `acc ${(100 * reconstruction.acc).toFixed(1)}, comp ${(100 * reconstruction.comp).toFixed(1)} cm`);
   add(load.frames_per_s.toFixed(1), "", "frames per second", `p95 ${load.latency_ms.p95.toFixed(0)} ms`);
   add(load.stream_memory_mb.toFixed(0), "MB", "stream memory", `${short(load.tokens_kept)} tokens kept`);
-  add(String(load.frames_used), "", "frames used", `${load.frames_rejected} refused of ${load.frames_in}`);
+  add(String(load.frames_used), "", "frames used", `${load.frames_rejected} rejected of ${load.frames_in}`);
   at("tiles").replaceChildren(...found.map(([value, unit, name, note]) => {
     const tile = html("div", "", "tile"), big = html("b", value);
     if (unit) big.append(html("small", unit));
@@ -35,7 +35,7 @@ function ways(run) {
   for (const [id, across, up, flip] of [["top", 1, 0, true], ["side", 0, 2, false]]) {
     const series = [];
     if (truth) series.push({ name: "truth", x: column(truth, across), y: column(truth, up), color: "#b9c3cc", width: 6 });
-    series.push({ name: truth ? "found, aligned" : "found", x: column(found, across), y: column(found, up), color: COLORS[0], width: 2.2 });
+    series.push({ name: truth ? "trajectory, Sim(3)-aligned" : "trajectory", x: column(found, across), y: column(found, up), color: COLORS[0], width: 2.2 });
     series.push({ x: [found[0][across]], y: [found[0][up]], color: COLORS[0], dots: 6 });
     const names = ["x, forward", "y, left", "z, up"];
     chart(at(id), series, { equal: true, flip, height: 400, xlabel: `${names[across]} (${unit})`, ylabel: `${names[up]} (${unit})` });
@@ -66,14 +66,14 @@ function strips(run) {
       grid.append(image);
     }
   }
-  const note = html("p", run.metrics.depth ? "Depth near to far: red to blue, both on the scale of the truth. Error: |found / truth − 1|, black 0 to white 50 %." : "Depth near to far: red to blue.", "hint");
+  const note = html("p", run.metrics.depth ? "Depth near to far: red to blue, both on the scale of the truth. Error: |depth / truth − 1|, black 0 to white 50 %." : "Depth near to far: red to blue.", "hint");
   at("strips").replaceChildren(grid, note);
 }
 
 function load(run) {
   const { seconds, latency_ms, memory_bytes, process_bytes } = run.load, p95 = run.metrics.run.latency_ms.p95;
   const ends = [seconds[0], seconds[seconds.length - 1]];
-  chart(at("latency"), [{ name: "a frame", x: seconds, y: latency_ms, color: COLORS[1], width: 1.2 }, { name: "p95", x: ends, y: [p95, p95], color: "#5b6875", dash: "6 5" }],
+  chart(at("latency"), [{ name: "frame", x: seconds, y: latency_ms, color: COLORS[1], width: 1.2 }, { name: "p95", x: ends, y: [p95, p95], color: "#5b6875", dash: "6 5" }],
     { zero: true, xlabel: "time in the recording (s)", ylabel: "ms", height: 250 });
   const megabytes = values => values.map(value => value / 1e6);
   chart(at("memory"), [{ name: "stream", x: seconds, y: megabytes(memory_bytes), color: COLORS[0], width: 2.4 }, { name: "device or process", x: seconds, y: megabytes(process_bytes), color: "#98a4b0" }],
