@@ -3,6 +3,7 @@
 
 small      21 M parameters, 112x154, 20 frames per layer, fp32: naive against ours
 eviction   the same network: each policy against window with the same number of tokens
+lingbot    the same sizes, LingBot-Map's kind: trajectory against window
 length     the same network: frame 5,000, or --old, against frame 200
 budgets    the same network: naive against ours over the budget
 full       full size, 392x518, 2 frames per layer, fp32: naive against ours

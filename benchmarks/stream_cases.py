@@ -33,6 +33,14 @@ SMALL = ModelConfig(
 )
 """21 M parameters."""
 SMALL_SIZE = (112, 154)
+LINGBOT = replace(
+    SMALL,
+    scale_token=True,
+    temporal_rotation=True,
+    point_head=False,
+    predicts_world_from_camera=True,
+)
+"""The same sizes as LingBot-Map has them."""
 FULL = ModelConfig()
 FULL_SIZE = (392, 518)
 DRY_SIZE = (56, 70)
@@ -153,6 +161,27 @@ def eviction(bench: Bench) -> dict[str, Any]:
             for name, measured in got.items()
             if measured is not window
         ],
+        "measured": summaries(got),
+    }
+
+
+def lingbot(bench: Bench) -> dict[str, Any]:
+    """Compare LingBot-Map's memory with a window of as many tokens, on a small network of its
+    kind."""
+    model, held = random_model(LINGBOT).to(bench.device).eval(), bench.few(FRAMES_PER_LAYER)
+    specials, tokens = model.config.special_tokens, bench.tokens(model, SMALL_SIZE)
+    frames = tokens // model.config.depth // specials  # special tokens of so many take one frame
+    plain = {"start_frames": 1, "camera_frames": held}
+    sessions = {
+        "window": StreamSession(model, MemoryConfig("window", window=held - 1, **plain)),
+        "trajectory": StreamSession(
+            model, MemoryConfig("trajectory", window=held - 2, trajectory_frames=frames, **plain)
+        ),
+    }
+    got = bench.contest(sessions, SMALL_SIZE, held + bench.few(frames), bench.frames)
+    what = "LingBot-Map, trajectory / window holding as many tokens, time"
+    return {
+        "figures": [figure(what, ratio(got["trajectory"], got["window"]), "≤ 1.10", "≤ 1.03")],
         "measured": summaries(got),
     }
 
@@ -339,6 +368,7 @@ def gpu_50k(bench: Bench) -> dict[str, Any]:
 CASES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "small": small,
     "eviction": eviction,
+    "lingbot": lingbot,
     "length": length,
     "budgets": budgets,
     "full": full,

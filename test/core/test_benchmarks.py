@@ -67,12 +67,12 @@ def test_a_stage_in_a_stage_counts_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_run_goes_on_where_another_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for case in ("small", "length"):
+    for case in ("small", "lingbot", "length"):
         arguments = ["stream", "--out", str(tmp_path), "--dry", "--cases", case]
         monkeypatch.setattr(sys, "argv", arguments)
         assert stream.main() == 0
     results = json.loads((tmp_path / "stream.json").read_text())
-    assert list(results) == ["small", "length"]
+    assert list(results) == ["small", "lingbot", "length"]
     naive = results["small"]["measured"]["naive"]
     assert naive["difference"] < 1e-4
     assert naive["stages_ms"]["eviction"] > 0

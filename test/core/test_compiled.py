@@ -3,6 +3,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,7 +12,15 @@ from torch._dynamo.utils import counters
 
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_core.model import layers
-from support.core_samples import EVICTING, MEMORIES, SMALL, push_all, small_frames
+from support.core_samples import (
+    EVICTING,
+    LINGBOT,
+    MEMORIES,
+    SMALL,
+    push_all,
+    small_frames,
+    small_model,
+)
 from support.core_samples import assert_predictions_close as assert_close
 
 UNTIL_FULL = 6
@@ -50,6 +59,21 @@ def test_the_steady_state_compiles_nothing(model: VGGT, compiled: VGGT, name: st
         assert_close(mine, theirs)
     for layer in range(SMALL.depth):
         assert torch.equal(ours.token_frames(layer), plain.token_frames(layer))
+
+
+@pytest.mark.usefixtures("compiled")  # for its compiler
+def test_a_rotation_over_time_compiles_nothing_anew() -> None:
+    model = small_model(config=LINGBOT)
+    frames = small_frames(UNTIL_FULL + 4)
+    memory = replace(MEMORIES["trajectory"], start_frames=1)
+    plain = StreamSession(model, memory)
+    ours = StreamSession(copy.deepcopy(model).compile_blocks(), memory)
+    got = push_all(ours, frames[:UNTIL_FULL])
+    graphs = counters["stats"]["unique_graphs"]
+    got += push_all(ours, frames[UNTIL_FULL:])
+    assert counters["stats"]["unique_graphs"] == graphs
+    for mine, theirs in zip(got, push_all(plain, frames), strict=True):
+        assert_close(mine, theirs)
 
 
 def test_a_copy_of_compiled_blocks_has_weights_of_its_own(compiled: VGGT) -> None:

@@ -22,6 +22,7 @@ from infinitevggt_core import (
 )
 from support.core_samples import (
     HEIGHT,
+    LINGBOT,
     WIDTH,
     assert_near,
     assert_predictions_close,
@@ -36,18 +37,6 @@ from support.core_samples import (
 )
 from support.real_photos import REAL, needs_photos
 
-LINGBOT = ModelConfig.lingbot_map(
-    img_size=42,
-    embed_dim=128,
-    depth=2,
-    num_heads=2,
-    patch_embed="conv",
-    camera_trunk_depth=1,
-    camera_num_heads=2,
-    dpt_features=8,
-    dpt_out_channels=(8, 8, 8, 8),
-    dpt_layers=(0, 0, 1, 1),
-)
 TOKENS = 6 + 2 * 3
 """Tokens of a HEIGHT x WIDTH frame."""
 SPECIALS = 6

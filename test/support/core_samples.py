@@ -42,6 +42,19 @@ SMALL = ModelConfig(
     dpt_layers=(0, 1, 2, 3),
 )
 """A few milliseconds a frame."""
+LINGBOT = ModelConfig.lingbot_map(
+    img_size=42,
+    embed_dim=128,
+    depth=2,
+    num_heads=2,
+    patch_embed="conv",
+    camera_trunk_depth=1,
+    camera_num_heads=2,
+    dpt_features=8,
+    dpt_out_channels=(8, 8, 8, 8),
+    dpt_layers=(0, 0, 1, 1),
+)
+"""LingBot-Map in a small size."""
 HEIGHT, WIDTH = 28, 42
 TOKENS = 5 + 2 * 3
 """Tokens of a HEIGHT x WIDTH frame."""
