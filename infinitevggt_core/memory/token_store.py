@@ -47,8 +47,9 @@ class StoredTokens:
         if self.layers == 1:
             return part[:, :, self.slots]
         pitch = self._pitch
-        by_layer = part[0, :, : self.layers * pitch].unflatten(1, (self.layers, pitch))
-        return by_layer.transpose(0, 1)[:, :, self.slots]
+        by_layer = torch.unflatten(part[0, :, : self.layers * pitch], 1, (self.layers, pitch))
+        view: Tensor = by_layer.transpose(0, 1)[:, :, self.slots]
+        return view
 
     @property
     def _pitch(self) -> int:
@@ -66,7 +67,7 @@ class StoredTokens:
         parts = self.parts[: self._per_vector]
         if len(parts) == 1:
             return [self.precision.decode(parts)]
-        by_layer = zip(*(part.split(1) for part in parts), strict=True)
+        by_layer = zip(*(torch.split(part, 1) for part in parts), strict=True)
         return [self.precision.decode(of_layer) for of_layer in by_layer]
 
     def after(self, count: int) -> "StoredTokens":
