@@ -37,6 +37,7 @@ HEADINGS = {
     "memory": "Memory (`memory.*`)",
     "map": "Map (`map.*`)",
     "tf": "Frames (`tf.*`)",
+    "pose": "Source of poses (`pose.*`)",
     "odometry": "Uncertainty of poses (`odometry.*`)",
     "scale": "Metric scale (`scale.*`)",
     "gravity": "Gravity (`gravity.*`)",
