@@ -37,7 +37,8 @@ def test_odometry_makes_metres_of_every_length(listener: Listener, spawn: Spawn)
     """The first node tells what the stream sees; the second hears of wheels that turn 250 times as
     far."""
     images = film(30, 112, 112)
-    process = spawn("stream_node", "--ros-args", "-r", "image:=/unscaled")
+    network = ("-p", "pose.source:=network")  # the wheels repeat its poses
+    process = spawn("stream_node", "--ros-args", "-r", "image:=/unscaled", *network)
     odometry = listener.listen(Odometry, f"{NODE}/odometry")
     depths = listener.listen(Image, f"{NODE}/depth/image")
     camera = Camera(listener, topic="/unscaled")
@@ -56,7 +57,7 @@ def test_odometry_makes_metres_of_every_length(listener: Listener, spawn: Spawn)
         "output.map_period": "0.05",
     }
     options = [text for pair in arguments.items() for text in ("-p", ":=".join(pair))]
-    spawn("stream_node", "--ros-args", "-r", "image:=/scaled", *options)
+    spawn("stream_node", "--ros-args", "-r", "image:=/scaled", *network, *options)
     clouds = listener.listen(PointCloud2, f"{NODE}/map", latched=True)
     paths = listener.listen(Path, f"{NODE}/path", latched=True)
     wheels = TransformBroadcaster(listener.node)

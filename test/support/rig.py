@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream's worker in the test's thread, without DDS."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,13 @@ from infinitevggt_ros.node.stream_publisher import publishers_of_worlds
 from infinitevggt_ros.node.worker import Action, Answer, StreamWorker
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.model_loading import load_model
-from infinitevggt_ros.params.settings import InputSettings, ModelSettings, RigSettings, Settings
+from infinitevggt_ros.params.settings import (
+    InputSettings,
+    ModelSettings,
+    PoseSettings,
+    RigSettings,
+    Settings,
+)
 from infinitevggt_ros.stream.stream import Stream
 from infinitevggt_ros.topics import NODE_MAP as MAP
 from infinitevggt_ros.topics import NODE_ODOMETRY as ODOMETRY
@@ -43,8 +50,9 @@ PAIR = Settings(
 class Rig:
     """A worker in this thread, and what its streams publish."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings(model=SMALL)
+    def __init__(self, settings: Settings | None = None, pose_source: str = "network") -> None:
+        """pose_source: replaces that of the settings; images this small cannot be tracked."""
+        settings = replace(settings or Settings(model=SMALL), pose=PoseSettings(pose_source))
         self.sent: list[tuple[str, Any]] = []
         self.warnings: list[str] = []
         wanted = {TF, ODOMETRY, MAP, UPDATES, STATUS, PATH, POINTS}

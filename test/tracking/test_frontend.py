@@ -3,11 +3,11 @@
 
 import cv2
 import numpy as np
-from tracking_samples import IDENTITY, Box
 
 from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_core.tracking.depth_noise import DepthNoise
 from infinitevggt_core.tracking.frontend import Frontend
+from support.tracking_samples import IDENTITY, Box
 
 FRONTEND = Frontend(TrackingConfig())
 

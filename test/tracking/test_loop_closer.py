@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from place_samples import blank, keyframe, moved, room, wall
 
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.loop_closer import Closure, LoopCloser
+from support.place_samples import blank, keyframe, moved, room, wall
 
 Floats = NDArray[np.float64]
 CORRIDOR = 40

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from place_samples import blank, keyframe, room, wall
 
 from infinitevggt_core.tracking.loop_verifier import LoopVerifier
 from infinitevggt_core.tracking.place import Place
 from infinitevggt_core.tracking.similarity import Similarity3
+from support.place_samples import blank, keyframe, room, wall
 
 NOWHERE = np.eye(3, 4)
 

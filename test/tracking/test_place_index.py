@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from place_samples import blank, keyframe, room, wall
 
 from infinitevggt_core.tracking.loop_verifier import LoopVerifier
 from infinitevggt_core.tracking.place import MOST_CORNERS, Place
 from infinitevggt_core.tracking.place_index import LEAST_AGE, PlaceIndex
 from infinitevggt_core.tracking.vocabulary import Vocabulary
+from support.place_samples import blank, keyframe, room, wall
 
 NOWHERE = np.eye(3, 4)
 

@@ -2,7 +2,6 @@
 """Poses of one camera from known points."""
 
 import numpy as np
-from tracking_samples import MATRIX
 
 from infinitevggt_core.tracking.pose_estimator import find_pose, fit_pose
 from infinitevggt_core.tracking.rigid import (
@@ -13,6 +12,7 @@ from infinitevggt_core.tracking.rigid import (
     orthonormal,
     transform,
 )
+from support.tracking_samples import MATRIX
 
 EXACT = 1e-7
 

@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tracking_samples import MATRIX, Box, walk
 
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.tracking import Keyframe, TrackedFrame, Tracker, TrackingConfig
 from infinitevggt_core.tracking import tracker as tracker_module
 from infinitevggt_core.tracking.rigid import Floats, centers, compose, inverse, rotation_angle
 from infinitevggt_core.tracking.worker import Worker
+from support.tracking_samples import MATRIX, Box, walk
 
 Frames = list[tuple[Any, Any]]
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tracking_samples import exact_problem
 
 from infinitevggt_core.tracking.rigid import Floats, centers, moved, rotation_angle, transform
 from infinitevggt_core.tracking.window_adjuster import adjust, pixel_jacobian
 from infinitevggt_core.tracking.window_problem import WindowProblem
+from support.tracking_samples import exact_problem
 
 EXACT = 1e-9
 

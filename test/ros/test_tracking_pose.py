@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream whose poses come from tracking: true to scale-free truth, resumable, and corrected."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from infinitevggt_core.evaluation.trajectory import trajectory_errors
+from infinitevggt_core.tracking.similarity import Similarity3
+from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
+from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.trajectory import Trajectory
+from infinitevggt_ros.params.settings import ModelSettings, Settings, StateSettings
+from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
+from infinitevggt_ros.stream.state_file import read_state, write_state
+from support.camera import header
+from support.rig import Rig
+from support.tracking_samples import MATRIX, SIZE, Box, walk
+
+FRAMES = 60
+POSES = walk(FRAMES)
+BOX = Box()
+
+
+@pytest.fixture(scope="module")
+def images() -> list[NDArray[np.uint8]]:
+    """RGB images of a walk in a textured box."""
+    return [cv2.cvtColor(BOX.render(pose)[0], cv2.COLOR_GRAY2RGB) for pose in POSES]
+
+
+def tracking_rig(**changes: object) -> Rig:
+    rig = Rig(Settings(model=ModelSettings(image_size=112), **changes), pose_source="tracking")
+    info = CameraInfo(header=header(0), height=SIZE[0], width=SIZE[1])
+    info.k = MATRIX.ravel().tolist()
+    rig.cameras[""].converter.calibration = info
+    return rig
+
+
+def run(rig: Rig, images: list[NDArray[np.uint8]], first: int = 0) -> list[FrameResult]:
+    return [
+        rig.take(image, 10**9 + 33_000_000 * (first + number))
+        for number, image in enumerate(images)
+    ]
+
+
+def test_tracking_is_the_default() -> None:
+    assert Settings().pose.source == "tracking"
+
+
+def test_poses_follow_the_camera_whatever_the_network_says(images: list[NDArray[np.uint8]]) -> None:
+    results = run(tracking_rig(), images)
+    found = np.stack([result.camera_from_world for result in results])
+    errors = trajectory_errors(found, np.stack(POSES))
+    assert errors.ate_percent < 5
+    assert errors.rotation_deg_median < 1.5
+    assert results[-1].pose_state == "tracking"
+    assert np.isfinite(results[-1].covariance).all()
+
+
+def test_depth_is_in_the_unit_of_the_trajectory(images: list[NDArray[np.uint8]]) -> None:
+    results = run(tracking_rig(), images)
+    found = np.stack([result.camera_from_world for result in results])
+    unit = trajectory_errors(found, np.stack(POSES)).scale
+    true_depth = cv2.resize(BOX.render(POSES[-1])[1], results[-1].depth.shape[::-1])
+    ratio = np.median(unit * results[-1].depth / true_depth)
+    assert ratio == pytest.approx(1, abs=0.15)
+
+
+def test_a_stream_resumes_with_equal_poses(images: list[NDArray[np.uint8]], tmp_path: Path) -> None:
+    whole, half = tracking_rig(), tracking_rig()
+    expected = run(whole, images)[-1]
+    run(half, images[:40])
+    write_state(tmp_path / "state.pt", half.stream.state_dict())
+    resumed = tracking_rig()
+    resumed.stream.load_state_dict(read_state(tmp_path / "state.pt"))
+    result = run(resumed, images[40:], first=40)[-1]
+    np.testing.assert_array_equal(result.camera_from_world, expected.camera_from_world)
+    np.testing.assert_array_equal(result.depth, expected.depth)
+    assert torch.equal(resumed.stream.map.cloud().positions, whole.stream.map.cloud().positions)
+
+
+def test_a_black_image_costs_its_frame_alone(images: list[NDArray[np.uint8]]) -> None:
+    rig = tracking_rig()
+    run(rig, images[:30])
+    dark = run(rig, [np.zeros_like(images[0])], first=30)[0]
+    assert dark.pose_state in ("network", "lost")
+    assert dark.pose_reason
+    assert run(rig, images[31:], first=31)[-1].pose_state in ("tracking", "degraded")
+
+
+def test_a_restart_elsewhere_in_the_place_finds_the_same_map(
+    images: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    """The state of a walk is loaded at its end; the camera stands in the middle of the walk."""
+    path = tmp_path / "state.pt"
+    rig = tracking_rig(state=StateSettings(path=str(path)))
+    there = [*images, *images[::-1]]
+    run(rig, there)
+    rig.stream.save()
+    again = tracking_rig()
+    again.stream.load_world(path)
+    result = run(again, [*images[10:], *images[:20:-1]], first=500)[-1]
+    assert result.pose_state == "tracking"
+
+
+def test_what_hangs_on_keyframes_moves_with_them() -> None:
+    history, trajectory = KeyframeHistory(), Trajectory()
+    placement = MapFromWorld()
+    for index in range(4):
+        pose = Similarity3(np.array(1.0), np.eye(3), np.array([0.0, 0.0, float(index)]))
+        history.add(index, 10 * index, pose)
+        stamped = PoseStamped(header=Header(frame_id="map"))
+        stamped.header.stamp.nanosec = 10 * index + 1
+        camera_from_world = np.eye(3, 4)
+        camera_from_world[2, 3] = -index
+        stamped.pose = pose_from_matrix(placement.pose(camera_from_world))
+        trajectory.add(stamped, 100)
+    turn = Rotation.from_euler("y", 90, degrees=True).as_matrix()
+    moved = {3: Similarity3(np.array(2.0), turn, np.array([5.0, 0.0, 0.0]))}
+    correction = history.correct({**history.poses, **moved}, placement)
+    assert correction is not None
+    trajectory.correct(correction.move)
+    points = [pose.pose.position for pose in trajectory.poses]
+    assert [(p.x, p.y, p.z) for p in points[:3]] == [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+    # right of the first camera is -y of the map
+    np.testing.assert_allclose([points[3].x, points[3].y, points[3].z], [0, -5, 0], atol=1e-12)
+    assert history.correct({9: moved[3]}, placement) is None
