@@ -56,7 +56,7 @@ SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
 FOCAL_SIGMA = 0.2
 """Standard deviation of the logarithm of a focal length that is a guess."""
 FOCAL_BOUNDS = (float(np.log(0.7)), float(np.log(1.4)))
-FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 5, 0.02
+FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 8, 0.01
 """Keyframes after which it is fixed; windows in a row that agree so far fix it before."""
 FEWEST_AGAIN = 4
 """Points of one keyframe that are worth looking for again."""
@@ -101,8 +101,8 @@ class _View:
     gray: NDArray[np.uint8]
     intrinsics: Floats
     """(3, 3), pixels of `gray`, as given."""
-    shrink: float
-    """Pixels of `gray` per pixel of the given image."""
+    shrink: Floats
+    """(2,), pixels of `gray` per pixel of the given image, along u and v."""
     depth: NDArray[Any] | None
     sensor: bool
     prior: Floats | None
@@ -580,13 +580,16 @@ class Tracker:
         matrix = np.asarray(intrinsics, np.float64)
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0:
             raise ValueError(f"expected intrinsics (3, 3) with a focal length; got {intrinsics}")
-        shrink = min(1.0, float(np.sqrt(self.config.image_pixels / gray.size)))
-        if shrink < 1:
-            height, width = round(gray.shape[0] * shrink), round(gray.shape[1] * shrink)
-            by_u, by_v = width / gray.shape[1], height / gray.shape[0]
-            gray = np.asarray(cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA))
-            to_small = np.array([[by_u, 0, (by_u - 1) / 2], [0, by_v, (by_v - 1) / 2], [0, 0, 1]])
-            matrix, shrink = to_small @ matrix, by_u
+        shrink = np.ones(2)
+        if gray.size > self.config.image_pixels:
+            factor = float(np.sqrt(self.config.image_pixels / gray.size))
+            size = np.array([gray.shape[1], gray.shape[0]])
+            small = np.maximum(np.round(factor * size), 1).astype(int)
+            shape = (int(small[0]), int(small[1]))
+            gray = np.asarray(cv2.resize(gray, shape, interpolation=cv2.INTER_AREA), np.uint8)
+            shrink = small / size
+            matrix = np.diag([*shrink, 1.0]) @ matrix
+            matrix[:2, 2] += (shrink - 1) / 2
         usable = depth is not None and depth.ndim == 2
         sensor = usable and depth_kind == "sensor"
         return _View(
@@ -611,7 +614,7 @@ class Tracker:
         elif np.median(parallax) < LEAST_PARALLAX:
             state, reason = DEGRADED, "little parallax"
         matrix = self._matrix(view.intrinsics)
-        matrix[:2] /= view.shrink
+        matrix[:2] /= view.shrink[:, None]
         matrix[:2, 2] += (1 / view.shrink - 1) / 2
         return TrackedFrame(
             self._frame - 1,

@@ -272,8 +272,8 @@ def test_keyframes_are_told_in_order_and_once(film: Frames) -> None:
 
 
 def test_nothing_grows_with_the_stream(film: Frames) -> None:
-    tracker, there_and_back = Tracker(background=False), [*film[:60], *film[59:0:-1]]
-    sizes = []
+    tracker = Tracker(TrackingConfig(window=4), background=False)
+    there_and_back, sizes = [*film[:60], *film[59:0:-1]], []
     for k in range(5 * len(there_and_back)):
         gray, depth = there_and_back[k % len(there_and_back)]
         tracker.track(gray, MATRIX, depth)
