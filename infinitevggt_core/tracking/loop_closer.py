@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from infinitevggt_core.tracking.graph_solver import GraphProblem, GraphSolution, solve
+from infinitevggt_core.tracking.graph_step import Step
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.loop_edge import LoopEdge
 from infinitevggt_core.tracking.loop_verifier import LoopVerifier
 from infinitevggt_core.tracking.place import Place
 from infinitevggt_core.tracking.place_index import CAPACITY, PlaceIndex
-from infinitevggt_core.tracking.pose_graph import PoseGraph, Step
+from infinitevggt_core.tracking.pose_graph import PoseGraph
 from infinitevggt_core.tracking.similarity import Floats, Similarity3
 
 WINDOW = 64
@@ -47,7 +48,7 @@ class Closure:
     loops: tuple[LoopEdge, ...]
     """New in the graph."""
     moved: bool
-    """True where poses of keyframes were corrected: all that hangs on them has to follow."""
+    """True where poses of keyframes are corrected: all that hangs on them has to follow."""
     joined: bool
     """True where a submap found its place in the map."""
 
@@ -129,17 +130,25 @@ class LoopCloser:
         return self.verifier.search(self.index.candidates(view), view, enough)
 
     def close(self, keyframe: Keyframe) -> Closure:
-        """Search for loops, and correct the graph by those that can be believed."""
-        loops = [loop for loop in self.search(keyframe) if self._is_here(loop)]
-        believed = self.judge(loops)
+        """Search for loops, and correct the graph by those that can be believed.
+
+        `search`, `accept`, and where something moved `solve(problem())` and `apply`: only `accept`
+        and `apply` change anything, and they are quick.
+        """
+        closure = self.accept(keyframe, self.search(keyframe))
+        if closure.moved:
+            self.apply(solve(self.problem()))
+        return closure
+
+    def accept(self, keyframe: Keyframe, loops: list[LoopEdge]) -> Closure:
+        """Add the loops that can be believed to the graph, which is not solved yet."""
+        believed = self.judge([loop for loop in loops if self._is_here(loop)])
         joined = [self._join(loop) for loop in believed]
         kept = tuple(loop for loop in believed if self.graph.add_loop(loop))
         self._unsolved += len(kept)
         moved = bool(kept) and (
             any(joined) or self._unsolved >= UNSOLVED or any(map(self._is_off, kept))
         )
-        if moved:
-            self.apply(solve(self.problem()))
         return Closure(keyframe.index, kept, moved, any(joined))
 
     def problem(self) -> GraphProblem:
