@@ -43,6 +43,7 @@ from benchmarks.real_sequences import (
 from infinitevggt_core import VGGT, load_checkpoint
 from infinitevggt_core.evaluation.depth import DepthSample
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
+from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.tracking import (
     DepthCorrector,
     Keyframe,
@@ -53,7 +54,6 @@ from infinitevggt_core.tracking import (
 )
 from infinitevggt_core.tracking.rigid import compose
 from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
-from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.worlds import LEVELS
 from infinitevggt_core.worlds.config import MOTIONS
 

@@ -19,7 +19,7 @@ from infinitevggt_core.tracking.initialisation import (
     initialise,
 )
 from infinitevggt_core.tracking.keyframe import Keyframe
-from infinitevggt_core.tracking.local_map import LocalMap, WindowKeyframe, log_depth_at
+from infinitevggt_core.tracking.local_map import Ids, LocalMap, WindowKeyframe, log_depth_at
 from infinitevggt_core.tracking.pose_estimator import (
     PoseFit,
     find_pose,
@@ -114,7 +114,7 @@ class _Adjusted:
     """A finished adjustment."""
 
     indices: list[int]
-    ids: NDArray[np.int64]
+    ids: Ids
     problem: WindowProblem
     result: WindowResult
     hypothesis: str
@@ -157,10 +157,10 @@ class Tracker:
         self._young = True
         self._missed = 0
         self._last_gray: NDArray[np.uint8] | None = None
-        self._ids = np.empty(0, np.int64)
-        self._pixels = np.empty((0, 2))
+        self._ids: Ids = np.empty(0, np.int64)
+        self._pixels: Floats = np.empty((0, 2))
         self._velocity = IDENTITY.copy()
-        self._window_covariance = np.zeros((6, 6))
+        self._window_covariance: Floats = np.zeros((6, 6))
 
     def close(self) -> None:
         """Stop the thread; a job that runs is waited for, its result dropped."""
@@ -240,7 +240,7 @@ class Tracker:
         pixels, _ = self._frontend.track(self._last_gray, view.gray, self._pixels, guess)
         return pixels
 
-    def _fit(self, ids: NDArray[np.int64], pixels: Floats, matrix: Floats) -> PoseFit | None:
+    def _fit(self, ids: Ids, pixels: Floats, matrix: Floats) -> PoseFit | None:
         """Return the pose by mature points (all, where those are few); None where none is good."""
         rows = self._map.rows(ids)
         mature = self._map.mature[rows]
@@ -267,7 +267,7 @@ class Tracker:
         errors = projection_errors(best.camera_from_world, self._map.points[rows], pixels, matrix)
         return PoseFit(best.camera_from_world, errors, best.covariance) if good else None
 
-    def _accept(self, view: _View, ids: NDArray[np.int64], pixels: Floats, fit: PoseFit) -> None:
+    def _accept(self, view: _View, ids: Ids, pixels: Floats, fit: PoseFit) -> None:
         """Take over the pose and drop tracks that contradict it."""
         mature = self._map.mature[self._map.rows(ids)]
         keep = (fit.errors_px < CULL_PX * self._unit) | ~mature
