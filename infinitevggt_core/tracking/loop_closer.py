@@ -34,6 +34,8 @@ ENOUGH, TO_COMPARE = 2, 4
 where only other places tell that several look alike."""
 MAJORITY = 4
 """Loops that agree for each that contradicts, before they join a submap."""
+BOLD = 0.2
+"""Share of the way since a place by which one loop alone may move the camera."""
 SETTLED = 2.0
 """Squared residual, in its own deviations, below which a new loop needs no correction at once."""
 UNSOLVED = 10
@@ -79,7 +81,12 @@ class LoopCloser:
         self._unsolved = 0
 
     def add(self, keyframe: Keyframe) -> None:
-        """The newest keyframe becomes part of the graph, where odometry has it."""
+        """The newest keyframe becomes part of the graph, where odometry has it.
+
+        Raises ValueError for a pose that is none.
+        """
+        if not np.isfinite(keyframe.camera_from_world).all():
+            raise ValueError(f"keyframe {keyframe.index} has no pose")
         self.heirs = {}
         if len(self.graph) >= self.graph.capacity:
             self._make_room()
@@ -163,7 +170,7 @@ class LoopCloser:
     def judge(self, loops: list[LoopEdge]) -> list[LoopEdge]:
         """The loops of one view that can be believed, after what is known and what is waiting."""
         plausible = [loop for loop in loops if self._is_plausible(loop)]
-        if plausible:
+        if plausible and not all(map(self._is_bold, plausible)):
             return plausible
         if any(self._agree(one, other) is False for one, other in combinations(loops, 2)):
             self._pending.extend(loops)
@@ -217,6 +224,16 @@ class LoopCloser:
         expected = self._known(*loop.key)
         return expected is not None and _fits(_step(loop), expected)
 
+    def _is_bold(self, loop: LoopEdge) -> bool:
+        """Tell whether a loop moves the camera far, for the way since it was at the place."""
+        graph = self.graph
+        centers = np.array([graph.pose(k).translation for k in graph.way(*loop.key)])
+        way = float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
+        there = graph.pose(loop.from_index) @ loop.relative
+        jump = float(np.linalg.norm(there.translation - centers[-1]))
+        own = float(np.sqrt(loop.covariance[3:6, 3:6].trace()) * there.scale)
+        return jump > max(BOLD * way, 3 * own)
+
     def _agree(self, one: LoopEdge, other: LoopEdge) -> bool | None:
         """Tell whether two loops say the same about how two parts of the map lie; None where they
         are not about the same two."""
@@ -227,10 +244,13 @@ class LoopCloser:
         return _fits(_step(one), start.then(_step(other)).then(end))
 
     def _suffice(self, loop: LoopEdge, witnesses: list[LoopEdge]) -> bool:
-        """Tell whether enough of them agree: two join submaps, three overrule odometry, from as
-        far apart as they move the camera: in a room that looks like another they cannot."""
+        """Tell whether enough of them agree.
+
+        Two join submaps or move the camera far. Three overrule odometry, if they are as far apart
+        as they move the camera: in a room that looks like another they cannot be.
+        """
         expected = self._known(*loop.key)
-        if expected is None:
+        if expected is None or _fits(_step(loop), expected):
             return len(witnesses) >= 1
         if len(witnesses) + 1 < WITNESSES:
             return False

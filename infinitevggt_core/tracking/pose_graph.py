@@ -241,7 +241,7 @@ class PoseGraph:
 
         Raises KeyError where no way is.
         """
-        way = self._way(first, second)
+        way = self.way(first, second)
         whole = Step(Similarity3.identity(), np.zeros((7, 7)))
         for previous, following in pairwise(way):
             between = self._poses[previous].inverse() @ self._poses[following]
@@ -357,8 +357,11 @@ class PoseGraph:
             found += [edge if key[0] == previous else edge.reversed() for edge in edges]
         return min(found, key=lambda edge: edge.doubt)
 
-    def _way(self, first: int, second: int) -> list[int]:
-        """The most certain way between two keyframes, both included."""
+    def way(self, first: int, second: int) -> list[int]:
+        """The most certain way between two keyframes along steps and accepted loops, both included.
+
+        Raises KeyError where no way is.
+        """
         indices = list(self._poses)
         row = {index: k for k, index in enumerate(indices)}
         edges = [(key, step.doubt) for key, step in self._steps.items()]
