@@ -39,7 +39,15 @@ from infinitevggt_core.tracking.window_problem import WindowProblem, WindowResul
 from infinitevggt_core.tracking.worker import Worker
 
 logger = logging.getLogger(__name__)
-ERRORS = (cv2.error, ArithmeticError, np.linalg.LinAlgError, ValueError, IndexError)
+ERRORS = (
+    cv2.error,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 """What bad input may raise: it costs an image."""
 INLIER_PX, CULL_PX = 3.0, 6.0
 FEWEST_INLIERS, FEWEST_POINTS, FEWEST_MATURE, FEWEST_CORNERS = 12, 6, 25, 60
@@ -193,7 +201,8 @@ class Tracker:
             return self._step(view)
         except ERRORS as error:
             logger.debug("image %d: %s", self._frame - 1, error, exc_info=True)
-            return self._miss(None, prior, stamp_s, f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            return self._miss(None, _usable_prior(prior), stamp_s, reason)
 
     def _step(self, view: _View) -> TrackedFrame:
         if self._last_gray is not None and self._last_gray.shape != view.gray.shape:
@@ -508,9 +517,8 @@ class Tracker:
 
     def _step_prior(self, prior: Floats | None) -> bool:
         """Move the pose by the network's motion since the image before, if it knows both."""
-        usable = prior is not None and prior.shape == (3, 4) and bool(np.isfinite(prior).all())
-        before, self._prior = self._prior, prior if usable else None
-        if before is None or prior is None or not usable:
+        before, self._prior = self._prior, prior
+        if before is None or prior is None:
             return False
         motion = compose(prior, inverse(before))
         motion[:, 3] *= np.exp(self._noise.log_scale)
@@ -598,7 +606,7 @@ class Tracker:
             shrink,
             depth if usable else None,
             sensor,
-            prior,
+            _usable_prior(prior),
             stamp_s,
         )
 
@@ -636,6 +644,15 @@ class Tracker:
             newest.depth_scale,
             int((fit.errors_px < INLIER_PX * self._unit).sum()),
         )
+
+
+def _usable_prior(prior: Any) -> Floats | None:
+    """Return a pose (3, 4) of the network, None where it is none."""
+    try:
+        pose = np.asarray(prior, np.float64)
+    except (TypeError, ValueError):
+        return None
+    return pose if pose.shape == (3, 4) and np.isfinite(pose).all() else None
 
 
 def _copy(value: Any) -> Any:

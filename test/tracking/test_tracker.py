@@ -139,6 +139,14 @@ BAD: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
     "no intrinsics": lambda gray, depth: (gray, np.zeros((3, 3)), depth),
     "nan prior": lambda gray, depth: (gray, MATRIX, depth, np.full((3, 4), np.nan)),
     "prior of another shape": lambda gray, depth: (gray, MATRIX, depth, np.eye(4)),
+    "nothing": lambda gray, depth: (None, None, None, None),
+    "words": lambda gray, depth: ("image", "matrix", "depth", "pose"),
+    "black with a nan prior": lambda gray, depth: (
+        np.zeros_like(gray),
+        MATRIX,
+        depth,
+        np.full((3, 4), np.nan),
+    ),
     "noise": lambda gray, depth: (
         np.random.default_rng(0).integers(0, 255, gray.shape, np.uint8),
         MATRIX,
