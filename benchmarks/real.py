@@ -164,7 +164,7 @@ class _TimedTracker(Tracker):
 
 def measure(model: VGGT, sequence: Sequence, options: argparse.Namespace) -> Figures:
     """Return the figures of a sequence: network and tracking, whole and in pieces."""
-    whole = compare(model, sequence, options)
+    whole = compare(model, sequence, options, loops=options.loops)
     starts = range(0, len(sequence.images) - PIECE + 1, STRIDE) if options.pieces else ()
     rows = [compare(model, sequence.piece(start, PIECE), options) for start in starts]
     figures = {**whole["tracking"], **whole}
@@ -183,7 +183,9 @@ def measure(model: VGGT, sequence: Sequence, options: argparse.Namespace) -> Fig
     return figures
 
 
-def compare(model: VGGT, sequence: Sequence, options: argparse.Namespace) -> Figures:
+def compare(
+    model: VGGT, sequence: Sequence, options: argparse.Namespace, *, loops: bool = False
+) -> Figures:
     """Return the figures of network and tracking on the same images."""
     with tqdm(total=len(sequence.images), desc=sequence.name, disable=None, leave=False) as bar:
         network = run_network(model, sequence, options.cache, bar.update)
@@ -197,7 +199,7 @@ def compare(model: VGGT, sequence: Sequence, options: argparse.Namespace) -> Fig
         "tracking": {**_run_figures(run, sequence), "network_ms": float(np.median(network.ms))},
     }
     figures["tracking"]["depth_absrel"] = depth_error(sequence, network, run)
-    if options.loops:
+    if loops:
         closed = track(sequence, network, loops=True, config=TrackingConfig(focal=options.focal))
         figures["loops"] = {**_run_figures(closed, sequence), "loops": closed.loops}
     return figures

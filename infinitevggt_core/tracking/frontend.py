@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Corners spread over the image, and their way from one image to the next."""
 
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -38,16 +38,16 @@ class Frontend:
             return np.empty((0, 2)), np.empty(0)
         unit = now.shape[1] / 320
         side = max(2 * round(LK_PX * unit / 2 - 0.5) + 1, 7)
-        options = {"winSize": (side, side), "maxLevel": LEVELS - 1, "criteria": STOP}
-        flags = cv2.OPTFLOW_USE_INITIAL_FLOW
+        options: dict[str, Any] = {
+            "winSize": (side, side),
+            "maxLevel": LEVELS - 1,
+            "criteria": STOP,
+            "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
+        }
         start = pixels.astype(np.float32).reshape(-1, 1, 2)
         first = guess.astype(np.float32).reshape(-1, 1, 2)
-        there, found, _ = cv2.calcOpticalFlowPyrLK(
-            before, now, start, first.copy(), flags=flags, **options
-        )
-        back, returned, _ = cv2.calcOpticalFlowPyrLK(
-            now, before, there, start.copy(), flags=flags, **options
-        )
+        there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, first.copy(), **options)
+        back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, start.copy(), **options)
         miss = np.linalg.norm((back - start).reshape(-1, 2), axis=1).astype(np.float64)
         place = there.reshape(-1, 2).astype(np.float64)
         good = (found.ravel() == 1) & (returned.ravel() == 1) & (miss < RETURN_PX * unit)
@@ -56,7 +56,7 @@ class Frontend:
         return place, miss
 
     def whitening(self, gray: Gray, pixels: Floats) -> Floats:
-        """Return matrices (N, 2, 2) that make the errors of tracked corners alike in all directions.
+        """Return matrices (N, 2, 2) that make errors of tracked corners alike in all directions.
 
         A corner on an edge slides along it: its error there is divided by more. Errors of a strong
         corner stay as they are.

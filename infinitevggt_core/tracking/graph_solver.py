@@ -74,7 +74,7 @@ def solve(problem: GraphProblem, kernel: float = 1.0) -> GraphSolution:
 
     kernel: its width in standard deviations. Where it leaves measurements out, a second search
     begins with all of them and narrows the kernel; the one with the lower cost is the answer.
-    Raises RuntimeError where the matrix cannot be factorised.
+    Raises LinAlgError for a covariance that is none.
     """
     system = _System(problem)
     best = _descend(system, problem.poses, [kernel])
@@ -197,19 +197,30 @@ def _step(
     diagonal = matrix.diagonal() + 1e-9
     while damping < MOST_DAMPING:
         damped = (matrix + sparse.diags(damping * diagonal)).tocsc()
-        factors = splu(
-            damped,
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
-        step = factors.solve(right)
+        step = _solved(damped, right)
+        if not np.isfinite(step).all():
+            damping *= 100
+            continue
         moved = system.moved(poses, step)
         new_cost = system.cost(system.squares(moved), kernel)
         if new_cost <= cost * (1 + 1e-12) + 1e-30:
             return moved, new_cost, max(damping / 10, FIRST_DAMPING), float(np.abs(step).max())
         damping *= 100
     return poses, cost, FIRST_DAMPING, 0.0
+
+
+def _solved(matrix: sparse.csc_matrix, right: Floats) -> Floats:
+    """Solve a symmetric system; no numbers where it is singular."""
+    try:
+        factors = splu(
+            matrix,
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+    except RuntimeError:
+        return np.full(len(right), np.nan)
+    return np.asarray(factors.solve(right))
 
 
 def _weights(squares: Floats, kernel: float) -> Floats:

@@ -119,7 +119,7 @@ def _first_views(problem: WindowProblem) -> Indices:
 def _depths(problem: WindowProblem, first: Indices) -> Floats:
     """Return the depth (N,) of each point in the first camera that saw it, at least tiny."""
     poses = problem.poses[problem.camera[first]]
-    depth = np.einsum("ni,ni->n", poses[:, 2, :3], problem.points) + poses[:, 2, 3]
+    depth: Floats = np.einsum("ni,ni->n", poses[:, 2, :3], problem.points) + poses[:, 2, 3]
     return np.maximum(depth, 1e-3 * max(float(np.median(np.abs(depth))), 1e-9))
 
 
@@ -166,14 +166,14 @@ def _two_views(problem: WindowProblem, first: Indices, middle: float) -> WindowP
     )
     if essential is None or essential.shape != (3, 3):
         raise ValueError("no essential matrix")
-    agreed, turn, shift, good = cv2.recoverPose(
+    agreed, turn, shift, before_both = cv2.recoverPose(
         essential, left[:, :2], right[:, :2], np.eye(3), mask=mask
     )
     if agreed < FEWEST_SHARED:
         raise ValueError("two views disagree")
-    relative = np.hstack((turn, shift.reshape(3, 1)))
+    relative: Floats = np.hstack((turn, shift.reshape(3, 1))).astype(np.float64)
     depth = _triangulated_depth(left, right, relative)
-    good = (good.ravel() > 0) & (depth > 0)
+    good = (np.ravel(before_both) > 0) & (depth > 0)
     if good.sum() < FEWEST_SHARED:
         raise ValueError("too few points before both cameras")
     unit = middle / float(np.median(depth[good]))

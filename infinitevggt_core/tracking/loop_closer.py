@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from infinitevggt_core.tracking.graph_solver import GraphProblem, GraphSolution, solve
+from infinitevggt_core.tracking.graph_step import Step
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.loop_edge import LoopEdge
 from infinitevggt_core.tracking.loop_verifier import LoopVerifier
 from infinitevggt_core.tracking.place import Place
 from infinitevggt_core.tracking.place_index import CAPACITY, PlaceIndex
-from infinitevggt_core.tracking.pose_graph import PoseGraph, Step
+from infinitevggt_core.tracking.pose_graph import PoseGraph
 from infinitevggt_core.tracking.similarity import Floats, Similarity3
 
 WINDOW = 64
@@ -33,6 +34,8 @@ ENOUGH, TO_COMPARE = 2, 4
 where only other places tell that several look alike."""
 MAJORITY = 4
 """Loops that agree for each that contradicts, before they join a submap."""
+BOLD = 0.2
+"""Share of the way since a place by which one loop alone may move the camera."""
 SETTLED = 2.0
 """Squared residual, in its own deviations, below which a new loop needs no correction at once."""
 UNSOLVED = 10
@@ -47,7 +50,7 @@ class Closure:
     loops: tuple[LoopEdge, ...]
     """New in the graph."""
     moved: bool
-    """True where poses of keyframes were corrected: all that hangs on them has to follow."""
+    """True where poses of keyframes are corrected: all that hangs on them has to follow."""
     joined: bool
     """True where a submap found its place in the map."""
 
@@ -78,7 +81,12 @@ class LoopCloser:
         self._unsolved = 0
 
     def add(self, keyframe: Keyframe) -> None:
-        """The newest keyframe becomes part of the graph, where odometry has it."""
+        """The newest keyframe becomes part of the graph, where odometry has it.
+
+        Raises ValueError for a pose that is none.
+        """
+        if not np.isfinite(keyframe.camera_from_world).all():
+            raise ValueError(f"keyframe {keyframe.index} has no pose")
         self.heirs = {}
         if len(self.graph) >= self.graph.capacity:
             self._make_room()
@@ -129,17 +137,25 @@ class LoopCloser:
         return self.verifier.search(self.index.candidates(view), view, enough)
 
     def close(self, keyframe: Keyframe) -> Closure:
-        """Search for loops, and correct the graph by those that can be believed."""
-        loops = [loop for loop in self.search(keyframe) if self._is_here(loop)]
-        believed = self.judge(loops)
+        """Search for loops, and correct the graph by those that can be believed.
+
+        `search`, `accept`, and where something moved `solve(problem())` and `apply`: only `accept`
+        and `apply` change anything, and they are quick.
+        """
+        closure = self.accept(keyframe, self.search(keyframe))
+        if closure.moved:
+            self.apply(solve(self.problem()))
+        return closure
+
+    def accept(self, keyframe: Keyframe, loops: list[LoopEdge]) -> Closure:
+        """Add the loops that can be believed to the graph, which is not solved yet."""
+        believed = self.judge([loop for loop in loops if self._is_here(loop)])
         joined = [self._join(loop) for loop in believed]
         kept = tuple(loop for loop in believed if self.graph.add_loop(loop))
         self._unsolved += len(kept)
         moved = bool(kept) and (
             any(joined) or self._unsolved >= UNSOLVED or any(map(self._is_off, kept))
         )
-        if moved:
-            self.apply(solve(self.problem()))
         return Closure(keyframe.index, kept, moved, any(joined))
 
     def problem(self) -> GraphProblem:
@@ -154,7 +170,7 @@ class LoopCloser:
     def judge(self, loops: list[LoopEdge]) -> list[LoopEdge]:
         """The loops of one view that can be believed, after what is known and what is waiting."""
         plausible = [loop for loop in loops if self._is_plausible(loop)]
-        if plausible:
+        if plausible and not all(map(self._is_bold, plausible)):
             return plausible
         if any(self._agree(one, other) is False for one, other in combinations(loops, 2)):
             self._pending.extend(loops)
@@ -208,6 +224,16 @@ class LoopCloser:
         expected = self._known(*loop.key)
         return expected is not None and _fits(_step(loop), expected)
 
+    def _is_bold(self, loop: LoopEdge) -> bool:
+        """Tell whether a loop moves the camera far, for the way since it was at the place."""
+        graph = self.graph
+        centers = np.array([graph.pose(k).translation for k in graph.way(*loop.key)])
+        way = float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
+        there = graph.pose(loop.from_index) @ loop.relative
+        jump = float(np.linalg.norm(there.translation - centers[-1]))
+        own = float(np.sqrt(loop.covariance[3:6, 3:6].trace()) * there.scale)
+        return jump > max(BOLD * way, 3 * own)
+
     def _agree(self, one: LoopEdge, other: LoopEdge) -> bool | None:
         """Tell whether two loops say the same about how two parts of the map lie; None where they
         are not about the same two."""
@@ -218,10 +244,13 @@ class LoopCloser:
         return _fits(_step(one), start.then(_step(other)).then(end))
 
     def _suffice(self, loop: LoopEdge, witnesses: list[LoopEdge]) -> bool:
-        """Tell whether enough of them agree: two join submaps, three overrule odometry, from as
-        far apart as they move the camera: in a room that looks like another they cannot."""
+        """Tell whether enough of them agree.
+
+        Two join submaps or move the camera far. Three overrule odometry, if they are as far apart
+        as they move the camera: in a room that looks like another they cannot be.
+        """
         expected = self._known(*loop.key)
-        if expected is None:
+        if expected is None or _fits(_step(loop), expected):
             return len(witnesses) >= 1
         if len(witnesses) + 1 < WITNESSES:
             return False

@@ -4,6 +4,7 @@
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.loop_closer import Closure, LoopCloser
+from infinitevggt_core.tracking.loop_edge import LoopEdge
 from infinitevggt_core.tracking.place_index import CAPACITY
 from infinitevggt_core.tracking.rigid import IDENTITY, Floats, compose, inverse
 from infinitevggt_core.tracking.similarity import Similarity3
@@ -23,6 +25,7 @@ ERRORS = (cv2.error, ArithmeticError, np.linalg.LinAlgError, ValueError, KeyErro
 MOST_WAITING = 32
 """Jobs of the map's thread that may wait; a search for loops is left out before that."""
 SEARCHES_WAITING = 1
+MOST_CLOSURES = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +40,7 @@ class MappedFrame:
     """Units of the map per unit of the tracker now: depths of the tracker times this."""
     located: bool
     """True where the trajectory hangs together with the map; else `map_from_odom` stands still."""
-    changes: int
+    version: int
     """Number of corrections so far: where it grew, poses of keyframes have moved."""
 
     @property
@@ -52,17 +55,15 @@ class Mapper:
     Give it to the tracker as `listener` and pass each answer of the tracker to `place`.
     """
 
-    def __init__(self, capacity: int = CAPACITY, *, background: bool = True) -> None:
-        """capacity: most places. background: search for loops in a thread; else at once."""
-        self.closer = LoopCloser(capacity)
-        self.loops = 0
-        """Loops in the graph so far."""
-        self.changes = 0
-        """Corrections so far."""
-        self._unit = 1.0
-        self._anchor, self._anchor_out = IDENTITY.copy(), IDENTITY.copy()
-        self._map_from_odom = IDENTITY.copy()
-        self._seen_changes = 0
+    def __init__(
+        self, capacity: int = CAPACITY, *, background: bool = True, read_only: bool = False
+    ) -> None:
+        """capacity: most places. background: search for loops in a thread; else at once.
+
+        read_only: find the camera in the places that are there, and make no new ones.
+        """
+        self.capacity, self.read_only = capacity, read_only
+        self._clear()
         self._lock = threading.RLock()
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
         self._searches = 0
@@ -70,6 +71,24 @@ class Mapper:
         if background:
             self._thread = threading.Thread(target=self._work, name="map", daemon=True)
             self._thread.start()
+
+    def _clear(self) -> None:
+        self.closer = LoopCloser(self.capacity)
+        self.loops = 0
+        """Loops in the graph so far."""
+        self.version = 0
+        """Corrections so far."""
+        self._closures: deque[Closure] = deque(maxlen=MOST_CLOSURES)
+        self._unit = 1.0
+        self._anchor, self._anchor_out = IDENTITY.copy(), IDENTITY.copy()
+        self._map_from_odom = IDENTITY.copy()
+        self._seen_version = 0
+
+    def reset(self) -> None:
+        """Forget the map; the tracker has to be reset too."""
+        self.finish()
+        with self._lock:
+            self._clear()
 
     # ---- what the tracker tells ----
 
@@ -82,7 +101,8 @@ class Mapper:
 
     def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
         """Make a place of a keyframe that is final."""
-        self._do(lambda: self.closer.retire(keyframe))
+        if not self.read_only:
+            self._do(lambda: self.closer.retire(keyframe))
 
     def on_window(self, poses: dict[int, Floats]) -> None:
         """Take over adjusted poses."""
@@ -94,10 +114,12 @@ class Mapper:
         """Return where an answer of the tracker lies in odom and in the map."""
         with self._lock:
             located = self._located(frame)
-            if self.changes != self._seen_changes and located:
+            # the thread may not have added the newest keyframe yet
+            is_known = located and frame.reference in self.closer.graph
+            if self.version != self._seen_version and is_known:
                 self._correct(frame)
             out = self._to_odom(frame.camera_from_world)
-            return MappedFrame(out, self._map_from_odom, self._unit, located, self.changes)
+            return MappedFrame(out, self._map_from_odom, self._unit, located, self.version)
 
     def camera_from_map(self, frame: TrackedFrame) -> Floats | None:
         """Return the pose (3, 4) of an earlier answer as known now; None where it is not known."""
@@ -107,9 +129,25 @@ class Mapper:
             return self._camera_from_map(frame)
 
     def keyframe_poses(self) -> dict[int, Similarity3]:
-        """Return map_from_camera of all keyframes by their numbers; scale: map units per own."""
+        """Return world_from_camera in the map, by the numbers of the keyframes."""
         with self._lock:
             return {index: self.closer.graph.pose(index) for index in self.closer.graph}
+
+    def world_from_camera(self, index: int) -> Similarity3 | None:
+        """Return the corrected pose of a keyframe; None where it is no longer known."""
+        with self._lock:
+            graph = self.closer.graph
+            return graph.pose(index) if index in graph else None
+
+    def loop_edges(self) -> list[LoopEdge]:
+        """Return the loops in the graph."""
+        with self._lock:
+            return list(self.closer.graph.loops)
+
+    def take_closure(self) -> Closure | None:
+        """Return the oldest closure that was not taken yet, each once."""
+        with self._lock:
+            return self._closures.popleft() if self._closures else None
 
     def finish(self) -> None:
         """Wait until all that was told is worked in."""
@@ -130,12 +168,12 @@ class Mapper:
             return {
                 "closer": self.closer.state_dict(),
                 "loops": self.loops,
-                "changes": self.changes,
+                "version": self.version,
                 "unit": self._unit,
                 "anchor": self._anchor.copy(),
                 "anchor_out": self._anchor_out.copy(),
                 "map_from_odom": self._map_from_odom.copy(),
-                "seen_changes": self._seen_changes,
+                "seen_version": self._seen_version,
             }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -143,8 +181,8 @@ class Mapper:
         self.finish()
         with self._lock:
             self.closer.load_state_dict(state["closer"])
-            self.loops, self.changes = int(state["loops"]), int(state["changes"])
-            self._seen_changes, self._unit = int(state["seen_changes"]), float(state["unit"])
+            self.loops, self.version = int(state["loops"]), int(state["version"])
+            self._seen_version, self._unit = int(state["seen_version"]), float(state["unit"])
             for name in ("anchor", "anchor_out", "map_from_odom"):
                 setattr(self, f"_{name}", np.array(state[name], np.float64))
 
@@ -176,16 +214,15 @@ class Mapper:
         closure: Closure = self.closer.close(keyframe)
         self.loops += len(closure.loops)
         if closure.moved or closure.joined:
-            self.changes += 1
+            self.version += 1
+            self._closures.append(closure)
 
     def _located(self, frame: TrackedFrame) -> bool:
         """Return whether the trajectory of an answer hangs together with the oldest keyframe."""
         graph = self.closer.graph
         if not len(graph):
             return True
-        return frame.reference in graph and frame.submap in graph.joined_submaps(
-            graph.submap(graph.oldest)
-        )
+        return frame.submap in graph.joined_submaps(graph.submap(graph.oldest))
 
     def _to_odom(self, camera_from_world: Floats) -> Floats:
         """Bring a pose of the tracker into odom, whose unit changes at closures."""
@@ -199,7 +236,7 @@ class Mapper:
         self._anchor, self._anchor_out = frame.camera_from_world.copy(), out
         self._unit = float(self.closer.graph.pose(frame.reference).scale)
         self._map_from_odom = compose(inverse(self._camera_from_map(frame)), out)
-        self._seen_changes = self.changes
+        self._seen_version = self.version
 
     def _camera_from_map(self, frame: TrackedFrame) -> Floats:
         pose = self.closer.graph.pose(frame.reference)

@@ -57,7 +57,7 @@ def fit_pose(
     for _ in range(ROUNDS):
         information, gradient = _normal_equations(pose, points, pixels, matrix, unit)
         damped = information + damping * np.diag(information.diagonal() + 1e-9)
-        step = -np.linalg.solve(damped, gradient)
+        step: Floats = -np.linalg.solve(damped, gradient).astype(np.float64)
         trial = moved(pose, step)
         trial_cost = _cost(trial, points, pixels, matrix, unit)
         if not trial_cost < cost:
@@ -84,7 +84,7 @@ def find_pose(
         points,
         pixels,
         matrix,
-        None,
+        np.zeros(4),
         reprojectionError=INLIER_PX * unit,
         iterationsCount=200,
         confidence=0.999,
@@ -92,7 +92,7 @@ def find_pose(
     )
     if not found or inliers is None or len(inliers) < 6:
         return None
-    pose = np.hstack((cv2.Rodrigues(turn)[0], shift.reshape(3, 1)))
+    pose: Floats = np.hstack((cv2.Rodrigues(turn)[0], shift.reshape(3, 1))).astype(np.float64)
     return (pose, inliers.ravel().astype(np.int64)) if np.isfinite(pose).all() else None
 
 

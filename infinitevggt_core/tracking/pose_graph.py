@@ -2,7 +2,7 @@
 """The graph of keyframes: Sim(3) poses, odometry between them, loops; bounded."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +11,9 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from infinitevggt_core.tracking.graph_solver import GraphProblem, GraphSolution, solve
+from infinitevggt_core.tracking.graph_step import Step, diagonal
 from infinitevggt_core.tracking.loop_edge import LoopEdge
-from infinitevggt_core.tracking.similarity import Floats, Similarity3
+from infinitevggt_core.tracking.similarity import Similarity3
 
 CAPACITY = 4000
 LOOPS_OF_A_PLACE = 4
@@ -23,33 +24,6 @@ LINK_SIGMAS = (3.0, 50.0, 1.0)
 AGREES = 24.3
 """Squared residual, in standard deviations, of a loop that is accepted: 99.9 % of 7 numbers."""
 Key = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """A measured Sim(3), camera of the first keyframe <- camera of the second."""
-
-    relative: Similarity3
-    covariance: Floats
-    """(7, 7), of x in `true = relative @ exp(x)`: rad, unit of the second, log scale."""
-    is_link: bool = False
-    """Joins two submaps and says next to nothing."""
-
-    def reversed(self) -> "Step":
-        adjoint = self.relative.adjoint()
-        covariance = adjoint @ self.covariance @ adjoint.T
-        return Step(self.relative.inverse(), covariance, self.is_link)
-
-    def then(self, other: "Step") -> "Step":
-        """a <- b and b <- c make a <- c."""
-        adjoint = other.relative.inverse().adjoint()
-        covariance = adjoint @ self.covariance @ adjoint.T + other.covariance
-        return Step(self.relative @ other.relative, covariance, self.is_link or other.is_link)
-
-    @property
-    def doubt(self) -> float:
-        """How much it adds to the uncertainty of a way, for choosing among ways."""
-        return float(self.covariance[0, 0] + self.covariance[6, 6])
 
 
 class PoseGraph:
@@ -67,6 +41,8 @@ class PoseGraph:
         self._loops: dict[Key, LoopEdge] = {}
         self._edges_at: dict[int, set[Key]] = {}
         self._usual_step = 0.0
+        self._joined: dict[int, set[int]] = {}
+        """Answers of `joined_submaps`, while no edge changes."""
 
     def __len__(self) -> int:
         return len(self._poses)
@@ -104,6 +80,7 @@ class PoseGraph:
         """A keyframe whose edges follow. Raises RuntimeError when full."""
         if len(self._poses) >= self.capacity:
             raise RuntimeError(f"the graph is full: {self.capacity} keyframes")
+        self._joined.clear()
         self._poses[index] = pose
         self._submaps[index] = submap
         self._edges_at.setdefault(index, set())
@@ -114,13 +91,13 @@ class PoseGraph:
         self._usual_step = 0.95 * self._usual_step + 0.05 * length if self._usual_step else length
         turn, share, log_scale = ODOMETRY_SIGMAS
         shift = share * max(length, self._usual_step, 1e-9) / float(relative.scale)
-        self._set_step((first, second), Step(relative, _diagonal(turn, shift, log_scale)))
+        self._set_step((first, second), Step(relative, diagonal(turn, shift, log_scale)))
 
     def add_link(self, first: int, second: int, relative: Similarity3) -> None:
         """A guess how a new submap lies to the one before it."""
         turn, steps, log_scale = LINK_SIGMAS
         shift = steps * max(self._usual_step, 1e-9) / float(relative.scale)
-        self._set_step((first, second), Step(relative, _diagonal(turn, shift, log_scale), True))
+        self._set_step((first, second), Step(relative, diagonal(turn, shift, log_scale), True))
 
     def add_loop(self, loop: LoopEdge) -> bool:
         """Keep a loop, unless one of its ends has four better ones.
@@ -139,6 +116,7 @@ class PoseGraph:
         for rival in rivals:
             if rival is not None:
                 self._drop_loop(rival.key)
+        self._joined.clear()
         self._loops[loop.key] = loop
         for index in loop.key:
             self._edges_at[index].add(loop.key)
@@ -150,6 +128,7 @@ class PoseGraph:
         Says which, and how the removed camera lies in the neighbour's, for what hung on it; None
         without one. Raises KeyError for a keyframe that is not here.
         """
+        self._joined.clear()
         pose = self._poses.pop(index)
         del self._submaps[index]
         keys = sorted(self._edges_at.pop(index))
@@ -234,6 +213,12 @@ class PoseGraph:
         """Submaps that odometry or accepted loops join to one, or to the oldest keyframe's."""
         if not self._poses:
             return set()
+        start = self._submaps[self.oldest] if submap is None else submap
+        if start not in self._joined:
+            self._joined[start] = self._find_joined(start)
+        return self._joined[start]
+
+    def _find_joined(self, submap: int) -> set[int]:
         pairs = [key for key, step in self._steps.items() if not step.is_link]
         pairs += [loop.key for loop in self._loops.values() if loop.accepted]
         neighbours: dict[int, set[int]] = {}
@@ -242,7 +227,7 @@ class PoseGraph:
             neighbours.setdefault(a, set()).add(b)
             neighbours.setdefault(b, set()).add(a)
         joined: set[int] = set()
-        waiting = [self._submaps[self.oldest] if submap is None else submap]
+        waiting = [submap]
         while waiting:
             reached = waiting.pop()
             if reached not in joined:
@@ -256,7 +241,7 @@ class PoseGraph:
 
         Raises KeyError where no way is.
         """
-        way = self._way(first, second)
+        way = self.way(first, second)
         whole = Step(Similarity3.identity(), np.zeros((7, 7)))
         for previous, following in pairwise(way):
             between = self._poses[previous].inverse() @ self._poses[following]
@@ -299,6 +284,8 @@ class PoseGraph:
     def _set_step(self, key: Key, step: Step) -> None:
         if key[0] not in self._poses or key[1] not in self._poses or key[0] == key[1]:
             raise KeyError(f"no step between keyframes {key[0]} and {key[1]}")
+        if key not in self._steps:
+            self._joined.clear()
         self._steps[key] = step
         for index in key:
             self._edges_at[index].add(key)
@@ -352,6 +339,7 @@ class PoseGraph:
 
     def _judge_loops(self) -> None:
         """Find which loops the poses agree with."""
+        self._joined.clear()
         for loop in self.loops:
             between = self._poses[loop.from_index].inverse() @ self._poses[loop.to_index]
             residual = (loop.relative.inverse() @ between).log()
@@ -369,8 +357,11 @@ class PoseGraph:
             found += [edge if key[0] == previous else edge.reversed() for edge in edges]
         return min(found, key=lambda edge: edge.doubt)
 
-    def _way(self, first: int, second: int) -> list[int]:
-        """The most certain way between two keyframes, both included."""
+    def way(self, first: int, second: int) -> list[int]:
+        """The most certain way between two keyframes along steps and accepted loops, both included.
+
+        Raises KeyError where no way is.
+        """
         indices = list(self._poses)
         row = {index: k for k, index in enumerate(indices)}
         edges = [(key, step.doubt) for key, step in self._steps.items()]
@@ -391,11 +382,6 @@ class PoseGraph:
             if way[-1] < 0:
                 raise KeyError(f"nothing joins keyframes {first} and {second}")
         return [indices[k] for k in reversed(way)]
-
-
-def _diagonal(turn: float, shift: float, log_scale: float) -> Floats:
-    """(7, 7): the covariance of independent parts."""
-    return np.diag(np.square([turn, turn, turn, shift, shift, shift, log_scale]))
 
 
 def _other_end(index: int, key: Key) -> int:

@@ -28,7 +28,7 @@ def rotation_exp(vector: Floats) -> Floats:
     safe = np.where(small, 1.0, angle)
     first = np.where(small, 1.0, np.sin(safe) / safe)
     second = np.where(small, 0.5, (1 - np.cos(safe)) / safe**2)
-    return cast(Floats, np.eye(3) + first * cross + second * (cross @ cross))
+    return np.eye(3) + first * cross + second * (cross @ cross)
 
 
 def rotation_angle(rotation: Floats) -> Floats:
@@ -63,7 +63,7 @@ def inverse(motion: Floats) -> Floats:
 
 def transform(motion: Floats, points: Floats) -> Floats:
     """Move points (N, 3) by one motion (3, 4)."""
-    return cast(Floats, points @ motion[:, :3].T + motion[:, 3])
+    return points @ motion[:, :3].T + motion[:, 3]
 
 
 def centers(camera_from_world: Floats) -> Floats:

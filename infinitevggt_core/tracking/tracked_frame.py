@@ -21,7 +21,7 @@ class TrackedFrame:
     camera_from_world: Floats
     """(3, 4), OpenCV camera axes."""
     covariance: Floats
-    """(6, 6) of a step on the left of the pose: translation (tracker unit), rotation (rad)."""
+    """(6, 6) of a step on the left of the pose: translation (tracker's unit), rotation (rad)."""
     state: str
     """tracking: the images determine the pose; degraded: they do, but the structure is not decided
     or the parallax too small for a scale; network: the network's motion was taken; lost: nothing

@@ -14,7 +14,7 @@ from infinitevggt_core.tracking.mapper import MappedFrame, Mapper
 from infinitevggt_core.tracking.rigid import Floats, inverse
 from infinitevggt_core.tracking.sensor_depth import SensorDepth
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_core.tracking.tracked_frame import DEGRADED, LOST, NETWORK, TrackedFrame
+from infinitevggt_core.tracking.tracked_frame import LOST, NETWORK, TrackedFrame
 from infinitevggt_core.tracking.tracker import LEAST_PARALLAX, Tracker
 
 Floats32 = NDArray[np.float32]
@@ -85,12 +85,11 @@ class TrackedStream:
                 the results repeatable.
         """
         self.config = config or TrackingConfig()
-        self._background = background
-        self._open()
+        self.mapper = Mapper(self.config.places, background=background)
+        self.tracker = Tracker(self.config, background=background, listener=self.mapper)
+        self._clear()
 
-    def _open(self) -> None:
-        self.mapper = Mapper(self.config.places, background=self._background)
-        self.tracker = Tracker(self.config, background=self._background, listener=self.mapper)
+    def _clear(self) -> None:
         self._corrector = DepthCorrector()
         self._position: Floats | None = None
         self._changes = 0
@@ -98,8 +97,9 @@ class TrackedStream:
 
     def reset(self) -> None:
         """Start an empty map with the next image."""
-        self.close()
-        self._open()
+        self.tracker.reset()
+        self.mapper.reset()
+        self._clear()
 
     def close(self) -> None:
         """Stop the threads."""
@@ -135,7 +135,7 @@ class TrackedStream:
             is_corrected=corrected.is_open,
             intrinsics=frame.intrinsics if frame.reference >= 0 else view.intrinsics,
             unit=mapped.unit,
-            changes=mapped.changes,
+            changes=mapped.version,
         )
 
     def map_from_keyframes(self) -> dict[int, Similarity3]:
@@ -175,9 +175,9 @@ class TrackedStream:
         position = inverse(mapped.camera_from_odom)[:, 3]
         if self._position is not None:
             self._since_loop += float(np.linalg.norm(position - self._position))
-        if mapped.changes != self._changes:
+        if mapped.version != self._changes:
             self._since_loop = 0.0
-        self._position, self._changes = position, mapped.changes
+        self._position, self._changes = position, mapped.version
 
     def _correct(self, view: CameraView, frame: TrackedFrame) -> CorrectedDepth:
         """Return the network's depth in the unit of the tracker."""
@@ -201,6 +201,6 @@ class TrackedStream:
 
 def _state(frame: TrackedFrame, mapped: MappedFrame) -> tuple[str, str]:
     """Return the state of an image in the map and its reason."""
-    if frame.state in (NETWORK, LOST) or mapped.located:
+    if mapped.located:
         return frame.state, frame.reason
-    return DEGRADED, "the camera is not found again in the map yet"
+    return LOST, "the camera is not found again in the map yet"

@@ -19,7 +19,7 @@ from infinitevggt_core.tracking.initialisation import (
     initialise,
 )
 from infinitevggt_core.tracking.keyframe import Keyframe
-from infinitevggt_core.tracking.local_map import LocalMap, WindowKeyframe, log_depth_at
+from infinitevggt_core.tracking.local_map import Ids, LocalMap, WindowKeyframe, log_depth_at
 from infinitevggt_core.tracking.pose_estimator import (
     PoseFit,
     find_pose,
@@ -39,7 +39,15 @@ from infinitevggt_core.tracking.window_problem import WindowProblem, WindowResul
 from infinitevggt_core.tracking.worker import Worker
 
 logger = logging.getLogger(__name__)
-ERRORS = (cv2.error, ArithmeticError, np.linalg.LinAlgError, ValueError, IndexError)
+ERRORS = (
+    cv2.error,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 """What bad input may raise: it costs an image."""
 INLIER_PX, CULL_PX = 3.0, 6.0
 FEWEST_INLIERS, FEWEST_POINTS, FEWEST_MATURE, FEWEST_CORNERS = 12, 6, 25, 60
@@ -56,7 +64,7 @@ SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
 FOCAL_SIGMA = 0.2
 """Standard deviation of the logarithm of a focal length that is a guess."""
 FOCAL_BOUNDS = (float(np.log(0.7)), float(np.log(1.4)))
-FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 5, 0.02
+FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 8, 0.01
 """Keyframes after which it is fixed; windows in a row that agree so far fix it before."""
 FEWEST_AGAIN = 4
 """Points of one keyframe that are worth looking for again."""
@@ -101,8 +109,8 @@ class _View:
     gray: NDArray[np.uint8]
     intrinsics: Floats
     """(3, 3), pixels of `gray`, as given."""
-    shrink: float
-    """Pixels of `gray` per pixel of the given image."""
+    shrink: Floats
+    """(2,), pixels of `gray` per pixel of the given image, along u and v."""
     depth: NDArray[Any] | None
     sensor: bool
     prior: Floats | None
@@ -114,7 +122,7 @@ class _Adjusted:
     """A finished adjustment."""
 
     indices: list[int]
-    ids: NDArray[np.int64]
+    ids: Ids
     problem: WindowProblem
     result: WindowResult
     hypothesis: str
@@ -157,10 +165,10 @@ class Tracker:
         self._young = True
         self._missed = 0
         self._last_gray: NDArray[np.uint8] | None = None
-        self._ids = np.empty(0, np.int64)
-        self._pixels = np.empty((0, 2))
+        self._ids: Ids = np.empty(0, np.int64)
+        self._pixels: Floats = np.empty((0, 2))
         self._velocity = IDENTITY.copy()
-        self._window_covariance = np.zeros((6, 6))
+        self._window_covariance: Floats = np.zeros((6, 6))
 
     def close(self) -> None:
         """Stop the thread; a job that runs is waited for, its result dropped."""
@@ -193,7 +201,8 @@ class Tracker:
             return self._step(view)
         except ERRORS as error:
             logger.debug("image %d: %s", self._frame - 1, error, exc_info=True)
-            return self._miss(None, prior, stamp_s, f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            return self._miss(None, _usable_prior(prior), stamp_s, reason)
 
     def _step(self, view: _View) -> TrackedFrame:
         if self._last_gray is not None and self._last_gray.shape != view.gray.shape:
@@ -240,7 +249,7 @@ class Tracker:
         pixels, _ = self._frontend.track(self._last_gray, view.gray, self._pixels, guess)
         return pixels
 
-    def _fit(self, ids: NDArray[np.int64], pixels: Floats, matrix: Floats) -> PoseFit | None:
+    def _fit(self, ids: Ids, pixels: Floats, matrix: Floats) -> PoseFit | None:
         """Return the pose by mature points (all, where those are few); None where none is good."""
         rows = self._map.rows(ids)
         mature = self._map.mature[rows]
@@ -267,7 +276,7 @@ class Tracker:
         errors = projection_errors(best.camera_from_world, self._map.points[rows], pixels, matrix)
         return PoseFit(best.camera_from_world, errors, best.covariance) if good else None
 
-    def _accept(self, view: _View, ids: NDArray[np.int64], pixels: Floats, fit: PoseFit) -> None:
+    def _accept(self, view: _View, ids: Ids, pixels: Floats, fit: PoseFit) -> None:
         """Take over the pose and drop tracks that contradict it."""
         mature = self._map.mature[self._map.rows(ids)]
         keep = (fit.errors_px < CULL_PX * self._unit) | ~mature
@@ -508,9 +517,8 @@ class Tracker:
 
     def _step_prior(self, prior: Floats | None) -> bool:
         """Move the pose by the network's motion since the image before, if it knows both."""
-        usable = prior is not None and prior.shape == (3, 4) and bool(np.isfinite(prior).all())
-        before, self._prior = self._prior, prior if usable else None
-        if before is None or prior is None or not usable:
+        before, self._prior = self._prior, prior
+        if before is None or prior is None:
             return False
         motion = compose(prior, inverse(before))
         motion[:, 3] *= np.exp(self._noise.log_scale)
@@ -580,13 +588,16 @@ class Tracker:
         matrix = np.asarray(intrinsics, np.float64)
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0:
             raise ValueError(f"expected intrinsics (3, 3) with a focal length; got {intrinsics}")
-        shrink = min(1.0, float(np.sqrt(self.config.image_pixels / gray.size)))
-        if shrink < 1:
-            height, width = round(gray.shape[0] * shrink), round(gray.shape[1] * shrink)
-            by_u, by_v = width / gray.shape[1], height / gray.shape[0]
-            gray = np.asarray(cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA))
-            to_small = np.array([[by_u, 0, (by_u - 1) / 2], [0, by_v, (by_v - 1) / 2], [0, 0, 1]])
-            matrix, shrink = to_small @ matrix, by_u
+        shrink = np.ones(2)
+        if gray.size > self.config.image_pixels:
+            factor = float(np.sqrt(self.config.image_pixels / gray.size))
+            size = np.array([gray.shape[1], gray.shape[0]])
+            small = np.maximum(np.round(factor * size), 1).astype(int)
+            shape = (int(small[0]), int(small[1]))
+            gray = np.asarray(cv2.resize(gray, shape, interpolation=cv2.INTER_AREA), np.uint8)
+            shrink = small / size
+            matrix = np.diag([*shrink, 1.0]) @ matrix
+            matrix[:2, 2] += (shrink - 1) / 2
         usable = depth is not None and depth.ndim == 2
         sensor = usable and depth_kind == "sensor"
         return _View(
@@ -595,7 +606,7 @@ class Tracker:
             shrink,
             depth if usable else None,
             sensor,
-            prior,
+            _usable_prior(prior),
             stamp_s,
         )
 
@@ -611,7 +622,7 @@ class Tracker:
         elif np.median(parallax) < LEAST_PARALLAX:
             state, reason = DEGRADED, "little parallax"
         matrix = self._matrix(view.intrinsics)
-        matrix[:2] /= view.shrink
+        matrix[:2] /= view.shrink[:, None]
         matrix[:2, 2] += (1 / view.shrink - 1) / 2
         return TrackedFrame(
             self._frame - 1,
@@ -633,6 +644,15 @@ class Tracker:
             newest.depth_scale,
             int((fit.errors_px < INLIER_PX * self._unit).sum()),
         )
+
+
+def _usable_prior(prior: Any) -> Floats | None:
+    """Return a pose (3, 4) of the network, None where it is none."""
+    try:
+        pose = np.asarray(prior, np.float64)
+    except (TypeError, ValueError):
+        return None
+    return pose if pose.shape == (3, 4) and np.isfinite(pose).all() else None
 
 
 def _copy(value: Any) -> Any:

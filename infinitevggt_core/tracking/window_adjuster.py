@@ -280,8 +280,11 @@ def _eliminate(normal: _Normal, damping: float) -> tuple[Floats, Floats, Floats,
 def _solve(normal: _Normal, damping: float) -> tuple[Floats, Floats]:
     """Return the steps of the cameras (C,) and of the points (N, 3)."""
     reduced, side, solved, shift = _eliminate(normal, damping)
-    step = -np.linalg.solve(reduced, side) if len(side) else np.zeros(0)
-    return step, -shift - solved @ step
+    step: Floats = np.zeros(len(side))
+    if len(side):
+        step -= np.linalg.solve(reduced, side)
+    points: Floats = -shift - solved @ step
+    return step, points
 
 
 def _stepped(problem: WindowProblem, state: _State, step: Floats, points: Floats) -> _State:
@@ -302,7 +305,7 @@ def _result(
 ) -> WindowResult:
     reduced, *_ = _eliminate(normal, 0.0)
     size = 6 * (layout.keyframes - problem.fixed)
-    covariance = np.full((6, 6), np.nan)
+    covariance: Floats = np.full((6, 6), np.nan)
     if size:
         ridge = 1e-12 * np.trace(reduced) * np.eye(len(reduced))
         covariance = np.linalg.inv(reduced + ridge)[size - 6 : size, size - 6 : size]

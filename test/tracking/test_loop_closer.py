@@ -4,10 +4,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.loop_closer import Closure, LoopCloser
+from infinitevggt_core.tracking.loop_edge import LoopEdge
+from infinitevggt_core.tracking.similarity import Similarity3
 from support.place_samples import blank, keyframe, moved, room, wall
 
 Floats = NDArray[np.float64]
@@ -114,6 +117,27 @@ def test_keyframes_without_anything_are_no_harm() -> None:
         closer.retire(one)
     assert len(closer.index) == 0
     assert len(closer.graph) <= closer.graph.capacity
+
+
+def test_a_loop_that_moves_the_camera_far_needs_a_second_one() -> None:
+    closer = LoopCloser(100)
+    for one in corridor(np.eye(3, 4), 0):
+        closer.add(one)
+    covariance = np.diag(np.square([0.02] * 3 + [0.02] * 3 + [1.0]))
+    loops = []
+    for k in range(2):
+        way = 0.7 * closer.graph.relative(k, CORRIDOR - 1).relative.translation
+        relative = Similarity3(np.array(1.0), np.eye(3), way)
+        loops.append(LoopEdge(k, CORRIDOR - 1, relative, covariance, 50))
+    assert closer.judge(loops[:1]) == []
+    assert closer.judge(loops[1:]) == [loops[1], loops[0]]
+
+
+def test_a_keyframe_without_a_pose_is_refused() -> None:
+    closer = LoopCloser(10)
+    with pytest.raises(ValueError, match="no pose"):
+        closer.add(replace(blank(0), camera_from_world=np.full((3, 4), np.nan)))
+    assert len(closer.graph) == 0
 
 
 def test_places_and_keyframes_stay_bounded() -> None:
