@@ -164,8 +164,9 @@ class TrackedStream:
         """
         position, since_loop = state["position"], float(state["since_loop"])
         changes = int(state["changes"])
-        self.tracker.load_state_dict(state["tracker"], resume=resume)
         self.mapper.load_state_dict(state["mapper"])
+        # after the mapper: without resuming, the keyframes of the window become places of the map
+        self.tracker.load_state_dict(state["tracker"], resume=resume)
         self._corrector.load_state_dict(state["corrector"])
         self._position, self._since_loop = position, since_loop
         self._changes = changes

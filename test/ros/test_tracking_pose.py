@@ -61,7 +61,7 @@ def test_poses_follow_the_camera_whatever_the_network_says(images: list[NDArray[
     errors = trajectory_errors(found, np.stack(POSES))
     assert errors.ate_percent < 5
     assert errors.rotation_deg_median < 1.5
-    assert results[-1].pose_state == "tracking"
+    assert {result.pose_state for result in results} <= {"tracking", "degraded"}
     assert np.isfinite(results[-1].covariance).all()
 
 
@@ -108,7 +108,7 @@ def test_a_restart_elsewhere_in_the_place_finds_the_same_map(
     again = tracking_rig()
     again.stream.load_world(path)
     result = run(again, [*images[10:], *images[:20:-1]], first=500)[-1]
-    assert result.pose_state == "tracking"
+    assert result.pose_state in ("tracking", "degraded"), result.pose_reason
 
 
 def test_what_hangs_on_keyframes_moves_with_them() -> None:
