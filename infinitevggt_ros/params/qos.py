@@ -21,7 +21,7 @@ WITHOUT_RELIABILITY = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind
 
 
 def create_publisher(node: Node, kind: type[Any], topic: str, qos: QoSProfile) -> Publisher:
-    """Create a publisher with `qos`, unless `qos_overrides` change it. Raises ValueError if they are
+    """Create a publisher with `qos`, changed by `qos_overrides`. Raises ValueError if those are
     invalid."""
     try:
         # a copy, because rclpy writes the overrides into it
