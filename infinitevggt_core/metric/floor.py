@@ -12,7 +12,7 @@ HORIZON = np.sin(np.deg2rad(5))
 MOST_TILT = np.cos(np.deg2rad(15))
 """Cosine of the largest angle between the floor's normal and gravity, which may be inexact."""
 ROUGH_TILT = np.cos(np.deg2rad(35))
-"""The same for the surface around single points, whose normals are noisy."""
+"""Cosine of the largest angle for the surface around single points, whose normals are noisy."""
 THICKNESS = 0.05
 """Largest distance of a point from its plane, relative to the distance of the plane."""
 TRIES = 200

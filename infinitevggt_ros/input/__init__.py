@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From image messages to the network's images."""
+"""Conversion of image messages to images of the network."""

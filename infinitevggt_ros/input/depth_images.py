@@ -30,7 +30,7 @@ def metres_from_image(message: Image, bridge: CvBridge) -> NDArray[np.float32]:
 
 
 def same_view(depth: NDArray[np.float32], image_size: tuple[int, ...]) -> bool:
-    """Whether a depth map has the proportions of images (height, width): one of others was
-    cropped."""
+    """Return True if a depth map has the aspect ratio of images (height, width). A depth map with
+    another one was cropped."""
     height, width = image_size
     return bool(abs(depth.shape[0] / depth.shape[1] * width / height - 1) < SAME_ASPECT)

@@ -41,7 +41,7 @@ SAME_AS = {
     "uyvy": "yuv422",
     "yuyv": "yuv422_yuy2",
 }
-"""What OpenCV means by a type without a colour order, and the older names that cv_bridge knows."""
+"""Encodings for OpenCV types without a colour order, and for older names that cv_bridge knows."""
 
 UNUSUAL = {
     "bayer": "is demosaiced here in the simplest way; image_proc does better",
@@ -117,8 +117,11 @@ def rgb_from_compressed(message: CompressedImage, bridge: CvBridge) -> NDArray[n
 
 
 def sent_encoding(message: Image | CompressedImage) -> str:
-    """Of the camera's picture. image_transport writes it before the compression, as in
-    "bayer_rggb8; png compressed "; empty where there is only that."""
+    """Return the encoding of the camera's image.
+
+    image_transport writes it before the compression, as in "bayer_rggb8; png compressed "; empty if
+    the message does not state it.
+    """
     if isinstance(message, Image):
         return str(message.encoding)
     encoding, separator, _ = message.format.partition(";")
@@ -126,18 +129,18 @@ def sent_encoding(message: Image | CompressedImage) -> str:
 
 
 def _check_declared_size(message: CompressedImage) -> None:
-    """A few bytes may say that they are gigabytes of pixels. Raises BadInputError, before anything
-    is decoded."""
+    """Raise BadInputError if the header declares too many pixels, before anything is decoded."""
     try:
         PIL.Image.open(BytesIO(message.data), formats=FILES).close()
     except PIL.Image.DecompressionBombError as error:
         raise BadInputError("too large", f"not decoded: {error}") from error
     except Exception:
-        return  # the decoder says what is wrong with it
+        return  # the decoder reports the reason
 
 
 def _decoded_encoding(message: CompressedImage, decoded: NDArray[Any]) -> str:
-    """Of a decoded image (H, W) or (H, W, C): grey, or with blue first, as OpenCV decodes."""
+    """Return the encoding of a decoded image (H, W) or (H, W, C): grey, or blue first, as OpenCV
+    decodes."""
     channels = 1 if decoded.ndim == 2 else decoded.shape[2]
     if decoded.dtype not in (np.uint8, np.uint16) or channels not in DECODED:
         raise BadInputError("no picture", f"it is a {decoded.dtype} file of {channels} channels")
@@ -147,7 +150,7 @@ def _decoded_encoding(message: CompressedImage, decoded: NDArray[Any]) -> str:
 
 
 def unusual_kind(encoding: str) -> str:
-    """Which of UNUSUAL an encoding is; empty for none."""
+    """Return the key of `UNUSUAL` for an encoding; empty if there is none."""
     if encoding.startswith("bayer"):
         return "bayer"
     if encoding.endswith("16"):

@@ -121,7 +121,7 @@ class ImageSubscription:
         return f"{text}; {self._advice(publishers)}"
 
     def _advice(self, publishers: list[TopicEndpointInfo]) -> str:
-        """What to do about the silence."""
+        """Return advice for the case that no image arrives."""
         if not publishers:
             return self._advice_on_nobody()
         wanted, sent = _type_name(self._type), {found.topic_type for found in publishers}

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a frame's result to messages and transforms."""
+"""Conversion of results to messages and transforms, and their publication."""

@@ -21,16 +21,17 @@ WITHOUT_RELIABILITY = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind
 
 
 def create_publisher(node: Node, kind: type[Any], topic: str, qos: QoSProfile) -> Publisher:
-    """With `qos` where nothing else is asked for. Raises ValueError for what cannot be."""
+    """Create a publisher with `qos`, changed by `qos_overrides`. Raises ValueError if those are
+    invalid."""
     try:
-        # a copy, because rclpy writes what a user asks for into it
+        # a copy, because rclpy writes the overrides into it
         return node.create_publisher(kind, topic, copy(qos), qos_overriding_options=OVERRIDABLE)
     except RuntimeError as error:
         raise ValueError(f"qos_overrides of {topic}: {error}") from error
 
 
 def asked_reliability(node: Node, topic: str) -> str:
-    """What a user asks of a subscription by `qos_overrides`; empty if nothing. Raises
+    """Return the reliability that `qos_overrides` request of a subscription; empty if none. Raises
     ValueError."""
     name = f"qos_overrides.{topic}.subscription.reliability"
     asked = parameter_overrides(node).get(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a bag is said in words that help."""
+"""Errors of bags: messages that name the problem and what to do."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was heard is in the bag, byte for byte, and opens without our package."""
+"""Recorded messages equal the published ones, and open without this package."""
 
 import array
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag is found to hold: images, and the truth about them."""
+"""Choice of images and truth in a bag."""
 
 from pathlib import Path
 from typing import Any

@@ -36,7 +36,7 @@ PAIR = Settings(
 
 
 def result(of: str, stamp_ns: int, camera_from_world: torch.Tensor) -> FrameResult:
-    """What a perfect network would say, in its own unit. camera_from_world: (3, 4), metres."""
+    """Prediction of a perfect network in its own unit. camera_from_world: (3, 4), metres."""
     pose = camera_from_world.float().clone()
     pose[:, 3] /= UNIT_M
     flat = np.ones((28, 28), np.float32)

@@ -24,7 +24,7 @@ UP = torch.tensor((0.0, 0.0, 1.0), dtype=torch.float64)
 
 
 def height(frame: WorldFrame) -> float:
-    """Of the camera above the floor of its world, m."""
+    """Return the height of the camera above the floor of its world, m."""
     rotation, translation = frame.camera_from_world.split((3, 1), dim=1)
     return float((-rotation.T @ translation)[2])
 

@@ -18,7 +18,7 @@ from support.bag_evaluation import POLICY, evaluate, measured
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a real head node with one processor."""
+    """Yield the address of a real head node with one processor."""
     pytest.importorskip("ray", reason="an extra: pip install '.[ray]'")
     from ray.cluster_utils import Cluster
 

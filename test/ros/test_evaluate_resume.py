@@ -61,7 +61,7 @@ def test_a_run_killed_half_way_resumes_to_the_same_figures(
 
 
 def outputs(folder: Path) -> list[Any]:
-    """What the result bag holds, but for times; bytes that only fill gaps made equal."""
+    """Return the messages of the result bag without times; bytes that only fill gaps made equal."""
     store = typestore_with("infinitevggt_ros/msg/StreamStatus")
     with BagReader(folder / "result.mcap") as reader:
         kinds = reader.topics

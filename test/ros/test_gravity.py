@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where up is: what an IMU and a mount say, and that it reaches the map."""
+"""Gravity from an IMU and from a mount, and its use in the map."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ TILTED = Rotation.from_euler("YX", (0.3, -0.5))
 
 
 def reading(ns: int, shake: float = 0.0) -> Imu:
-    """Of an IMU without orientation."""
+    """Return a message of an IMU without orientation."""
     imu = Imu(header=image_message(np.zeros((2, 2, 3), np.uint8), ns, frame_id="imu").header)
     imu.orientation_covariance[0] = -1.0
     force = 9.9 * TILTED.inv().apply(UP) + shake

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node says about a topic that is silent: who is there, and what to do about it."""
+"""Messages about a silent topic: its publishers, and what to do."""
 
 import time
 

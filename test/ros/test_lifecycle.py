@@ -22,7 +22,7 @@ MANAGED = "--ros-args", "-p", "lifecycle.autostart:=false"
 
 
 class Manager:
-    """What a lifecycle manager does to the node."""
+    """Transitions as a lifecycle manager requests them."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -33,7 +33,7 @@ class Manager:
         return call(self._listener, GetState, "get_state", GetState.Request()).current_state.label
 
     def change(self, transition: str) -> bool:
-        """Whether it succeeded."""
+        """Return True if the transition succeeded."""
         request = ChangeState.Request()
         request.transition.label = transition
         return call(self._listener, ChangeState, "change_state", request).success

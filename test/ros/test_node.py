@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stream_node publishes, in a process of its own over real DDS."""
+"""Outputs of stream_node in a process of its own, over real DDS."""
 
 import pathlib
 

@@ -13,7 +13,7 @@ FRAMES_OF_A_MINUTE = 10 * 60
 """At 10 Hz, sent as fast as they are answered."""
 WARM_UP = FRAMES_OF_A_MINUTE // 2
 GROWTH_MB = 20
-"""What the allocator may keep; at a kilobyte a frame it would be 32."""
+"""Memory that the allocator may keep; a leak of a kilobyte per frame would be 32."""
 
 
 def resident_mb(pid: int) -> float:

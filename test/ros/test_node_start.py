@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How stream_node starts, and how it ends: what it says and its exit status."""
+"""Start and end of stream_node: its messages and exit status."""
 
 import pathlib
 import signal

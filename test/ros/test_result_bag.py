@@ -15,7 +15,7 @@ LATCHED = ("/tf_static", "/infinitevggt/map")
 
 
 def stamp_ns(message: Any) -> int:
-    """Of a message, or of the first transform in it."""
+    """Return the stamp of a message, or of the first transform in it, ns."""
     stamp = (message.transforms[0] if hasattr(message, "transforms") else message).header.stamp
     return int(stamp.sec * 10**9 + stamp.nanosec)
 

@@ -139,7 +139,7 @@ def test_out_of_memory_loses_the_frame_and_not_the_stream(monkeypatch: pytest.Mo
 
 
 def places_in_odom(factors: tuple[float, ...]) -> np.ndarray:
-    """Of a camera 0.3 before base_link, with a scale for every frame."""
+    """Return positions in odom of a camera 0.3 m in front of base_link, with a scale per frame."""
     rig = Rig(replace(METRIC, tf=TfSettings(mode="odom_to_base", base_frame="base_link")))
     rig.hear_tf(transform("base_link", OPTICAL_FRAME, 0.3, OPTICAL), static=True)
     for factor in factors:

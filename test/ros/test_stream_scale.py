@@ -126,7 +126,7 @@ def frames() -> Iterator[FrameResult]:
 
 
 def measured(settings: ScaleSettings, warnings: list[str]) -> StreamScale:
-    """Of a robot that knows nothing of itself."""
+    """Return the scale of a robot without transforms."""
     return StreamScale(
         Settings(scale=settings), UnknownRobot(), lambda kind, text: warnings.append(text)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is sent on /tf, and what is known of the robot's own, without DDS."""
+"""Transforms sent on /tf, and knowledge of the robot's tree, without DDS."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def test_nothing_is_sent_again_while_the_node_rests() -> None:
     hear(rig, "odom", OPTICAL_FRAME, 1)
 
     def sent_at(now_ns: int) -> int:
-        """How much there is after the timer's next turn."""
+        """Return the number of transforms after the timer's next call."""
         rig.node.now_ns = now_ns
         rig.fire_timers()
         return len(rig.transforms)

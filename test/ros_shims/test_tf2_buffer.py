@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tf2_ros.Buffer keeps and how it waits; the genuine one or the stand-in in ros_shims/."""
+"""History and waiting of tf2_ros.Buffer, the original or the replacement in ros_shims/."""
 
 import time
 from threading import Thread, Timer

@@ -12,7 +12,7 @@ from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.commands import cli
 
 POLICY = MemoryConfig().policy
-"""Of a run that names none."""
+"""Policy of a run that names none."""
 SEED, FRAMES, HEIGHT, WIDTH = 10_007, 12, 84, 112
 MEASURED = ("trajectory", "depth", "reconstruction")
 IMAGE, DEPTH, ODOMETRY = "/camera/image_raw", "/camera/depth/image_raw", "/odometry"

@@ -15,7 +15,7 @@ LENSES = {
 }
 K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 NEAREST = 0.06
-"""What the nearest pixel may be off on the surface, metres."""
+"""Largest distance of the nearest pixel on the surface, metres."""
 
 
 def lens_info(model: str) -> CameraInfo:

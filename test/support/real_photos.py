@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the real photo sequences are, for tests that run on them."""
+"""Location of the real photo sequences for tests."""
 
 import os
 from pathlib import Path

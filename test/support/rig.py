@@ -100,7 +100,7 @@ class Rig:
         return result
 
     def pass_time(self) -> None:
-        """What the worker does between two frames."""
+        """Run the work that the worker does between two frames."""
         self.publisher.publish_periodic(self.stream)
         self.stream.save_periodic()
 
@@ -152,5 +152,5 @@ class Rig:
 
     @property
     def updates(self) -> list[int]:
-        """How many points each update had."""
+        """Return the number of points of each update."""
         return [message.width for message in self.messages(UPDATES)]

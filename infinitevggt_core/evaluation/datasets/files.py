@@ -99,7 +99,7 @@ def pinhole(fx: float, fy: float, cx: float, cy: float) -> Array:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """In the order of their names."""
+    """Return the images of a folder in the order of their names. Raises DatasetError."""
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
