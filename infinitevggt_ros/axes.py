@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from geometry_msgs.msg import Pose, Transform
+from geometry_msgs.msg import Pose, Quaternion, Transform
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -103,22 +103,60 @@ def matrix_from_transform(transform: Transform) -> NDArray[np.float64]:
     return matrix
 
 
-def transform_from_matrix(matrix: NDArray[np.float64]) -> Transform:
-    """Return the geometry_msgs/Transform of a 4 x 4 matrix."""
+def matrix_from_pose(pose: Pose) -> NDArray[np.float64]:
+    """Return the 4 x 4 matrix of a geometry_msgs/Pose. Raises ValueError if it is not a pose."""
+    q, p = pose.orientation, pose.position
+    values = np.array((q.x, q.y, q.z, q.w, p.x, p.y, p.z))
+    if not np.isfinite(values).all() or np.linalg.norm(values[:4]) < 0.1:
+        raise ValueError(f"not a pose: orientation {values[:4]}, position {values[4:]}")
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_quat(values[:4]).as_matrix()
+    matrix[:3, 3] = values[4:]
+    return matrix
+
+
+def planar(pose: NDArray[np.float64], present: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `present` (4 x 4) with x, y and the heading of `pose` (4 x 4).
+
+    Height, roll and pitch stay. The heading is that of the body's x axis.
+    """
+    headings = [np.arctan2(matrix[1, 0], matrix[0, 0]) for matrix in (pose, present)]
+    result = present.copy()
+    turn = Rotation.from_euler("z", headings[0] - headings[1]).as_matrix()
+    result[:3, :3] = turn @ present[:3, :3]
+    result[:2, 3] = pose[:2, 3]
+    return result
+
+
+def transform_from_matrix(
+    matrix: NDArray[np.float64], before: Quaternion | None = None
+) -> Transform:
+    """Return the geometry_msgs/Transform of a 4 x 4 matrix.
+
+    before: previous rotation, whose sign the quaternion keeps.
+    """
     transform = Transform()
-    _fill(transform.translation, transform.rotation, matrix)
+    _fill(transform.translation, transform.rotation, matrix, before)
     return transform
 
 
-def pose_from_matrix(matrix: NDArray[np.float64]) -> Pose:
-    """Return the geometry_msgs/Pose of a 4 x 4 matrix."""
+def pose_from_matrix(matrix: NDArray[np.float64], before: Quaternion | None = None) -> Pose:
+    """Return the geometry_msgs/Pose of a 4 x 4 matrix.
+
+    before: previous orientation, whose sign the quaternion keeps.
+    """
     pose = Pose()
-    _fill(pose.position, pose.orientation, matrix)
+    _fill(pose.position, pose.orientation, matrix, before)
     return pose
 
 
-def _fill(vector: object, quaternion: object, matrix: NDArray[np.float64]) -> None:
+def _fill(
+    vector: object, quaternion: object, matrix: NDArray[np.float64], before: Quaternion | None
+) -> None:
     for name, value in zip("xyz", matrix[:3, 3], strict=True):
         setattr(vector, name, float(value))
-    for name, value in zip("xyzw", Rotation.from_matrix(matrix[:3, :3]).as_quat(), strict=True):
+    quat = Rotation.from_matrix(matrix[:3, :3]).as_quat()
+    if before is not None and quat @ (before.x, before.y, before.z, before.w) < 0:
+        quat = -quat
+    for name, value in zip("xyzw", quat, strict=True):
         setattr(quaternion, name, float(value))

@@ -13,6 +13,10 @@ from types import ModuleType
 
 import pytest
 
+from infinitevggt_ros.processor import use_passive_waits
+
+use_passive_waits()  # before anything imports torch
+
 
 def free_domain() -> tuple[int, socket.socket]:
     """A ROS domain no other test run on this machine uses: the bound port is the lock."""

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.processor import use_passive_waits
+
+use_passive_waits()  # before a command imports torch
 
 COMMANDS = {
     "demo": "stream a bag through the node; write trajectory, depth, map and a picture",

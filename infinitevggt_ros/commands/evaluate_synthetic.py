@@ -18,6 +18,7 @@ from infinitevggt_ros.commands.option_arguments import (
 )
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.params.settings import ModelSettings
+from infinitevggt_ros.processor import thread_count
 
 SYNTHETIC_EXAMPLE = (
     "infinitevggt evaluate synthetic --seeds 10000-10004 --level easy --json easy.json"
@@ -78,8 +79,7 @@ def configure_synthetic(parser: argparse.ArgumentParser) -> None:
 def run_synthetic(options: argparse.Namespace) -> int:
     import torch
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(thread_count(options.threads))
     if options.frames < 2:
         raise CommandError("--frames must be 2 or more: one frame has no way to measure")
     memory = apply_options(MemoryConfig(), options)

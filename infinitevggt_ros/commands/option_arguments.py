@@ -28,14 +28,13 @@ def add_options(
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add --threads; 0 is the default of PyTorch."""
+    """Add --threads; 0 stands for all cores but one."""
     parser.add_argument(
         "--threads",
         type=_threads,
         default=0,
         metavar="N",
-        help="processor threads; default: one per core, as PyTorch chooses; fewer are much faster "
-        "if other programs use the cores",
+        help="processor threads; default: all cores but one",
     )
 
 

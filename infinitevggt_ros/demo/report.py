@@ -51,7 +51,7 @@ def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str
 def summary(result: Recording, recording: Path, out: Path) -> list[str]:
     """Return the lines about the run itself."""
     last = result.statuses[-1]
-    times = [status.inference_ms for status in result.statuses if status.inference_ms > 0]
+    times = [1e3 * status.inference for status in result.statuses if status.inference > 0]
     note = model_note(last.checkpoint or DEFAULT_CHECKPOINT)
     return [
         f"{last.frames_processed} images used, {last.frames_rejected} refused, "

@@ -154,7 +154,12 @@ class StreamRun:
         outcome = StreamStatus.REJECTED if result is None else StreamStatus.PROCESSED
         snapshot = self.stream.snapshot(self._camera.name)
         return status_message(
-            received, outcome, self.stream.settings.model, WorkerSnapshot(), snapshot
+            received.header,
+            self._camera,
+            outcome,
+            self.stream.settings.model,
+            WorkerSnapshot(),
+            snapshot,
         )
 
     def _compare(self, result: FrameResult, truth: Truth) -> None:

@@ -18,6 +18,7 @@ from infinitevggt_ros.evaluation.frames import Source
 from infinitevggt_ros.evaluation.report import METRICS, write_files
 from infinitevggt_ros.evaluation.stream_run import StreamRun
 from infinitevggt_ros.params.settings import ModelSettings, Settings
+from infinitevggt_ros.processor import thread_count
 
 JOB = "job.json"
 WITHOUT_BUDGET = ("window", "full")
@@ -39,7 +40,7 @@ class Job:
     out: Path
     result_bag: bool
     threads: int = 0
-    """Processor threads; 0: PyTorch's choice."""
+    """Number of processor threads; 0: all cores but one."""
 
     @property
     def label(self) -> str:
@@ -82,8 +83,7 @@ class Job:
         import torch
         from tqdm import tqdm
 
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        torch.set_num_threads(thread_count(self.threads))
         if self.is_done():
             return True
         self.begin()

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from infinitevggt_ros.input.image_gate import BadInputError
 
-COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+OPENCV_COUNTS = (4, 5, 8, 12, 14)
+"""Numbers of coefficients that OpenCV takes for a pinhole camera, whatever the model is called."""
+COEFFICIENTS = {
+    "plumb_bob": OPENCV_COUNTS,
+    "rational_polynomial": OPENCV_COUNTS,
+    "equidistant": (4,),
+}
 """Distortion models that OpenCV can undo, and the numbers of coefficients each may have."""
 NO_DISTORTION = 1e-9
 FOCAL_SIDES = 0.01, 1000.0

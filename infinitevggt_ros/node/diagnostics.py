@@ -71,7 +71,7 @@ class Diagnostics:
             "lifecycle": state,
             **_stream_values(status),
             "limit [MB]": self._limit_mb or "none",
-            "inference [ms]": round(used.inference_ms, 1),
+            "inference [ms]": round(1e3 * used.inference, 1),
             "device": self._device,
             "last error": last_error,
         }
@@ -148,8 +148,8 @@ def _images(status: StreamStatus, used: StreamStatus) -> dict[str, object]:
         "scaled to 8 bit": status.frames_16bit,
         "demosaiced": status.frames_bayer,
         "yuv": status.frames_yuv,
-        "latency [ms]": round(used.latency_ms, 1),
-        "age [ms]": round(used.age_ms, 1),
+        "latency [ms]": round(1e3 * used.latency, 1),
+        "age [ms]": round(1e3 * used.age, 1),
     }
 
 
@@ -209,4 +209,4 @@ def _scale_values(status: StreamStatus) -> dict[str, object]:
 def _status(name: str, finding: Finding, values: dict[str, object]) -> DiagnosticStatus:
     level, text = finding
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticStatus(level=level, name=name, message=text, hardware_id="none", values=pairs)
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id="", values=pairs)

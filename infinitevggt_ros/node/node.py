@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from pathlib import Path
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, Imu
@@ -22,6 +26,7 @@ from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.node.diagnostics import Diagnostics
+from infinitevggt_ros.node.file_root import FileRoot
 from infinitevggt_ros.node.managed_node import ManagedNode, TransitionError
 from infinitevggt_ros.node.services import Services
 from infinitevggt_ros.node.status import StatusPublisher
@@ -36,6 +41,7 @@ from infinitevggt_ros.topics import topic_of
 
 WARNING_PERIOD_S = 5.0
 SUPERVISION_PERIOD_S = 0.1
+IDLE_STATUS_PERIOD_S = 2.0
 ANSWER_S = 0.5
 """Time for the answer to a shutdown request before the process leaves."""
 CLOCK_JUMP = JumpThreshold(
@@ -77,18 +83,9 @@ class StreamNode(ManagedNode):
         self.image_subscriptions: list[ImageSubscription] = []
         """Subscriptions while the node is active."""
         self._imu: Subscription | None = None
-        # best effort hears drivers of either kind
-        calibrations = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         for camera in self.cameras:
-            topic = topic_of(camera.name, "camera_info")
-            self.create_subscription(
-                CameraInfo,
-                topic,
-                camera.calibrate,
-                copy(calibrations),
-                qos_overriding_options=OVERRIDABLE,
-            )
-        Services(self, self.worker)
+            self._subscribe_to_calibration(camera)
+        Services(self, self.worker, FileRoot(settings.files.root))
         self.add_on_set_parameters_callback(self._check_parameters)
         rclpy_compat.add_post_set_parameters_callback(self, self._apply_parameters)
         self._jumps = self.get_clock().create_jump_callback(
@@ -99,6 +96,7 @@ class StreamNode(ManagedNode):
         self.create_timer(SUPERVISION_PERIOD_S, self.supervise, clock=steady)
         self._first_map_id = 0
         self._shut_down_s = math.inf
+        self._idle_status_s = -math.inf
         if settings.lifecycle.autostart:
             self.start_itself(self.ended.set_result)
 
@@ -229,13 +227,13 @@ class StreamNode(ManagedNode):
         stream.map_id = self._first_map_id
         if not settings.state.path:
             return stream
-        path = stream.path_for_stream(Path(settings.state.path))
+        path = stream.path_for_stream(settings.state.file)
         if not path.parent.is_dir():
             raise ValueError(f"state.path: there is no directory {path.parent.absolute()}")
         remove_partials(path)
         if path.exists():
             try:
-                stream.load_world(Path(settings.state.path))
+                stream.load_world(settings.state.file)
                 frames = stream.session.frame_index
                 self.get_logger().info(
                     f"continuing from {path}: frame {frames}, map {stream.map_id}"
@@ -256,15 +254,35 @@ class StreamNode(ManagedNode):
         if worker.refused:
             self._restore_parameters()
         if not worker.is_active:
+            self._publish_idle_status()
             self._unsubscribe()
         elif worker.stream is not None and not self.image_subscriptions:
             self._subscribe(worker.stream.session.model.device)
+
+    def _publish_idle_status(self) -> None:
+        """Publish a status of each camera every few seconds, while no image brings one."""
+        now_s = time.monotonic()
+        if now_s - self._idle_status_s >= IDLE_STATUS_PERIOD_S:
+            self._idle_status_s = now_s
+            for camera in self.cameras:
+                self.worker.publish_idle_status(camera)
 
     def _camera(self, name: str) -> Camera:
         settings = self._settings.input
         topic = image_topic(self, topic_of(name, "image"), settings.image_transport)
         asked_reliability(self, topic)  # here, where what cannot be ends the start
         return Camera(name, topic, settings, self.warn)
+
+    def _subscribe_to_calibration(self, camera: Camera) -> None:
+        """Subscribe to messages of any publisher, and to a latched one sent before the start."""
+        topic = topic_of(camera.name, "camera_info")
+        any_publisher = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(
+            CameraInfo, topic, camera.calibrate, any_publisher, qos_overriding_options=OVERRIDABLE
+        )
+        # a volatile subscription does not get what a publisher latched
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(CameraInfo, topic, camera.calibrate, latched)
 
     def _subscribe(self, device: object) -> None:
         """Subscribe to the images and the IMU."""

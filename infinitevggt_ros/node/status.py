@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Header
 
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.mailbox import Received
@@ -33,7 +34,8 @@ class WorkerSnapshot:
 
 
 def status_message(
-    received: Received,
+    header: Header,
+    camera: Camera,
     outcome: int,
     model: ModelSettings,
     worker: WorkerSnapshot,
@@ -41,8 +43,8 @@ def status_message(
 ) -> StreamStatus:
     """Return the status after an image, without its timing. stream: None if there is none."""
     status = no_status()
-    status.header, status.outcome = received.header, outcome
-    _count(status, received.camera)
+    status.header, status.outcome = header, outcome
+    _count(status, camera)
     status.worker_restarts = worker.restarts
     status.paused = worker.is_paused
     status.lifecycle_state = worker.lifecycle_state
@@ -88,21 +90,30 @@ class StatusPublisher:
         timings: Mapping[str, Timing],
     ) -> None:
         """Publish the outcome of an image."""
-        status = status_message(received, outcome, self.model, worker, stream)
+        status = status_message(
+            received.header, received.camera, outcome, self.model, worker, stream
+        )
         _time(status, timings)
         now_ns = int(self._clock.now().nanoseconds)
-        status.latency_ms, status.age_ms = timing(received.stamp_ns, received.time_s, now_ns)
+        status.latency, status.age = timing(received.stamp_ns, received.time_s, now_ns)
         self.latest[status.camera] = status
         if outcome == StreamStatus.PROCESSED:
             self.latest_used[status.camera] = status
         self._publisher.publish(status)
 
+    def publish_idle(self, camera: Camera, worker: WorkerSnapshot) -> None:
+        """Publish a status without an image, stamped with the node's clock."""
+        header = Header(stamp=self._clock.now().to_msg())
+        self._publisher.publish(
+            status_message(header, camera, StreamStatus.NO_IMAGE, self.model, worker, None)
+        )
+
 
 def no_status() -> StreamStatus:
     """Return a status in which nothing is known."""
-    unknown = ["metres_per_unit", "metres_per_unit_sigma", "inference_ms", "latency_ms", "age_ms"]
+    unknown = ["metres_per_unit", "metres_per_unit_sigma", "inference", "latency", "age"]
     for name in TIMED_OUTPUTS:
-        unknown += [f"{name}_latency_ms", f"{name}_age_ms"]
+        unknown += [f"{name}_latency", f"{name}_age"]
     return StreamStatus(scale=1.0, **dict.fromkeys(unknown, math.nan))
 
 
@@ -142,13 +153,13 @@ def _describe(status: StreamStatus, stream: StreamSnapshot) -> None:
     status.calibrated = stream.is_calibrated
     status.rectified = stream.is_rectified
     if status.outcome == StreamStatus.PROCESSED:
-        status.inference_ms = stream.inference_ms
+        status.inference = stream.inference_s
 
 
 def _time(status: StreamStatus, timings: Mapping[str, Timing]) -> None:
     is_used = status.outcome == StreamStatus.PROCESSED
     for name in TIMED_OUTPUTS:
         is_sent = name in timings and (is_used or name == "map")
-        latency_ms, age_ms = timings[name] if is_sent else NO_TIMING
-        setattr(status, f"{name}_latency_ms", latency_ms)
-        setattr(status, f"{name}_age_ms", age_ms)
+        latency, age = timings[name] if is_sent else NO_TIMING
+        setattr(status, f"{name}_latency", latency)
+        setattr(status, f"{name}_age", age)

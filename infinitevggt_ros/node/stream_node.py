@@ -7,24 +7,26 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
-if TYPE_CHECKING:
-    from infinitevggt_ros.node.node import StreamNode
+from infinitevggt_ros.processor import use_passive_waits
+
+use_passive_waits()  # before the node imports torch
 
 LEAVE_WITHIN_S = 1.0
-"""Patience with a frame in hand, or weights that load, when the node is told to stop."""
+"""Longest wait for the current frame or for loading weights when the node stops, s."""
 SAVE_WITHIN_S = 4.0
-"""The same where the stream is saved then; a second before `ros2 launch` sends SIGTERM."""
+"""The same if the stream is saved then; a second before `ros2 launch` sends SIGTERM."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop, which ends the process; exit status where it cannot
-    start."""
+    """Run the node until it is told to stop, which ends the process. Return the exit status if it
+    cannot start."""
     # rclpy's own handler ends the spin on SIGINT; without KeyboardInterrupt on top of it, a second
     # one (ros2 launch sends it) cannot cut the clean-up short. While the node starts, it must.
     start = _Start()
     signal.signal(signal.SIGINT, start.interrupt)
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         # here, because these take a second or two, in which Ctrl-C should end the program quietly
         from rclpy.exceptions import ParameterException
@@ -49,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 class _Start:
-    """What SIGINT does, besides what rclpy does."""
+    """Handler of SIGINT, beside that of rclpy."""
 
     is_over = False
 
@@ -59,7 +61,7 @@ class _Start:
 
 
 def _init(args: list[str]) -> None:
-    """Raises ValueError for arguments, and files of parameters, that ROS cannot read."""
+    """Initialise ROS. Raises ValueError for arguments or parameter files that ROS cannot read."""
     import rclpy
 
     try:
@@ -70,7 +72,7 @@ def _init(args: list[str]) -> None:
         raise ValueError(f"ROS cannot use its arguments: {text}") from error
 
 
-def _spin(node: "StreamNode") -> int:
+def _spin(node: Any) -> int:
     import rclpy
     from rclpy.executors import ExternalShutdownException
 
@@ -88,7 +90,7 @@ def _spin(node: "StreamNode") -> int:
     return 0
 
 
-def _leave(node: "StreamNode", status: int) -> None:
+def _leave(node: Any, status: int) -> None:
     import rclpy
 
     if not node.worker.stop(SAVE_WITHIN_S if node.saves_at_the_end else LEAVE_WITHIN_S):
@@ -99,7 +101,7 @@ def _leave(node: "StreamNode", status: int) -> None:
 
 
 def _exit(status: int) -> NoReturn:
-    """At once: to take the libraries apart, Python needs a second that a frame in hand may need."""
+    """End the process at once: Python's own clean-up would take another second."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

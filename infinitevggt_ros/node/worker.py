@@ -191,6 +191,10 @@ class StreamWorker:
         elif (replaced := self._mailbox.put(received)) is not None:
             self._publish_status(replaced, StreamStatus.DROPPED)
 
+    def publish_idle_status(self, camera: Camera) -> None:
+        """Publish a status without an image."""
+        self._status.publish_idle(camera, self._snapshot())
+
     def step(self, timeout_s: float = 0.0) -> bool:
         """Answer the requests and compute the next images; return True if there were images.
 
@@ -334,10 +338,13 @@ class StreamWorker:
         else:
             self._reject(received, BadInputError("error", text))
 
+    def _snapshot(self) -> WorkerSnapshot:
+        return WorkerSnapshot(self.is_paused, self._lifecycle_state(), self.restarts)
+
     def _publish_status(self, received: Received, outcome: int) -> None:
         camera = received.camera.name
         stream = self.stream_of(camera)
-        worker = WorkerSnapshot(self.is_paused, self._lifecycle_state(), self.restarts)
+        worker = self._snapshot()
         if stream is None:
             self._status.publish(received, outcome, worker, None, {})
             return

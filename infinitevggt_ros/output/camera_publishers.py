@@ -29,7 +29,7 @@ LATCHED_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 Timing = tuple[float, float]
-"""Latency and age of an output in ms (StreamStatus)."""
+"""Latency and age of an output, s (StreamStatus)."""
 
 
 class CameraPublishers:
@@ -100,10 +100,10 @@ class CameraPublishers:
 
 
 def timing(stamp_ns: int, received_s: float, now_ns: int) -> Timing:
-    """Return latency and age, in ms, of a message that is sent now.
+    """Return latency and age, s, of a message that is sent now.
 
     now_ns: time of the node's clock; 0 if it is unknown, then the age is NaN.
     """
-    latency_ms = 1e3 * (time.monotonic() - received_s)
-    age_ms = (now_ns - stamp_ns) / 1e6 if now_ns else math.nan
-    return latency_ms, age_ms
+    latency_s = time.monotonic() - received_s
+    age_s = (now_ns - stamp_ns) / 1e9 if now_ns else math.nan
+    return latency_s, age_s

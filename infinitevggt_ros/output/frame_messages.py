@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import Quaternion, TransformStamped
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -72,11 +72,15 @@ def empty_map_message(frame: str, *, with_voxels: bool = False) -> PointCloud2:
 
 
 def transform_message(
-    parent: str, child: str, parent_from_child: np.ndarray, stamp: object
+    parent: str,
+    child: str,
+    parent_from_child: np.ndarray,
+    stamp: object,
+    before: Quaternion | None = None,
 ) -> TransformStamped:
-    """Return a transform (4 x 4) as a message."""
+    """Return a transform (4 x 4) as a message. before: previous rotation, for the sign."""
     message = TransformStamped(
-        child_frame_id=child, transform=transform_from_matrix(parent_from_child)
+        child_frame_id=child, transform=transform_from_matrix(parent_from_child, before)
     )
     message.header.stamp = stamp
     message.header.frame_id = parent

@@ -63,8 +63,8 @@ class FrameResult:
     map_id: int = 0
     placement_id: int = 0
     """Number of times the map's pose in its own frame was set from outside."""
-    inference_ms: float = math.nan
-    """Duration of the forward pass."""
+    inference_s: float = math.nan
+    """Duration of the forward pass, s."""
     pose: NDArray[np.float64] = field(init=False)
     """(4, 4), the optical frame in the map."""
 

@@ -56,7 +56,9 @@ def cloud(
     rows["confidence"] = confidences
     if voxels is not None:
         rows["voxel"] = voxels
-    return point_cloud2.create_cloud(header, fields, rows)
+    message = point_cloud2.create_cloud(header, fields, rows)
+    message.is_dense = bool(np.isfinite(points).all())
+    return message
 
 
 def unpacked_rgb(packed: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -28,6 +29,7 @@ class _Placed:
     child: str
     stamp_ns: int
     pose: NDArray[np.float64]  # 4 x 4, without the jumps of loop closures
+    orientation: Quaternion | None = None  # as it was published
 
 
 class OdometryMessages:
@@ -53,13 +55,18 @@ class OdometryMessages:
         if before is None:
             return {}
         pose = torch.from_numpy(before.pose)
-        return {"child": before.child, "stamp_ns": before.stamp_ns, "pose": pose}
+        q = before.orientation
+        quat = [] if q is None else [q.x, q.y, q.z, q.w]
+        return {"child": before.child, "stamp_ns": before.stamp_ns, "pose": pose, "quat": quat}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a snapshot."""
         self._before = None
         if state:
-            self._before = _Placed(state["child"], state["stamp_ns"], state["pose"].numpy())
+            quat = dict(zip("xyzw", state["quat"], strict=bool(state["quat"])))
+            orientation = Quaternion(**quat) if quat else None
+            pose = state["pose"].numpy()
+            self._before = _Placed(state["child"], state["stamp_ns"], pose, orientation)
 
     def message(self, result: FrameResult) -> Odometry:
         """Return the odometry of a frame whose pose is finite."""
@@ -68,12 +75,14 @@ class OdometryMessages:
         pose = result.pose if optical_from_base is None else result.pose @ optical_from_base
         header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
         message = Odometry(header=header, child_frame_id=child)
-        message.pose.pose = pose_from_matrix(pose)
+        before = None if self._before is None else self._before.orientation
+        message.pose.pose = pose_from_matrix(pose, before)
         message.pose.covariance = bounded(moved_covariance(result, pose[:3, 3]))
         continuous = result.odom_pose
         if optical_from_base is not None:
             continuous = continuous @ optical_from_base
-        self._fill_twist(message, _Placed(child, result.stamp_ns, continuous), result)
+        now = _Placed(child, result.stamp_ns, continuous, message.pose.pose.orientation)
+        self._fill_twist(message, now, result)
         return message
 
     def _optical_from_base(self, result: FrameResult) -> NDArray[np.float64] | None:

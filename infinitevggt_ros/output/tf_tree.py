@@ -44,7 +44,7 @@ class TfTree:
         self._map_from_odom: Matrix | None = None
         self._odom_from_map: Matrix | None = None  # None: of the map that comes next
         self._odom_from_base: Matrix | None = None  # None: it has not moved yet
-        self._sent: dict[tuple[str, str], object] = {}  # latest stamps, by parent and child
+        self._sent: dict[tuple[str, str], TransformStamped | None] = {}  # by parent and child
         self._is_visual_said = False
         self.is_resting = False
         """True while nothing is sent by the timer."""
@@ -99,8 +99,7 @@ class TfTree:
                 f"lengths are in an arbitrary unit: the camera's pose is sent as {self._map_frame} "
                 f"-> {child}, apart from the robot's tree. Set scale.source to get metres"
             )
-        message = transform_message(self._map_frame, child, result.pose, result.header.stamp)
-        self._broadcast(message)
+        self._broadcast(self._map_frame, child, result.pose, result.header)
 
     def _child(self, optical_frame: str) -> str:
         frames = {"map_to_odom": self._odom_frame, "auto": self._robot.root(optical_frame)}
@@ -135,12 +134,14 @@ class TfTree:
     def _send(self, parent: str, child: str, matrix: Matrix, stamp_of: Header) -> None:
         if self.settings.invert:
             parent, child, matrix = child, parent, np.asarray(np.linalg.inv(matrix))
-        self._broadcast(transform_message(parent, child, matrix, stamp_of.stamp))
+        self._broadcast(parent, child, matrix, stamp_of)
 
-    def _broadcast(self, message: TransformStamped) -> None:
-        edge, stamp = (message.header.frame_id, message.child_frame_id), message.header.stamp
-        if self._sent.get(edge) == stamp:
+    def _broadcast(self, parent: str, child: str, matrix: Matrix, stamp_of: Header) -> None:
+        before = self._sent.get((parent, child))
+        if before is not None and before.header.stamp == stamp_of.stamp:
             return  # another camera of the rig at the same time: tf2 takes one and warns of more
-        self._sent[edge] = stamp
+        rotation = None if before is None else before.transform.rotation
+        message = transform_message(parent, child, matrix, stamp_of.stamp, rotation)
+        self._sent[parent, child] = message
         self._robot.buffer.add_own(message)
         self._broadcaster.sendTransform(message)

@@ -1,25 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network of the settings, on its device, in its precision."""
+"""Loading of the network: checkpoint, device, precision and threads."""
 
 import torch
 
 from infinitevggt_core import VGGT, load_checkpoint
 from infinitevggt_core.model.kernels import has_fast_bf16
 from infinitevggt_ros.params.settings import ModelSettings
+from infinitevggt_ros.processor import thread_count
 
 BF16_WIDTH = 512
-"""Narrower networks gain less than a quarter by bf16 on a CPU, and stay exact (docs/memory.md)."""
+"""Width from which bf16 on a CPU gains more than a quarter (docs/memory.md)."""
 
 
 def load_model(settings: ModelSettings) -> VGGT:
-    """Raises ValueError naming the setting that cannot work."""
+    """Return the network on its device. Raises ValueError naming a setting that cannot work."""
+    torch.set_num_threads(thread_count(settings.threads))
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"model.device {device!r} is not to be had: {error}") from error
+        raise ValueError(f"model.device {device!r} is unavailable: {error}") from error
     model = load_checkpoint(settings.source, device=device)
     patch_size = model.config.patch_size
     if settings.image_size % patch_size:

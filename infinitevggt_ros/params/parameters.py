@@ -36,9 +36,12 @@ def declare(node: Node) -> Settings:
 
 
 def unknown(node: Node) -> list[str]:
-    """A warning for each given parameter that is not ours: rclpy drops a misspelt one silently."""
+    """Return a warning for each given parameter that nobody declared: rclpy ignores it silently.
+
+    Parameters of rclpy itself, as `ros2 param dump` writes them, are declared by the node.
+    """
     known = [name for name, *_ in parameter_fields()]
-    given = set(parameter_overrides(node)) - set(known) - {"use_sim_time"}
+    given = {name for name in parameter_overrides(node) if not node.has_parameter(name)}
     texts = []
     for name in sorted(name for name in given if not name.startswith("qos_overrides.")):
         near = get_close_matches(name, known, n=1)

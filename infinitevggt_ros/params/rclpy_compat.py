@@ -2,6 +2,7 @@
 """The only uses of rclpy's private names, each with a test in test/ros/test_rclpy_compat.py."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNodeMixin
@@ -28,5 +29,20 @@ def change_state_service(services: Iterable[Service]) -> Service:
 def add_post_set_parameters_callback(
     node: Node, callback: Callable[[list[Parameter]], None]
 ) -> None:
-    """Call `callback` after parameters were set."""
-    node.add_post_set_parameters_callback(callback)
+    """Call `callback` after parameters were set and stored.
+
+    rclpy of Humble has no such callback. There, the method that stores parameters is wrapped: every
+    way to set them, services included, passes it.
+    """
+    if hasattr(node, "add_post_set_parameters_callback"):
+        node.add_post_set_parameters_callback(callback)
+        return
+    set_atomically = node._set_parameters_atomically
+
+    def set_and_call(parameters: list[Parameter], *args: Any, **options: Any) -> Any:
+        result = set_atomically(parameters, *args, **options)
+        if result.successful:
+            callback(parameters)
+        return result
+
+    node._set_parameters_atomically = set_and_call

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's own settings, frozen; what the memory and the map take is defined in the core."""
+"""Settings of the node, frozen. Those of the memory and the map are defined in the core."""
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import Options, check_options, option
@@ -11,46 +12,45 @@ from infinitevggt_ros.topics import frame_name
 
 DEFAULT_CHECKPOINT = "tiny"
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
-"""A name that may be part of a topic."""
+"""Names that may be part of a topic."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """What the node takes in."""
+    """Images and calibrations."""
 
     cameras: tuple[str, ...] = option(
         ("",),
-        "names of a rig's cameras: the images of NAME come on `NAME/image`, its calibration on "
-        "`NAME/camera_info`; fewer than two: one camera, whose topics have no name before them",
+        "names of a rig's cameras: images of NAME on `NAME/image`, calibration on "
+        "`NAME/camera_info`; fewer than two names: one camera, with topics without a name",
     )
     image_transport: str = option(
         "raw",
-        "form of the images: raw, sensor_msgs/Image on `image`, or compressed, CompressedImage on "
+        "raw: sensor_msgs/Image on `image`; compressed: sensor_msgs/CompressedImage on "
         "`image/compressed`",
         choices=("raw", "compressed"),
     )
     image_reliability: str = option(
         "auto",
-        "reliability asked of the image topic; auto: what its publishers offer",
+        "reliability of the image subscription; auto: as its publishers offer",
         choices=("auto", "reliable", "best_effort"),
     )
     intrinsics: str = option(
         "camera_info",
-        "what unprojects depth: the calibration on `camera_info` where there is one, or always the "
-        "predicted field of view",
+        "intrinsics that unproject depth. camera_info: the calibration, if there is one; "
+        "predicted: the predicted field of view",
         choices=("camera_info", "predicted"),
     )
     image_geometry: str = option(
         "auto",
-        "what the images are: as the lens gives them (distorted: rectified here, by the "
-        "distortion in `camera_info`), or rectified already (its P holds); auto: rectified if "
-        "the topic's name says rect",
+        "distorted: images are rectified here by the distortion in `camera_info`; rectified: they "
+        "are rectified already (P holds); auto: rectified if the topic's name contains rect",
         choices=("auto", "distorted", "rectified"),
     )
     restart_after: int = option(
         5,
-        "images in a row with another size, or older than those before, after which the stream "
-        "restarts with them; until then they are refused",
+        "number of images in a row, of another size or older than those before, that restart the "
+        "stream; fewer are rejected",
         unit="images",
         low=1,
         high=100_000,
@@ -69,25 +69,25 @@ class InputSettings:
 
     @property
     def camera_names(self) -> tuple[str, ...]:
-        """One empty name where there is one camera."""
+        """Names of the cameras; one empty name for a single camera."""
         return self.cameras if len(self.cameras) > 1 else ("",)
 
 
 @dataclass(frozen=True, slots=True)
 class RigSettings(Options):
-    """What several cameras have in common."""
+    """Several cameras."""
 
     mode: str = option(
         "shared",
-        "several cameras: shared, one world, one memory and one map, their images in turn; "
-        "independent, a world, memory and map for each, computed together",
+        "shared: all cameras have one memory and one map; independent: each camera has its own, "
+        "and they are computed together",
         choices=("shared", "independent"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings(Options):
-    """Which network, and where it runs."""
+    """Network and device."""
 
     checkpoint: str = option(
         "",
@@ -98,18 +98,25 @@ class ModelSettings(Options):
     device: str = option("auto", "torch device; auto: cuda if there is one, else cpu")
     precision: str = option(
         "auto",
-        "of the network; auto: bf16 on cuda, and on processors that multiply it fast (AVX-512 "
-        "BF16, AMX) for networks 512 wide or more, else fp32. The camera head is always fp32",
+        "number format; auto: bf16 on cuda, and on processors with AVX-512 BF16 or AMX for "
+        "networks of width 512 or more, else fp32. The camera head always uses fp32",
         choices=("auto", "fp32", "bf16"),
     )
     compile: bool = option(
         False,
-        "run the blocks as torch.compile makes them, for a GPU; the first image, and the first of "
-        "another shape, take up to minutes",
+        "compile the blocks with torch.compile, for a GPU; the first image of each shape takes up "
+        "to minutes",
+    )
+    threads: int = option(
+        0,
+        "processor threads of the network; 0: all cores but one, which stays free for other nodes",
+        unit="threads",
+        low=0,
+        high=1024,
     )
     image_size: int = option(
         0,
-        "width the images are resized to, a multiple of 14; 0: the size the network was made for",
+        "width of the network's images, a multiple of 14; 0: as the network was trained",
         unit="px",
         low=0,
         high=4096,
@@ -122,53 +129,61 @@ class ModelSettings(Options):
 
     @property
     def is_random(self) -> bool:
-        """Whether the weights are random, so that the geometry means nothing."""
+        """True if the weights are random: geometry is meaningless."""
         return self.source.startswith("random:")
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSettings(Options):
-    """What time may do."""
+    """Stamps and clocks."""
 
     on_jump: str = option(
         "reset",
-        "when time goes back (a bag loops, /clock jumps, a camera restarts): start a new map, or "
-        "refuse images until they are newer than the newest again",
+        "when time goes back (a bag loops, /clock jumps, a camera restarts). reset: start a new "
+        "map; refuse: reject images until they are newer than the newest",
         choices=("reset", "refuse"),
     )
     max_ahead: float = option(
         1.0,
-        "an image stamped further than this ahead of the node's clock is refused: nothing that is "
-        "published may lie in the future",
+        "images stamped further than this ahead of the node's clock are rejected",
         unit="s",
         low=0.0,
         high=1e9,
+    )
+    max_behind: float = option(
+        10.0,
+        "images stamped further than this behind the node's clock cause a warning",
+        unit="s",
+        low=0.0,
+        high=1e12,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class TfSettings:
-    """Where the stream stands in the tf tree (REP-105)."""
+    """Place of the stream in the tf tree (REP-105)."""
 
     mode: str = option(
         "auto",
-        "what is published on /tf. auto: map_frame to the root of the tree the camera hangs in, or "
-        "to the image's own frame if it has no parent; map_to_odom: the correction of another "
-        "odometry, sent again by a timer; odom_to_base: this node is the odometry, which never "
-        "jumps; map_to_base: the place of a robot without odometry",
+        "transform on /tf. auto: map_frame to the root of the camera's tree, as map_to_odom if "
+        "that is odom_frame; map_to_odom: correction of another odometry, sent by a timer; "
+        "odom_to_base: this node is the odometry, which never jumps; map_to_base: pose of a robot "
+        "without odometry",
         choices=("auto", "map_to_odom", "odom_to_base", "map_to_base", "none"),
     )
-    invert: bool = option(False, "publish the inverse, for a child that has another parent already")
-    map_frame: str = option("map", "the stream's world: x forward, z up, origin at the first image")
-    odom_frame: str = option("odom", "frame in which the robot moves without jumps")
-    base_frame: str = option("base_link", "frame of the robot")
-    period: float = option(
-        0.05, "mode map_to_odom: time between two sendings", unit="s", low=0.005, high=10.0
+    invert: bool = option(
+        False, "publish the inverse transform, for a child that has another parent"
     )
+    map_frame: str = option("map", "frame of the map: x forward, z up, origin at the first image")
+    odom_frame: str = option(
+        "odom", "frame of the odometry, in which the robot moves without jumps"
+    )
+    base_frame: str = option("base_link", "frame of the robot")
+    period: float = option(0.05, "map_to_odom: period of the timer", unit="s", low=0.005, high=10.0)
     tolerance: float = option(
         0.1,
-        "mode map_to_odom: how far ahead of the clock it is stamped, so that it holds until the "
-        "next one",
+        "map_to_odom: time that stamps lie ahead of the clock, so that the transform is valid "
+        "until the next one",
         unit="s",
         low=0.0,
         high=10.0,
@@ -248,17 +263,19 @@ class OdometrySettings(Options):
 
 @dataclass(frozen=True, slots=True)
 class ScaleSettings:
-    """What makes metres of the stream's unit."""
+    """Metric scale."""
 
     source: str = option(
         "none",
-        "none: lengths are in the stream's own unit; odometry: the camera's motion in "
-        "tf.odom_frame by /tf; depth: a depth image on `depth`, of the same camera; baseline: the "
-        "distances of the cameras of a shared rig by /tf; camera_height: the floor, which lies "
-        "scale.camera_height below",
+        "origin of metres. none: lengths are in the stream's own unit; odometry: motion of the "
+        "camera in tf.odom_frame by /tf; depth: depth images on `depth` of the same camera; "
+        "baseline: distances between the cameras of a shared rig by /tf; camera_height: height of "
+        "the camera above the floor. Outputs wait until the scale is known",
         choices=("none", "odometry", "depth", "baseline", "camera_height"),
     )
-    track: bool = option(True, "go on measuring; false: keep the first scale that is known")
+    track: bool = option(
+        True, "refine the scale with each frame; false: keep the first known scale"
+    )
     samples: int = option(
         10,
         "measurements before the scale is used",
@@ -267,12 +284,12 @@ class ScaleSettings:
         high=200,
     )
     min_motion: float = option(
-        0.1, "source odometry: way of one measurement", unit="m", low=1e-3, high=1e3
+        0.1, "odometry: distance of one measurement", unit="m", low=1e-3, high=1e3
     )
     camera_height: float | tuple[float, ...] = option(
         0.0,
-        "source camera_height: of the camera above the floor; a list where the cameras of a rig "
-        "differ, in the order of cameras",
+        "camera_height: height of the camera above the floor; a list in the order of cameras if "
+        "they differ",
         unit="m",
         low=0.0,
         high=1e3,
@@ -285,35 +302,35 @@ class ScaleSettings:
 
     @property
     def camera_heights(self) -> tuple[float, ...]:
-        """One of all cameras, or one for each; metres."""
+        """Heights in metres, one for all cameras or one for each."""
         given = self.camera_height
         return given if isinstance(given, tuple) else (given,)
 
 
 @dataclass(frozen=True, slots=True)
 class GravitySettings(Options):
-    """What makes the map's z axis point up."""
+    """Direction of the map's z axis."""
 
     source: str = option(
         "none",
-        "where up is when a map begins. none: the first camera is taken as level; imu: by the "
-        "orientation on `imu`, or by the accelerations there while it rests; tf: by the camera's "
-        "mount, with tf.base_frame taken as level. A map waits until it is known",
+        "direction of up when a map begins. none: the first camera is level; imu: orientation on "
+        "`imu`, or its accelerations at rest; tf: the camera's mount, with tf.base_frame level. "
+        "Until gravity is known, images are rejected and ~/status gives the reason",
         choices=("none", "imu", "tf"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings(Options):
-    """What the node publishes, and how often."""
+    """Contents and rates of outputs."""
 
     min_confidence: float = option(
-        1.0, "depth of less confidence is published as NaN (1: all of it)", low=1.0, high=1000.0
+        1.0, "depth of lower confidence is published as NaN; 1: none is", low=1.0, high=1000.0
     )
     depth_resolution: str = option(
         "model",
-        "size of the depth and confidence images: the network's own, or the camera's, so that they "
-        "lie on its images pixel by pixel",
+        "size of the depth and confidence images. model: as the network gives them; camera: as the "
+        "camera's images, pixel by pixel",
         choices=("model", "camera"),
     )
     map_period: float = option(
@@ -321,28 +338,28 @@ class OutputSettings(Options):
     )
     map_points: int = option(
         0,
-        "most points of the map that are sent at a time, an even choice; 0: all",
+        "most points of a published map, evenly chosen; 0: all",
         unit="points",
         low=0,
         high=20_000_000,
     )
     updates_period: float = option(
         0.2,
-        "shortest time between two publications of what changed in the map",
+        "shortest time between two publications of the map's changes",
         unit="s",
         low=0.02,
         high=3600.0,
     )
     updates_points: int = option(
         100_000,
-        "most points of an update, the rest comes with the next",
+        "most points of one update; the rest follows with the next",
         unit="points",
         low=1,
         high=20_000_000,
     )
     path_poses: int = option(
         2000,
-        "most poses in the path; a full path keeps every second one",
+        "most poses of the path; a full path keeps every second pose",
         unit="poses",
         low=2,
         high=100_000,
@@ -351,34 +368,50 @@ class OutputSettings(Options):
 
 @dataclass(frozen=True, slots=True)
 class StateSettings(Options):
-    """What outlives the process."""
+    """Saved state."""
 
     path: str = option(
         "",
-        "file that memory, map and pose are saved to, and gone on from at the next start; empty: "
-        "none",
+        "file that memory, map and pose are saved to and restored from at the next start; ~ is the "
+        "home directory; empty: none",
     )
     period: float = option(
         60.0,
-        "time between two savings: what is lost at most when the process is killed",
+        "time between two saves",
         unit="s",
         low=0.1,
         high=1e6,
     )
 
+    @property
+    def file(self) -> Path:
+        """The file; Path() if there is none."""
+        return Path(self.path).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSettings(Options):
+    """Files that services write and read."""
+
+    root: str = option(
+        "",
+        "folder below which services write and read files; empty: infinitevggt in the user's data "
+        "folder (~/.local/share); /: everywhere",
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class LifecycleSettings(Options):
-    """Who starts the node."""
+    """Start of the node."""
 
     autostart: bool = option(
-        True, "configure and activate at the start; false: a lifecycle manager does"
+        True, "configure and activate at the start; false: leave that to a lifecycle manager"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every parameter of the node. A field's name is their prefix; those of input have none."""
+    """All parameters of the node. A field's name is their prefix; those of input have none."""
 
     input: InputSettings = field(default_factory=InputSettings)
     rig: RigSettings = field(default_factory=RigSettings)
@@ -394,6 +427,7 @@ class Settings:
     gravity: GravitySettings = field(default_factory=GravitySettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     state: StateSettings = field(default_factory=StateSettings)
+    files: FilesSettings = field(default_factory=FilesSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
 
     def __post_init__(self) -> None:
@@ -423,13 +457,13 @@ class Settings:
             )
 
     def camera_height(self, camera: str) -> float:
-        """Of a camera above the floor, metres."""
+        """Return the height of a camera above the floor, m."""
         heights = self.scale.camera_heights
         return heights[self.input.camera_names.index(camera) if len(heights) > 1 else 0]
 
     @property
     def is_independent(self) -> bool:
-        """Whether each of several cameras has a world of its own."""
+        """True if each of several cameras has a world of its own."""
         return len(self.input.camera_names) > 1 and self.rig.mode == "independent"
 
 

@@ -60,7 +60,7 @@ def _predict_together(
         warn("together", f"the cameras are computed one by one: {error}")
         return [None] * len(images)
     for stream, _ in images:
-        stream.inference_ms = 1e3 * (time.monotonic() - started_s)
+        stream.inference_s = time.monotonic() - started_s
     return predictions
 
 

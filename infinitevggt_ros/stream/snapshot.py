@@ -45,5 +45,5 @@ class StreamSnapshot:
     device: str
     is_calibrated: bool
     is_rectified: bool
-    inference_ms: float
-    """Duration of the last forward pass."""
+    inference_s: float
+    """Duration of the last forward pass, s."""

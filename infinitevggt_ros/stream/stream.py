@@ -20,7 +20,13 @@ from infinitevggt_core.mapping.view import View
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.model import geometry
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import MapFromWorld, inverted, pose_from_matrix
+from infinitevggt_ros.axes import (
+    MAP_FROM_WORLD,
+    MapFromWorld,
+    inverted,
+    planar,
+    pose_from_matrix,
+)
 from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.image_gate import BadInputError, DifferentImageError, ImageGate
 from infinitevggt_ros.input.mailbox import Received
@@ -37,6 +43,7 @@ from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import PeriodicState, read_state
 from infinitevggt_ros.stream.tracking_pose import TrackingPose
+from infinitevggt_ros.topics import frame_name
 
 MAP_KEYFRAMES = 500
 """Keyframes whose depth is kept for rebuilding the map after a loop closure."""
@@ -99,7 +106,7 @@ class Stream:
         self.placement_id = 0
         """Number of times `set_pose` moved the map."""
         self.last_reset = ""
-        self.inference_ms = 0.0
+        self.inference_s = 0.0
         self.placement = MapFromWorld()
         self.is_metric = False
         """True if lengths are metres."""
@@ -122,7 +129,7 @@ class Stream:
         self._gate = ImageGate(settings.input.restart_after, settings.time)
         self._unmeasured: FrameResult | None = None
         self._periodic = PeriodicState(
-            self.path_for_stream(Path(settings.state.path)), settings.state.period
+            self.path_for_stream(settings.state.file), settings.state.period
         )
         self._saved_frame = 0
         self._device = session.model.device
@@ -171,13 +178,14 @@ class Stream:
             prediction = self.session.push(admitted.network.pixels)
         except ValueError as error:  # refused before it touched the stream
             raise BadInputError("memory", str(error)) from error
-        self.inference_ms = 1e3 * (time.monotonic() - started_s)
+        self.inference_s = time.monotonic() - started_s
         return prediction
 
     def complete(self, admitted: AdmittedImage, prediction: Prediction) -> FrameResult:
         """Return the result of an image with its prediction, after adding it to the world."""
         received, camera = admitted.received, admitted.received.camera.name
         self._gate.admit(received.stamp_ns, admitted.network.pixel_map.camera_size, camera)
+        self._warn_of_delay(received)
         self.measure_scale()
         self._apply_scale()
         estimate = self.pose_source.locate(received, admitted.network, prediction)
@@ -231,14 +239,21 @@ class Stream:
         self.map_version += 1
         self.last_reset = why
 
-    def set_pose(self, map_from_optical: NDArray[np.float64]) -> None:
-        """Move the map so that the latest pose becomes `map_from_optical` (4 x 4).
+    def set_pose(self, map_from_body: NDArray[np.float64], *, is_planar: bool = False) -> str:
+        """Move the map so that the robot's latest pose becomes `map_from_body` (4 x 4).
 
-        Raises ValueError if no image has been placed yet.
+        The body is `tf.base_frame` if its tree is known and lengths are metres, else the camera
+        with x forward and z up. is_planar: use x, y and the heading only, so that the map stays
+        level and at its height.
+
+        Returns the frame that was placed. Raises ValueError if no image has been placed yet.
         """
         if self.latest is None or not self.latest.is_placed:
             raise ValueError("the stream has no pose yet")
-        new_from_old = map_from_optical @ np.linalg.inv(self.latest.pose)
+        frame, old_from_body = self._body_pose(self.latest)
+        if is_planar:
+            map_from_body = planar(map_from_body, old_from_body)
+        new_from_old = map_from_body @ np.linalg.inv(old_from_body)
         self.placement = self.placement.moved(new_from_old)
         for trajectory in self.trajectories.values():
             trajectory.transform(new_from_old)
@@ -246,6 +261,7 @@ class Stream:
         self.map.mark_all_changed()
         self.map_version += 1
         self.placement_id += 1
+        return frame
 
     def path_for_stream(self, path: Path) -> Path:
         """Return the stream's own file where there are several streams; else the path itself."""
@@ -294,7 +310,7 @@ class Stream:
             device=str(session.model.device),
             is_calibrated=latest is not None and latest.is_calibrated,
             is_rectified=latest is not None and latest.is_rectified,
-            inference_ms=self.inference_ms,
+            inference_s=self.inference_s,
         )
 
     def sleep(self) -> None:
@@ -416,6 +432,27 @@ class Stream:
         is_new = self.session.frame_index != self._saved_frame
         return (is_new or bool(self.error)) and not self.is_corrupted
 
+    def _warn_of_delay(self, received: Received) -> None:
+        now_ns, limit_s = self._now_ns(), self.settings.time.max_behind
+        behind_s = (now_ns - received.stamp_ns) / 1e9
+        if now_ns > 0 and behind_s > limit_s:
+            self._warn(
+                "late stamp",
+                f"{received.camera.topic}: the stamp is {behind_s:.1f} s behind the node's clock: "
+                "synchronise the clocks, set use_sim_time where a bag is played, or raise "
+                "time.max_behind",
+            )
+
+    def _body_pose(self, latest: FrameResult) -> tuple[str, NDArray[np.float64]]:
+        """Return the name of the body's frame and its latest pose in the map (4 x 4)."""
+        base = frame_name(self.settings.tf.base_frame)
+        pose = self._robot.pose_of(base, latest.header) if latest.is_metric else None
+        if pose is not None:
+            return base, latest.pose @ pose
+        optical_from_body = np.eye(4)
+        optical_from_body[:3, :3] = MAP_FROM_WORLD[:3, :3].T
+        return latest.header.frame_id, latest.pose @ optical_from_body
+
     def _clear_results(self) -> None:
         self.latest = self._unmeasured = None
         self.latest_of.clear()
@@ -494,7 +531,7 @@ class Stream:
             is_rectified=image.is_rectified,
             map_id=self.map_id,
             placement_id=self.placement_id,
-            inference_ms=self.inference_ms,
+            inference_s=self.inference_s,
         )
 
     def _covariance(self, estimate: PoseEstimate) -> Covariance:
@@ -517,8 +554,10 @@ class Stream:
 
     def _extend_trajectory(self, result: FrameResult) -> None:
         header = Header(stamp=result.header.stamp, frame_id=self.map_frame)
-        pose = PoseStamped(header=header, pose=pose_from_matrix(result.pose))
-        self.trajectories[result.camera].add(pose, self.settings.output.path_poses)
+        trajectory = self.trajectories[result.camera]
+        before = trajectory.poses[-1].pose.orientation if trajectory.poses else None
+        pose = PoseStamped(header=header, pose=pose_from_matrix(result.pose, before))
+        trajectory.add(pose, self.settings.output.path_poses)
 
     def _fuse(self, image: NetworkImage, result: FrameResult) -> None:
         """Add the depth of a frame to the map."""

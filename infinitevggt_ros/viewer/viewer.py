@@ -110,8 +110,8 @@ class Viewer:
                 memory_bytes=status.memory_bytes,
                 tokens=sum(status.stored_tokens),
                 budget=status.total_budget,
-                latency_ms=status.latency_ms,
-                inference_ms=status.inference_ms,
+                latency_ms=1e3 * status.latency,
+                inference_ms=1e3 * status.inference,
             )
 
     def _on_value(self, name: str, value: Any, descriptor: ParameterDescriptor) -> None:

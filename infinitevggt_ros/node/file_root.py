@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder below which services write and read files (`files.root`)."""
+
+import os
+from pathlib import Path
+
+APPLICATION = "infinitevggt"
+
+
+def default_root() -> Path:
+    """Return the user's data folder for this application."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(data) if data else Path("~/.local/share").expanduser()) / APPLICATION
+
+
+class FileRoot:
+    """Resolves paths of service requests, which anybody on the network can send."""
+
+    def __init__(self, root: str) -> None:
+        """root: the folder; empty for the user's data folder, / for no limit."""
+        self.path = Path(root).expanduser().resolve() if root else default_root().resolve()
+
+    def for_writing(self, given: str) -> Path:
+        """Return the absolute path of a file to write, in a folder that exists.
+
+        The root itself is created if needed. Raises ValueError as `resolve` does, and OSError
+        if the root cannot be created.
+        """
+        path = self.resolve(given)
+        if path.parent == self.path:
+            self.path.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            raise ValueError(f"{path}: there is no directory {path.parent}")
+        if path.is_dir():
+            raise ValueError(f"{path}: it is a directory")
+        return path
+
+    def resolve(self, given: str) -> Path:
+        """Return the absolute path of a file.
+
+        A relative path is below the root; ~ is the home directory. Raises ValueError if the path
+        leaves the root.
+        """
+        if not given:
+            raise ValueError("the path is empty: name a file")
+        try:
+            expanded = Path(given).expanduser()
+        except RuntimeError as error:  # no such user
+            raise ValueError(f"{given}: {error}") from error
+        path = (self.path / expanded).resolve()
+        if not path.is_relative_to(self.path):
+            raise ValueError(
+                f"{path} is outside of {self.path}: set files.root to / to allow every path"
+            )
+        return path

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The occupancy grid: its cells against the true floor plan of synthetic worlds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from infinitevggt_core import preprocess
+from infinitevggt_core.worlds import World
+from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.params.settings import GridSettings
+from infinitevggt_ros.stream.floor_grid import FREE, OCCUPIED, UNKNOWN, FloorGrid
+from support.camera import header
+from support.rig import Rig
+from support.scales import METRIC, use_scale
+
+SETTINGS = GridSettings()
+HEIGHT, WIDTH = 84, 112
+_, PIXEL_MAP = preprocess(np.zeros((HEIGHT, WIDTH, 3), np.uint8), WIDTH)
+LEVEL = MapFromWorld(rotation=np.eye(3))
+"""A world's own axes are z-up and in metres."""
+
+
+def frame(camera_from_world: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray) -> FrameResult:
+    """What a perfect network would give."""
+    return FrameResult(
+        camera="",
+        header=header(10**9),
+        stamp_ns=10**9,
+        received_s=0.0,
+        colors=np.zeros((*depth.shape, 3), np.float32),
+        depth=depth,
+        confidence=np.full_like(depth, 5.0),
+        intrinsics=intrinsics,
+        camera_from_world=camera_from_world,
+        pixel_map=PIXEL_MAP,
+        placement=LEVEL,
+        is_metric=True,
+    )
+
+
+def walk(world: World, frames: int) -> Iterator[FrameResult]:
+    for seen in world.sequence(frames, HEIGHT, WIDTH):
+        yield frame(
+            seen.camera_from_world.double().numpy(),
+            seen.depth.float().numpy(),
+            seen.intrinsics.double().numpy(),
+        )
+
+
+@pytest.mark.parametrize("seed", [10_001, 10_003])
+@pytest.mark.parametrize("floor", [0.0, None], ids=["known floor", "found floor"])
+def test_cells_agree_with_the_true_floor_plan(seed: int, floor: float | None) -> None:
+    """Occupied cells lie at true obstacles, free cells hold none, and most of what was seen is
+    decided."""
+    world = World(seed, "easy")
+    grid = FloorGrid(SETTINGS)
+    added = sum(grid.add(result, floor=floor) for result in walk(world, 200))
+    assert 10 < added < 200, "keyframes only"
+    image = grid.image()
+    assert image.floor == pytest.approx(0.0, abs=0.05)
+    surface = world.surface(300_000)[0].numpy()
+    is_obstacle = (surface[:, 2] > SETTINGS.min_height) & (surface[:, 2] < SETTINGS.max_height)
+    obstacles = cKDTree(surface[is_obstacle, :2])
+    rows, columns = np.indices(image.cells.shape)
+    centres = np.stack((columns, rows), axis=-1) * image.resolution
+    centres = centres + np.array(image.origin) + image.resolution / 2
+    occupied, free = (centres[image.cells == value] for value in (OCCUPIED, FREE))
+    assert len(occupied) > 100
+    assert len(free) > 500
+    distance = obstacles.query(occupied)[0]
+    assert (distance < 2 * image.resolution).mean() > 0.97
+    inside = obstacles.query(free)[0] < 0.3 * image.resolution
+    assert inside.mean() < 0.02
+
+
+def test_the_grid_is_bounded_and_moves_with_the_camera() -> None:
+    settings = GridSettings(size=4.0, resolution=0.1)
+    grid = FloorGrid(settings)
+    depth = np.full((HEIGHT, WIDTH), 1.0, np.float32)
+    intrinsics = np.array([[80.0, 0, 56], [0, 80, 42], [0, 0, 1]])
+    ahead = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # looks along x, z up
+    last = None
+    for x in np.arange(0.0, 20.0, 0.5):
+        pose = np.concatenate((ahead, -ahead @ np.array([[x], [0.0], [0.5]])), axis=1)
+        assert grid.add(frame(pose, depth, intrinsics), floor=0.0)
+        image = grid.image()
+        assert image.cells.shape == (40, 40)
+        assert image.origin[0] < x + 1.0 < image.origin[0] + 4.0, "the wall is in the grid"
+        last = image, x
+    assert last is not None
+    image, x = last
+    column = int((x + 1.0 - image.origin[0]) / 0.1)
+    row = int((0.0 - image.origin[1]) / 0.1)
+    assert OCCUPIED in image.cells[row, column - 1 : column + 2]
+    assert image.cells[row, column - 4] == FREE
+    assert image.cells[row, min(39, column + 6)] == UNKNOWN, "behind the wall"
+
+
+def test_obstacles_that_go_away_become_free() -> None:
+    grid = FloorGrid(GridSettings(size=10.0))
+    intrinsics = np.array([[80.0, 0, 56], [0, 80, 42], [0, 0, 1]])
+    ahead = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    for number in range(12):
+        depth = np.full((HEIGHT, WIDTH), 1.0 if number < 3 else 3.0, np.float32)
+        y = 0.11 * (-1) ** number
+        pose = np.concatenate((ahead, -ahead @ np.array([[0.0], [y], [0.5]])), axis=1)
+        assert grid.add(frame(pose, depth, intrinsics), floor=0.0)
+        if number == 2:
+            assert _cell(grid, 1.0) == OCCUPIED
+    assert _cell(grid, 1.0) == FREE
+
+
+def _cell(grid: FloorGrid, x: float) -> int:
+    image = grid.image()
+    column = int((x - image.origin[0]) / image.resolution)
+    row = int(-image.origin[1] / image.resolution)
+    values = image.cells[row, column - 1 : column + 2]
+    return int(values.max())
+
+
+def test_the_grid_is_published_in_metres_only() -> None:
+    rig = Rig(METRIC)
+    assert rig.stream.grid.is_empty
+    rig.push(1)
+    assert rig.stream.grid.is_empty, "the scale is unknown"
+    use_scale(rig.stream, 2.0)
+    rig.push(1)
+    rig.stream.set_pose(np.eye(4))
+    assert rig.stream.grid.is_empty, "another place"
+
+
+def test_heights_must_be_in_order() -> None:
+    with pytest.raises(ValueError, match="min_height must be below max_height"):
+        GridSettings(min_height=1.0, max_height=0.5)
+    with pytest.raises(ValueError, match="size must be at most"):
+        GridSettings(size=500.0, resolution=0.01)
