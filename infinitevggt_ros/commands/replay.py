@@ -68,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "needed in lockstep",
     )
     add("--quiet", action="store_true", help="print warnings and errors only")
+    add("--stop-is-success", action="store_true", help="exit with status 0 after Ctrl-C too")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         rclpy.try_shutdown()
     if not options.quiet:
         print(report.summary(), flush=True)
-    return 0 if report.finished else STOPPED_BY_SIGNAL
+    return 0 if report.finished or options.stop_is_success else STOPPED_BY_SIGNAL
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 import ast
 import configparser
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
-from infinitevggt_ros.output.map_publisher import Outputs
+from infinitevggt_ros.node.stream_publisher import StreamPublisher
 from infinitevggt_ros.params import parameters
 from infinitevggt_ros.params.settings import Settings
 from support.bag_making import write_image_bag
@@ -31,21 +33,30 @@ DISPLAYS = [display for display in RVIZ["Displays"] if "Topic" in display]
 
 ARGUMENTS = {
     "params_file": None,
+    "checkpoint": "",
+    "device": "",
+    "threads": "",
+    "scale_source": "",
+    "tf_mode": "",
+    "state_path": "",
+    "log_level": "info",
     "namespace": "",
+    "frame_prefix": "",
     "use_sim_time": "false",
     "cameras": "",
     "rig_mode": "shared",
-    "image": "/camera/image_raw",
-    "camera_info": "/camera/camera_info",
-    "depth": "/camera/depth/image_raw",
-    "imu": "/imu/data",
+    "image": "camera/image_raw",
+    "camera_info": "camera/camera_info",
+    "depth": "camera/depth/image_raw",
+    "imu": "imu/data",
     "bag": "",
     "lockstep": "true",
+    "keep": "false",
     "autostart": "",
     "rviz": "false",
     "rviz_points": "300000",
     "viewer": "false",
-    "viewer_host": "",
+    "viewer_host": "127.0.0.1",
 }
 DISPLAY_TYPES = {
     "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
@@ -77,7 +88,7 @@ def assigned(name: str, tree: ast.Module = TREE) -> ast.expr:
 
 def function(name: str) -> Callable[..., Any]:
     """A function of the launch file that needs nothing of launch."""
-    wanted = {name, "RVIZ_TOPICS"}
+    wanted = {name, "RVIZ_TOPICS", "TOPICS"}
     found = [
         statement
         for statement in TREE.body
@@ -105,10 +116,65 @@ def test_the_launch_file_declares_the_arguments() -> None:
 
 
 def test_the_launch_file_declares_no_parameter_again() -> None:
-    """But for the cameras, because their topics hang on them, for who starts the node, and for
-    what RViz can draw."""
+    """But for those that are arguments, whose values come from there."""
     names = {name for name, *_ in parameters.parameter_fields()}
-    assert names & STRINGS == {"cameras", "rig.mode", "lifecycle.autostart", "output.map_points"}
+    of_arguments = {name for name, _ in ast.literal_eval(types_as_text()).values()}
+    of_frames = set(ast.literal_eval(assigned("FRAMES")))
+    others = {"cameras", "rig.mode", "output.map_points"}
+    assert names & STRINGS == of_arguments | of_frames | others
+    assert of_arguments <= names
+
+
+def types_as_text() -> str:
+    """The table of arguments that are parameters, with the types as words."""
+    text = ast.unparse(assigned("PARAMETERS"))
+    return re.sub(r"\b(str|int|bool)\b", r"'\1'", text)
+
+
+@pytest.mark.parametrize("word", ["true", "True", "yes", "on", "1", " TRUE "])
+def test_every_word_for_true_is_true(word: str) -> None:
+    opposite = {"true": "false", "yes": "no", "on": "off", "1": "0"}[word.strip().lower()]
+    assert function("truth")("lockstep", word) is True
+    assert function("truth")("lockstep", opposite) is False
+
+
+@pytest.mark.parametrize("word", ["", "ja", "2", "tru"])
+def test_another_word_for_true_or_false_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match="lockstep: it must be true or false"):
+        function("truth")("lockstep", word)
+
+
+@pytest.mark.parametrize("namespace", ["", "robot1", "/robot1", "robot1/"])
+def test_the_node_is_found_in_its_namespace(namespace: str) -> None:
+    expected = "/robot1/infinitevggt" if namespace else "/infinitevggt"
+    assert function("node_name")({"namespace": namespace}) == expected
+
+
+@pytest.mark.parametrize("path", sorted(LAUNCH_FILE.parent.glob("*.launch.xml")))
+def test_examples_name_arguments_that_exist(path: Path) -> None:
+    included = ElementTree.parse(path).getroot().find("include")
+    assert included is not None
+    assert included.get("file", "").endswith("/launch/stream.launch.py")
+    assert {argument.get("name") for argument in included} <= set(ARGUMENTS)
+    assert path.stem.partition(".")[0] in path.read_text(), "its example is of another file"
+
+
+def test_descriptions_are_sentences() -> None:
+    for name, (_, text) in described_arguments().items():
+        assert text[0].isupper(), name
+        assert text.endswith("."), name
+
+
+def described_arguments() -> dict[str, tuple[Any, str]]:
+    """The arguments' defaults and descriptions."""
+    table = assigned("ARGUMENTS")
+    assert isinstance(table, ast.Dict)
+    found: dict[str, tuple[Any, str]] = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        assert isinstance(key, ast.Constant)
+        assert isinstance(value, ast.Tuple)
+        found[key.value] = None, ast.literal_eval(value.elts[1])
+    return found
 
 
 def test_files_and_executables_of_the_launch_file_exist() -> None:
@@ -187,7 +253,7 @@ def test_the_scenarios_of_launch_testing_are_tests() -> None:
 @pytest.mark.ros
 def test_rviz_subscribes_to_what_the_node_publishes(ros: ModuleType) -> None:
     node = ros.create_node("infinitevggt")
-    Outputs(node, Settings().tf, Settings().output, lambda *_: None)
+    StreamPublisher(node, Settings(), lambda *_: None)
     for display in DISPLAYS:
         topic = display["Topic"]
         if topic["Value"] == "/camera/image_raw":
