@@ -102,10 +102,9 @@ class StatusPublisher:
         self._publisher.publish(status)
 
     def publish_idle(self, camera: Camera, worker: WorkerSnapshot) -> None:
-        """Publish a status without an image, stamped with the node's clock."""
-        header = Header(stamp=self._clock.now().to_msg())
+        """Publish a status without an image. Its stamp is zero, as no image's may be."""
         self._publisher.publish(
-            status_message(header, camera, StreamStatus.NO_IMAGE, self.model, worker, None)
+            status_message(Header(), camera, StreamStatus.NO_IMAGE, self.model, worker, None)
         )
 
 

@@ -4,19 +4,28 @@
 import time
 from collections.abc import Collection
 
+from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
+from std_msgs.msg import Header
 from tf2_ros import TransformException
 
 from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.robot_tf import RobotBuffer, RobotTf
-from infinitevggt_ros.output.camera_publishers import CameraPublishers, Timing, timing
+from infinitevggt_ros.output import messages
+from infinitevggt_ros.output.camera_publishers import (
+    LATCHED_QOS,
+    CameraPublishers,
+    Timing,
+    timing,
+)
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.map_publisher import MapPublisher
 from infinitevggt_ros.output.odometry import OdometryMessages
 from infinitevggt_ros.output.tf_tree import TfTree, visual_frame
+from infinitevggt_ros.params.qos import create_publisher
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.stream import Stream
-from infinitevggt_ros.topics import frame_name
+from infinitevggt_ros.topics import frame_name, topic_of
 
 WorldKey = tuple[int, int]
 """Identifies a map and its pose: map_id and placement_id."""
@@ -66,6 +75,11 @@ class StreamPublisher:
             for camera in cameras
         }
         self._map = MapPublisher(node, self._map_frame, name)
+        self._grid = create_publisher(
+            node, OccupancyGrid, f"~/{topic_of(name, 'grid')}", LATCHED_QOS
+        )
+        self._grid_sent_s = 0.0
+        self._gridded: FrameResult | None = None  # latest frame in the grid that was sent
         self._map_timing: Timing | None = None
         self._map_sent_s = self._updates_sent_s = 0.0
         self._mapped: FrameResult | None = None  # latest frame in the map that was sent
@@ -127,11 +141,25 @@ class StreamPublisher:
         if now_s - self._updates_sent_s >= settings.updates_period:
             self._map.publish_changes(stream.map, latest, settings)
             self._updates_sent_s = now_s
+        self._publish_grid(stream, latest, now_s)
         is_due = now_s - self._map_sent_s >= settings.map_period
         if latest is not self._mapped and is_due and self._map.has_subscribers:
             self._map.publish(stream.map, latest, settings)
             self._map_timing = timing(latest.stamp_ns, latest.received_s, self.now_ns)
             self._mapped, self._map_sent_s = latest, now_s
+
+    def _publish_grid(self, stream: Stream, latest: FrameResult, now_s: float) -> None:
+        """Publish the occupancy grid if it is due and somebody subscribes to it."""
+        is_due = now_s - self._grid_sent_s >= stream.settings.grid.period
+        if latest is self._gridded or not is_due or stream.grid.is_empty:
+            return
+        if self._grid.get_subscription_count():
+            grid = stream.grid.image()
+            header = Header(stamp=latest.header.stamp, frame_id=self._map_frame)
+            origin = (*grid.origin, grid.floor)
+            message = messages.occupancy_grid(header, grid.cells, grid.resolution, origin)
+            self._grid.publish(message)
+            self._gridded, self._grid_sent_s = latest, now_s
 
     def rest(self) -> None:
         """Send nothing by a timer until `wake`."""

@@ -3,6 +3,7 @@
 
 import numpy as np
 from cv_bridge import CvBridge
+from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from sensor_msgs_py import point_cloud2
@@ -59,6 +60,24 @@ def cloud(
     message = point_cloud2.create_cloud(header, fields, rows)
     message.is_dense = bool(np.isfinite(points).all())
     return message
+
+
+def occupancy_grid(
+    header: Header,
+    cells: NDArray[np.int8],
+    resolution: float,
+    origin: tuple[float, float, float],
+) -> OccupancyGrid:
+    """Return a grid of cells (rows along y, columns along x), with the corner `origin`, m."""
+    grid = OccupancyGrid(header=header)
+    grid.info.map_load_time = header.stamp
+    grid.info.resolution = resolution
+    grid.info.height, grid.info.width = cells.shape
+    corner = grid.info.origin.position
+    corner.x, corner.y, corner.z = origin
+    grid.info.origin.orientation.w = 1.0
+    grid.data.frombytes(np.ascontiguousarray(cells).tobytes())
+    return grid
 
 
 def unpacked_rgb(packed: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,6 +11,8 @@ from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_ros.topics import frame_name
 
 DEFAULT_CHECKPOINT = "tiny"
+MAX_CELLS = 4000
+"""Largest number of cells along a side of the occupancy grid."""
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 """Names that may be part of a topic."""
 
@@ -367,6 +369,44 @@ class OutputSettings(Options):
 
 
 @dataclass(frozen=True, slots=True)
+class GridSettings(Options):
+    """Occupancy grid of the floor on ~/grid, for Nav2. It needs lengths in metres."""
+
+    resolution: float = option(0.05, "side of a cell", unit="m", low=0.005, high=1.0)
+    size: float = option(
+        40.0, "side of the grid, which moves along with the camera", unit="m", low=1.0, high=500.0
+    )
+    min_height: float = option(
+        0.1, "height above the floor from which points are obstacles", unit="m", low=0.0, high=10.0
+    )
+    max_height: float = option(
+        1.5,
+        "height above the floor up to which points are obstacles",
+        unit="m",
+        low=0.01,
+        high=50.0,
+    )
+    max_range: float = option(
+        5.0, "distance up to which depth enters the grid", unit="m", low=0.1, high=1000.0
+    )
+    period: float = option(
+        1.0, "shortest time between two publications of the grid", unit="s", low=0.05, high=3600.0
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.min_height >= self.max_height:
+            raise ValueError(
+                f"min_height must be below max_height; got {self.min_height} and {self.max_height}"
+            )
+        if self.size / self.resolution > MAX_CELLS:
+            raise ValueError(
+                f"size must be at most {MAX_CELLS} cells of resolution; got "
+                f"{self.size / self.resolution:.0f}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class StateSettings(Options):
     """Saved state."""
 
@@ -426,6 +466,7 @@ class Settings:
     scale: ScaleSettings = field(default_factory=ScaleSettings)
     gravity: GravitySettings = field(default_factory=GravitySettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    grid: GridSettings = field(default_factory=GridSettings)
     state: StateSettings = field(default_factory=StateSettings)
     files: FilesSettings = field(default_factory=FilesSettings)
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)

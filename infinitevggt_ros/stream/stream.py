@@ -36,6 +36,7 @@ from infinitevggt_ros.output.covariance import UNKNOWN, Covariance
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.stream.floor_grid import FloorGrid
 from infinitevggt_ros.stream.gravity import Gravity, Vector
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.pose_source import NetworkPose, PoseEstimate, PoseSource
@@ -118,6 +119,8 @@ class Stream:
         """Latest result of each camera in this map."""
         self._robot = robot or UnknownRobot()
         self.scale = StreamScale(settings, self._robot, warn)
+        self.grid = FloorGrid(settings.grid)
+        """Occupancy of the floor, for Nav2."""
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, self._robot)
         self._background = background
         self.pose_source: PoseSource = self._new_pose_source()
@@ -198,6 +201,7 @@ class Stream:
         self._fuse(admitted.network, result)
         if result.is_placed:
             self._extend_trajectory(result)
+            self._extend_grid(result)
         self.latest = self.latest_of[camera] = self._unmeasured = result
         return result
 
@@ -229,6 +233,7 @@ class Stream:
         self.pose_source.reset()
         self._keyframes, self._rebuild_at, self._rebuilt_at = KeyframeHistory(), None, 0
         self._clouds.clear()
+        self.grid.reset()
         self._robot.forget_time()
         self.placement, self.is_metric = MapFromWorld(), False
         for trajectory in self.trajectories.values():
@@ -259,6 +264,7 @@ class Stream:
             trajectory.transform(new_from_old)
         self._clear_results()
         self.map.mark_all_changed()
+        self.grid.reset()
         self.map_version += 1
         self.placement_id += 1
         return frame
@@ -412,6 +418,7 @@ class Stream:
         self.placement = MapFromWorld(matrix[:3, :3].copy(), matrix[:3, 3].copy(), scale)
         self.is_metric = bool(state.get("is_metric", self.scale.is_metric))
         self._clear_results()
+        self.grid.reset()
         self.map_version += 1
         self._saved_frame = self.session.frame_index
 
@@ -558,6 +565,15 @@ class Stream:
         before = trajectory.poses[-1].pose.orientation if trajectory.poses else None
         pose = PoseStamped(header=header, pose=pose_from_matrix(result.pose, before))
         trajectory.add(pose, self.settings.output.path_poses)
+
+    def _extend_grid(self, result: FrameResult) -> None:
+        """Add a frame to the grid of the floor, which needs metres."""
+        if not result.is_metric:
+            return
+        base = frame_name(self.settings.tf.base_frame)
+        pose = self._robot.pose_of(base, result.header)
+        floor = None if pose is None else float((result.pose @ pose)[2, 3])
+        self.grid.add(result, self.settings.output.min_confidence, floor)
 
     def _fuse(self, image: NetworkImage, result: FrameResult) -> None:
         """Add the depth of a frame to the map."""

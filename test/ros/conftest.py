@@ -26,7 +26,7 @@ def listener(ros: ModuleType) -> Iterator[Listener]:
 @pytest.fixture
 def camera(listener: Listener, spawn: Spawn) -> Camera:
     """That a node in another process listens to."""
-    spawn("stream_node", "--ros-args", "-p", "output.map_period:=0.05")
+    spawn("stream_node", "--ros-args", "-p", "output.map_period:=0.05", "-p", "files.root:=/")
     camera = Camera(listener)
     camera.wait_for_node()
     return camera

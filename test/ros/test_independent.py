@@ -175,7 +175,8 @@ def test_each_camera_has_its_world(listener: Listener, spawn: Spawn, tmp_path: P
         for name in ("left", "right")
     }
     odometry = listener.listen(Odometry, f"{NODE}/right/odometry")
-    arguments = "cameras:=[left, right, rear]", "rig.mode:=independent", "output.map_period:=0.05"
+    arguments = ["cameras:=[left, right, rear]", "rig.mode:=independent"]
+    arguments += ["output.map_period:=0.05", "files.root:=/"]
     spawn("stream_node", "--ros-args", *(x for text in arguments for x in ("-p", text)))
     cameras = {
         name: Camera(listener, topic=f"/{name}/image", name=name) for name in ("left", "right")
