@@ -42,6 +42,8 @@ HEADINGS = {
     "scale": "Metric scale (`scale.*`)",
     "gravity": "Gravity (`gravity.*`)",
     "output": "Output (`output.*`)",
+    "grid": "Occupancy grid (`grid.*`)",
+    "files": "Files of services (`files.*`)",
     "state": "Saved streams (`state.*`)",
     "lifecycle": "Life cycle (`lifecycle.*`)",
 }

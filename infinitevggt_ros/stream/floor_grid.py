@@ -15,7 +15,7 @@ MAX_POINTS = 4000
 """Approximate number of rays of one keyframe."""
 KEYFRAME_M, KEYFRAME_RAD = 0.1, 0.17
 """Motion of the camera after which a frame is a keyframe."""
-HIT, MISS = 0.85, -0.4
+HIT, MISS = 0.85, -0.55
 """Change of a cell's log odds by one keyframe."""
 LIMIT = 3.5
 """Largest log odds, so that a cell can change again."""
@@ -25,6 +25,8 @@ FREE, OCCUPIED, UNKNOWN = 0, 100, -1
 """Values of nav_msgs/OccupancyGrid."""
 NEAR_FLOOR_M = 0.05
 """A ray that ends this near to the floor sees the floor."""
+TOP_MARGIN_M = 0.1
+"""A ray must pass this far below the top of an obstacle to contradict it."""
 KEPT_FLOORS = 50
 """Number of measurements of the floor's height whose median is used."""
 MIN_HITS = 2
@@ -47,9 +49,10 @@ class GridImage:
 class FloorGrid:
     """Grid of the cells around the camera, in the map, metres.
 
-    Each keyframe adds its depth: cells that contain points between the lowest and the highest
-    obstacle become occupied, cells that rays pass below the highest obstacle become free. The grid
-    has a fixed size and moves along when the camera comes near its edge.
+    Each keyframe adds its depth. A cell that contains points at obstacle height becomes occupied. A
+    cell becomes free if a ray passes it at the floor, or below the top of the obstacle that was in
+    it: a ray above a table does not make the table free. The grid has a fixed size and moves along
+    when the camera comes near its edge.
     """
 
     def __init__(self, settings: GridSettings) -> None:
@@ -60,6 +63,7 @@ class FloorGrid:
     def reset(self) -> None:
         """Forget everything."""
         self._odds = np.zeros((self._side, self._side), np.float32)
+        self._tops = np.zeros((self._side, self._side), np.float32)  # of obstacles, above the floor
         self._corner: NDArray[np.int64] | None = None  # of the first cell, in cells
         self._before: NDArray[np.float64] | None = None  # pose of the latest keyframe
         self._floors: list[float] = []
@@ -130,57 +134,52 @@ class FloorGrid:
         shift = np.where(np.abs(offset) > self._side // 4, offset, 0)
         if not shift.any():
             return
-        moved = np.zeros_like(self._odds)
+        self._odds, self._tops = (self._shifted(a, shift) for a in (self._odds, self._tops))
+        self._corner = self._corner + shift
+
+    def _shifted(self, cells: NDArray[np.float32], shift: NDArray[np.int64]) -> NDArray[np.float32]:
+        moved = np.zeros_like(cells)
         (dx, dy), side = shift.tolist(), self._side
         if abs(dx) < side and abs(dy) < side:
-            kept_x, kept_y = (
-                slice(max(dx, 0), side + min(dx, 0)),
-                slice(max(dy, 0), side + min(dy, 0)),
-            )
-            new_x, new_y = (
-                slice(max(-dx, 0), side - max(dx, 0)),
-                slice(max(-dy, 0), side - max(dy, 0)),
-            )
-            moved[new_y, new_x] = self._odds[kept_y, kept_x]
-        self._odds, self._corner = moved, self._corner + shift
+            kept = [slice(max(d, 0), side + min(d, 0)) for d in (dy, dx)]
+            new = [slice(max(-d, 0), side - max(d, 0)) for d in (dy, dx)]
+            moved[new[0], new[1]] = cells[kept[0], kept[1]]
+        return moved
 
     def _update(self, eye: NDArray[np.float64], points: NDArray[np.float64], floor: float) -> None:
         settings = self._settings
         height = points[:, 2] - floor
         is_obstacle = (height > settings.min_height) & (height < settings.max_height)
         ends = self._indices(points[is_obstacle, :2])
-        hit_cells, counts = np.unique(ends[ends >= 0], return_counts=True)
-        hit_cells = hit_cells[counts >= MIN_HITS]
-        seen = np.setdiff1d(self._passed(eye, points, height, floor), hit_cells)
-        odds = self._odds.reshape(-1)
-        odds[hit_cells] += HIT
-        odds[seen] += MISS
+        hits, counts = np.unique(ends[ends >= 0], return_counts=True)
+        hits = hits[counts >= MIN_HITS]
+        odds, tops = self._odds.reshape(-1), self._tops.reshape(-1)
+        np.maximum.at(tops, ends[ends >= 0], height[is_obstacle][ends >= 0])
+        passed = np.setdiff1d(self._passed(eye, points, floor), hits)
+        odds[hits] += HIT
+        odds[passed] += MISS
         np.clip(self._odds, -LIMIT, LIMIT, out=self._odds)
+        tops[odds <= -CERTAIN] = 0.0
 
     def _passed(
-        self,
-        eye: NDArray[np.float64],
-        points: NDArray[np.float64],
-        height: NDArray[np.float64],
-        floor: float,
+        self, eye: NDArray[np.float64], points: NDArray[np.float64], floor: float
     ) -> NDArray[np.int64]:
-        """Return the cells that rays pass below the highest obstacle, without their ends.
-
-        A ray that ends on the floor frees its last cell too.
-        """
+        """Return the cells that rays show to be free, see FloorGrid."""
         settings = self._settings
         lengths = np.linalg.norm(points[:, :2] - eye[:2], axis=1)
-        steps = max(2, int(np.ceil(lengths.max(initial=0) / settings.resolution)))
-        share = (np.arange(steps) + 0.5) / steps * lengths.max(initial=0)  # m along each ray
-        is_floor = np.abs(height) < max(NEAR_FLOOR_M, settings.min_height)
+        longest = float(lengths.max(initial=0.0))
+        steps = max(2, int(np.ceil(longest / settings.resolution)))
+        along = (np.arange(steps) + 0.5) / steps * longest  # m along each ray
+        is_floor = np.abs(points[:, 2] - floor) < max(NEAR_FLOOR_M, settings.min_height)
         reach = np.where(is_floor, lengths, lengths - settings.resolution)
-        inside = share[None] < reach[:, None]
-        part = share[None] / np.maximum(lengths, 1e-9)[:, None]
+        part = along[None] / np.maximum(lengths, 1e-9)[:, None]
         z = eye[2] + part * (points[:, 2] - eye[2])[:, None] - floor
-        inside &= z < settings.max_height
+        inside = (along[None] < reach[:, None]) & (z < settings.max_height)
         xy = eye[:2] + part[..., None] * (points[:, :2] - eye[:2])[:, None]
-        cells = self._indices(xy[inside])
-        return np.unique(cells[cells >= 0])
+        cells, z = self._indices(xy[inside]), z[inside]
+        cells, z = cells[cells >= 0], z[cells >= 0]
+        is_free = z < np.maximum(settings.min_height, self._tops.reshape(-1)[cells] - TOP_MARGIN_M)
+        return np.unique(cells[is_free])
 
     def _indices(self, xy: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return flat indices of cells; -1 outside of the grid."""

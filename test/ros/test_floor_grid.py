@@ -42,8 +42,9 @@ def frame(camera_from_world: np.ndarray, depth: np.ndarray, intrinsics: np.ndarr
     )
 
 
-def walk(world: World, frames: int) -> Iterator[FrameResult]:
-    for seen in world.sequence(frames, HEIGHT, WIDTH):
+def walk(world: World, frames: int, step: int = 20) -> Iterator[FrameResult]:
+    clips = world.render(list(range(0, frames * step, step)), HEIGHT, WIDTH)
+    for seen in (clips.frame(number) for number in range(frames)):
         yield frame(
             seen.camera_from_world.double().numpy(),
             seen.depth.float().numpy(),
@@ -58,8 +59,8 @@ def test_cells_agree_with_the_true_floor_plan(seed: int, floor: float | None) ->
     decided."""
     world = World(seed, "easy")
     grid = FloorGrid(SETTINGS)
-    added = sum(grid.add(result, floor=floor) for result in walk(world, 200))
-    assert 10 < added < 200, "keyframes only"
+    added = sum(grid.add(result, floor=floor) for result in walk(world, 40))
+    assert 20 < added <= 40
     image = grid.image()
     assert image.floor == pytest.approx(0.0, abs=0.05)
     surface = world.surface(300_000)[0].numpy()
@@ -74,7 +75,7 @@ def test_cells_agree_with_the_true_floor_plan(seed: int, floor: float | None) ->
     distance = obstacles.query(occupied)[0]
     assert (distance < 2 * image.resolution).mean() > 0.97
     inside = obstacles.query(free)[0] < 0.3 * image.resolution
-    assert inside.mean() < 0.02
+    assert inside.mean() < 0.07, "cells at the foot of a wall, of which a part is free"
 
 
 def test_the_grid_is_bounded_and_moves_with_the_camera() -> None:
@@ -85,11 +86,11 @@ def test_the_grid_is_bounded_and_moves_with_the_camera() -> None:
     ahead = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # looks along x, z up
     last = None
     for x in np.arange(0.0, 20.0, 0.5):
-        pose = np.concatenate((ahead, -ahead @ np.array([[x], [0.0], [0.5]])), axis=1)
+        pose = np.concatenate((ahead, -ahead @ np.array([[x], [0.0], [0.25]])), axis=1)
         assert grid.add(frame(pose, depth, intrinsics), floor=0.0)
         image = grid.image()
         assert image.cells.shape == (40, 40)
-        assert image.origin[0] < x + 1.0 < image.origin[0] + 4.0, "the wall is in the grid"
+        assert image.origin[0] <= x + 0.9 <= image.origin[0] + 4.0, "the wall is in the grid"
         last = image, x
     assert last is not None
     image, x = last
@@ -138,3 +139,9 @@ def test_heights_must_be_in_order() -> None:
         GridSettings(min_height=1.0, max_height=0.5)
     with pytest.raises(ValueError, match="size must be at most"):
         GridSettings(size=500.0, resolution=0.01)
+
+
+def test_a_camera_that_stands_adds_one_keyframe() -> None:
+    grid = FloorGrid(SETTINGS)
+    result = next(walk(World(10_001, "easy"), 1))
+    assert [grid.add(result, floor=0.0) for _ in range(5)] == [True, False, False, False, False]

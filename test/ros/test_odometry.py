@@ -13,9 +13,9 @@ from infinitevggt_ros.axes import MAP_FROM_WORLD, MapFromWorld, inverted, matrix
 from infinitevggt_ros.input.robot import UnknownRobot
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.odometry import OdometryMessages
-from infinitevggt_ros.params.settings import OdometrySettings
+from infinitevggt_ros.params.settings import OdometrySettings, PoseSettings, Settings
 from support.camera import OPTICAL_FRAME, header
-from support.rig import ODOMETRY, Rig
+from support.rig import ODOMETRY, SMALL, Rig
 from support.scales import METRIC, use_scale
 from support.transforms import OPTICAL, transform
 
@@ -118,7 +118,8 @@ def growing(messages: list[Odometry], part: slice) -> bool:
 
 @pytest.mark.parametrize("is_metric", [False, True])
 def test_covariances_are_finite_and_grow_with_the_trajectory(is_metric: bool) -> None:
-    rig = Rig(METRIC if is_metric else None)
+    settings = METRIC if is_metric else Settings(model=SMALL)
+    rig = Rig(replace(settings, pose=PoseSettings("network")))
     if is_metric:
         use_scale(rig.stream, 2.0, relative_std=0.1)
     rig.push(5)
