@@ -32,6 +32,9 @@ KEPT_FLOORS = 50
 MIN_HITS = 2
 """Number of points that make a cell occupied in one keyframe."""
 
+Cells = NDArray[np.float32]
+"""(N, N): rows along y, columns along x."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GridImage:
@@ -62,8 +65,10 @@ class FloorGrid:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._odds = np.zeros((self._side, self._side), np.float32)
-        self._tops = np.zeros((self._side, self._side), np.float32)  # of obstacles, above the floor
+        self._odds: Cells = np.zeros((self._side, self._side), np.float32)
+        self._tops: Cells = np.zeros(
+            (self._side, self._side), np.float32
+        )  # of obstacles, above the floor
         self._corner: NDArray[np.int64] | None = None  # of the first cell, in cells
         self._before: NDArray[np.float64] | None = None  # pose of the latest keyframe
         self._floors: list[float] = []
