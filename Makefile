@@ -3,11 +3,12 @@
 # 3.12 with its headers, and a C++ compiler.
 PYTHON ?= python3
 VENV := .venv
+CUDA := .venv-cuda
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg srv ros_shims cmake 2>/dev/null))
 
-.PHONY: demo test check docs format install extras clean
+.PHONY: demo test check cuda-check docs format install extras clean
 .DEFAULT_GOAL := install
 
 demo: install  ## play a synthetic room through the node; poses, depth, fused cloud, picture in demo/
@@ -22,6 +23,11 @@ check: $(VENV)/.requirements  ## check format, lint, types, layers and spelling
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+cuda-check: $(CUDA)/.requirements  ## test the CUDA path without a GPU, by PyTorch's CUDA build (5.5 GB)
+	@if [ -e $(CUDA)/.skipped ]; then echo "cuda-check SKIPPED: PyTorch's CUDA build cannot be installed here"; else \
+	$(CUDA)/bin/python test/cuda/null_gpu/build.py $(CUDA)/null_gpu && \
+	$(CUDA)/null_gpu/run -m pytest test/cuda; fi
 
 docs: $(VENV)/.docs  ## build the documentation: build/docs/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
@@ -43,6 +49,13 @@ $(VENV)/.requirements: $(wildcard requirements/*.txt) | $(VENV)/bin/python
 	$(PIP) install $(foreach file,$^,-r $(file))
 	@touch $@
 
+# a failure to install is remembered, and said by cuda-check
+$(CUDA)/.requirements: requirements/extra/cuda.txt
+	$(PYTHON) -m venv $(CUDA)
+	@rm -f $(CUDA)/.skipped
+	$(CUDA)/bin/python -m pip --disable-pip-version-check install -r $< || touch $(CUDA)/.skipped
+	@touch $@
+
 $(VENV)/.docs: requirements/extra/docs.txt $(VENV)/.requirements
 	$(PIP) install -r $<
 	@touch $@
@@ -52,4 +65,4 @@ $(VENV)/.installed: $(VENV)/.requirements setup.py setup.cfg pyproject.toml pack
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build install log demo *.egg-info
+	rm -rf $(VENV) $(CUDA) build install log demo *.egg-info

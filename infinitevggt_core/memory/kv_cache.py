@@ -73,6 +73,11 @@ class KVCache:
         return list(self._similarities)
 
     @property
+    def precision(self) -> Precision:
+        """Precision in which keys and values are stored."""
+        return self._store.precision
+
+    @property
     def nbytes(self) -> int:
         """Bytes held, free slots included."""
         return self._store.nbytes
@@ -84,6 +89,12 @@ class KVCache:
     def frames(self, layer: int) -> Tensor:
         """Return (batch, heads, tokens): the frame of each token of a layer."""
         return self._store.read(layer).frames
+
+    def even_parts(self) -> tuple[list[Tensor], int] | None:
+        """Return views (1, heads, layers, slots, ...) of all keys, values and so on, and the number
+        of slots in use in each layer, or None if layers differ. For an engine that attends the
+        memory by itself and then calls `append`."""
+        return self._store.even_parts()
 
     def begin_frame(
         self, frame: int, tokens_per_frame: int, count: int = 1, is_stored: bool = True

@@ -178,7 +178,7 @@ class TokenStore:
                 part = self._arena[index] = part[:, :, :both].to("cpu", copy=True)
             shape[2] = slots
             with torch.inference_mode(False):
-                resized = part.new_empty(shape, device=device)
+                resized = part.new_zeros(shape, device=device)
             resized[:, :, :both] = part[:, :, :both]
             self._arena[index] = resized
         self._arrange(slots)
@@ -274,6 +274,15 @@ class TokenStore:
         span = slice(0, self.lengths[0])
         return StoredTokens(self.precision, self._arena, span, len(self.lengths))
 
+    def even_parts(self) -> tuple[list[Tensor], int] | None:
+        """Return parts of the arena as (1, heads, layers, slots, ...), without a copy, and the
+        number of slots in use at the head of each layer; None if `is_even` is false or slots are
+        left over."""
+        if not self.is_even or self.slots % len(self.lengths):
+            return None
+        shape = (len(self.lengths), -1)
+        return [part.unflatten(2, shape) for part in self._arena], self.lengths[0]
+
     def drop(self, layer: int, indices: Tensor) -> None:
         """Remove the tokens at indices (batch, heads, count) from a layer, distinct per head."""
         self.lengths[layer] = _close_holes(self.read(layer), self.lengths[layer], indices)
@@ -321,12 +330,13 @@ class TokenStore:
 
 
 def _empty_parts(like: Tensor, precision: Precision, slots: int) -> list[Tensor]:
-    """Return empty parts for keys and values like `like`, (batch, heads, tokens, head_dim), for
+    """Return parts of zeros for keys and values like `like`, (batch, heads, tokens, head_dim), for
     frames and for metadata."""
     batch, heads = like.shape[:2]
     vectors = precision.encode(like[:, :, :1]) * 2
-    parts = [part.new_empty(batch, heads, slots, *part.shape[3:]) for part in vectors]
-    marks = [like.new_empty(batch, heads, slots, dtype=t) for t in (FRAME_DTYPE, METADATA_DTYPE)]
+    # zeros: an engine may read free slots and mask what it finds, which must be finite
+    parts = [part.new_zeros(batch, heads, slots, *part.shape[3:]) for part in vectors]
+    marks = [like.new_zeros(batch, heads, slots, dtype=t) for t in (FRAME_DTYPE, METADATA_DTYPE)]
     return parts + marks
 
 

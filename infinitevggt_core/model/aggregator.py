@@ -2,7 +2,7 @@
 """Alternating attention within each frame and across all frames (docs/model.md, Aggregator)."""
 
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from infinitevggt_core.config import REGISTERS, ModelConfig
 from infinitevggt_core.model.attention import LayerAttend
+from infinitevggt_core.model.constants import cached_constants
 from infinitevggt_core.model.encoder import build_patch_embed
 from infinitevggt_core.model.layers import Block, parameter_dtype
 from infinitevggt_core.model.rope import Rotation, clip_rotation, frame_rotation
@@ -115,7 +116,7 @@ class Aggregator(nn.Module):
         return torch.cat(tokens)
 
 
-@lru_cache(maxsize=8)
+@cached_constants(8)
 def image_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of image colours, (3, 1, 1) each."""
     shape = (3, 1, 1)

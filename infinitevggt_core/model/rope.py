@@ -5,12 +5,12 @@ See docs/model.md, Aggregator, and docs/lingbot_map.md.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from infinitevggt_core.config import REGISTERS
+from infinitevggt_core.model.constants import cached_constants
 
 SPECIAL_TOKENS = 1 + REGISTERS
 """Special tokens of a frame of VGGT: camera token and registers."""
@@ -51,7 +51,7 @@ class TemporalRotation(Rotation):
         return x * self.cos + swapped * self.signed_sin
 
 
-@lru_cache(maxsize=16)
+@cached_constants(16)
 def frame_rotation(
     rows: int,
     cols: int,
@@ -114,7 +114,7 @@ def _clip_part(time: Tensor, place: Tensor) -> Tensor:
     return torch.cat(both, dim=-1).flatten(0, 1)
 
 
-@lru_cache(maxsize=16)
+@cached_constants(16)
 def _frame_table(
     rows: int, cols: int, specials: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,7 @@ def _frame_table(
         return torch.cat(cos, dim=-1).to(device, dtype), torch.cat(sin, dim=-1).to(device, dtype)
 
 
-@lru_cache(maxsize=4)
+@cached_constants(4)
 def _time_table(length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return cos and signed sin, (length, 20), of temporal indices 0..length-1."""
     cos, sin = _axis_table(torch.arange(length), AXIS_DIMS[0])

@@ -45,8 +45,11 @@ def test_a_step_of_training(
     if is_null():  # what the device computes there is any number
         monkeypatch.setattr(Trainer, "_refuse_nan", lambda *_: None)
         monkeypatch.setattr(feed, "faults", lambda clip: [""] * len(clip.images))
+        config = changed(loss={"matching_weight": 0.0})  # prod() is compiled at run time
+    else:
+        config = SHORT
     config = changed(
-        SHORT,
+        config,
         optimizer={"steps": 2, "optimizer": optimizer},
         student={"precision": precision},
     )

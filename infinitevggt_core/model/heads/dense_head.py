@@ -3,7 +3,6 @@
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import cast
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infinitevggt_core.config import ModelConfig
+from infinitevggt_core.model.constants import cached_constants
 from infinitevggt_core.model.layers import parameter_dtype
 
 FRAMES_AT_ONCE = 8
@@ -157,7 +157,7 @@ def _placed(x: Tensor, image_size: tuple[int, int]) -> Tensor:
     return x
 
 
-@lru_cache(maxsize=64)
+@cached_constants(64)
 def position_parts(
     rows: int,
     cols: int,
