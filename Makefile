@@ -39,7 +39,7 @@ format: $(VENV)/.requirements
 install: $(VENV)/.installed
 
 extras: install $(VENV)/.docs  ## packages for optional parts and their tests; install Debian's chromium yourself
-	$(PIP) install $(foreach name,browser evo viewer,-r requirements/extra/$(name).txt)
+	$(PIP) install $(foreach name,browser evo onnx viewer,-r requirements/extra/$(name).txt)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if not (3, 10) <= v <= (3, 12) else 0)'

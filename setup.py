@@ -172,7 +172,7 @@ if __name__ == "__main__":  # pip and setuptools run it as the main module
         data_files=[("share/" + NAME, ["package.xml"])],
         extras_require={
             name: requirements(f"extra/{name}")
-            for name in ("browser", "colmap", "docs", "evo", "mesh", "ray", "viewer")
+            for name in ("browser", "colmap", "docs", "evo", "mesh", "onnx", "ray", "viewer")
         },
         zip_safe=False,
     )

@@ -147,13 +147,22 @@ class KVCache:
             self._store.allocate(keys, self._wanted_slots())
         now = self._frame_on(keys.device)
         tokens = self._store.append(layer, keys, values, now, self._arriving)
+        self._write_metadata(tokens)
+        is_candidate = self._is_stored and self._frame not in self._protected
+        if is_candidate and self._means.knows(layer):
+            self._means.add(layer, tokens.unit_keys())
+
+    def append_to_all(self, keys: Tensor, values: Tensor) -> None:
+        """Append tokens (layers, 1, heads, tokens, head_dim) of the current frame to all layers:
+        `append` in one step, for a cache with `even_parts` and a policy without mean keys."""
+        now = self._frame_on(keys.device)
+        self._write_metadata(self._store.append_to_all(keys[:, 0], values[:, 0], now))
+
+    def _write_metadata(self, tokens: StoredTokens) -> None:
         if self.policy.marks_specials:
             self._mark_specials(tokens)
         else:
             tokens.metadata[:] = self.policy.metadata(tokens)
-        is_candidate = self._is_stored and self._frame not in self._protected
-        if is_candidate and self._means.knows(layer):
-            self._means.add(layer, tokens.unit_keys())
 
     def _frame_on(self, device: torch.device) -> Tensor:
         """Return the number of the current frame as a scalar on the device."""

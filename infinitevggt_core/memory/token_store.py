@@ -242,10 +242,17 @@ class TokenStore:
         encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
         self.lengths[layer] = length + keys.shape[2]
         written = self.read(layer, start=length)
-        for target, source in zip(written.parts[:-2], encoded, strict=True):
-            target.copy_(source)
-        for index, of_frame in enumerate(written.frames.chunk(count, dim=-1)):
-            of_frame.copy_(frame if count == 1 else frame - (count - 1 - index))
+        _write(written, encoded, frame, count)
+        return written
+
+    def append_to_all(self, keys: Tensor, values: Tensor, frame: Tensor) -> StoredTokens:
+        """Write keys and values (layers, heads, tokens, head_dim) behind the tokens of all layers;
+        `is_even` must be true."""
+        length, layers = self.lengths[0], len(self.lengths)
+        encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
+        self.lengths = [length + keys.shape[2]] * layers
+        written = self.read_all().after(length)
+        _write(written, encoded, frame, count=1)
         return written
 
     def read(self, layer: int, start: int = 0) -> StoredTokens:
@@ -342,6 +349,14 @@ def _empty_parts(like: Tensor, precision: Precision, slots: int) -> list[Tensor]
 
 def _as_rows(part: Tensor) -> Tensor:
     return part.view(-1, *part.shape[3:])
+
+
+def _write(tokens: StoredTokens, encoded: list[Tensor], frame: Tensor, count: int) -> None:
+    """Write parts of keys and values, and the frames; `frame` is the last of `count`."""
+    for target, source in zip(tokens.parts[:-2], encoded, strict=True):
+        target.copy_(source)
+    for index, of_frame in enumerate(tokens.frames.chunk(count, dim=-1)):
+        of_frame.copy_(frame if count == 1 else frame - (count - 1 - index))
 
 
 def _rows_of(parts: list[Tensor], rows: Tensor) -> list[Tensor]:

@@ -35,6 +35,8 @@ OUTPUTS = (
 HIDDEN = -1e9
 """Bias of a free slot. Minus infinity would give NaN where all slots are free."""
 OPSET = 20
+VERSION = 1
+"""Number of the graph's form; a cached graph of another one is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,11 @@ def export(
         held, camera = {3: slots}, {3: cameras}
         dynamic = (None, held, held, held, camera, camera, camera)
     inputs = empty_inputs(model, sizes)
-    model.decode(inputs[0][:, None], Clip(attend_all, 0, 1))  # so that the constants of this size are cached
+    model.decode(
+        inputs[0][:, None], Clip(attend_all, 0, 1)
+    )  # so that the constants of this size are cached
     program = torch.onnx.export(
-        FrameGraph(model, is_first),
+        FrameGraph(model, is_first).eval(),
         inputs,
         input_names=list(INPUTS),
         output_names=list(OUTPUTS),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.model.aggregator import Aggregator
 from infinitevggt_core.model.attention import Clip, Context, batch_attention
+from infinitevggt_core.model.decoder import Decoder
 from infinitevggt_core.model.geometry import invert_pose_encoding
 from infinitevggt_core.model.heads.camera_head import CameraHead
 from infinitevggt_core.model.heads.dense_head import DenseHead
@@ -35,6 +36,8 @@ class VGGT(nn.Module):
         if self.config.point_head:
             self.point_head = DenseHead(self.config, output_dim=4, activation="inv_log")
         self.track_head = TrackHead(self.config) if self.config.track else None
+        self.decoder: Decoder | None = None
+        """Engine that decodes the frames of streams; None: this network by itself."""
 
     @property
     def feature_layers(self) -> tuple[int, ...]:

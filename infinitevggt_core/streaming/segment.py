@@ -80,7 +80,8 @@ class Segment:
 
     def decode(self, clip: Tensor, points: bool) -> Prediction:
         """Return the prediction [B, S, ...] for the frames that `begin` returned."""
-        return self.model.decode(clip, self.memory, points=points)
+        decoder = self.model.decoder or self.model
+        return decoder.decode(clip, self.memory, points=points)
 
     def end(self) -> None:
         """Complete the frames that have begun."""

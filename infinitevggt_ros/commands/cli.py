@@ -33,6 +33,7 @@ COMMANDS = {
     "adapt": "adapt a network to the images of a bag, without labels",
     "evaluate": "measure pose, depth and map of a stream against the truth",
     "synthetic-bag": "render a synthetic world into a bag, with the truth beside each image",
+    "export-model": "write a network as ONNX graphs and check them",
     "info": "show a checkpoint, the device and the versions in use",
 }
 

@@ -5,6 +5,7 @@ import torch
 
 from infinitevggt_core import VGGT, load_checkpoint
 from infinitevggt_core.model.kernels import has_fast_bf16
+from infinitevggt_core.streaming.onnx_decoder import use_engine
 from infinitevggt_ros.params.settings import ModelSettings
 from infinitevggt_ros.processor import thread_count
 
@@ -31,7 +32,12 @@ def load_model(settings: ModelSettings) -> VGGT:
             model.compile_blocks()
         except RuntimeError as error:
             raise ValueError(f"model.compile cannot be true: {error}") from error
-    return model.cast(_precision(settings.precision, model))
+    model.cast(_precision(settings.precision, model))
+    try:
+        use_engine(model, settings.engine)
+    except ValueError as error:
+        raise ValueError(f"model.engine cannot be {settings.engine}: {error}") from error
+    return model
 
 
 def _precision(name: str, model: VGGT) -> torch.dtype:

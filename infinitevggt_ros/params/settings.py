@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import Options, check_options, option
+from infinitevggt_core.streaming.onnx_decoder import ENGINES
 from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_ros.topics import frame_name
 
@@ -115,6 +116,13 @@ class ModelSettings(Options):
         unit="threads",
         low=0,
         high=1024,
+    )
+    engine: str = option(
+        "auto",
+        "what computes a stream of one camera on a CPU in fp32: torch; onnx, ONNX Runtime, which "
+        "exports the network for each new size of images, a quarter of a minute, and keeps the "
+        "graph; auto: onnx where it is installed and the graph is there, else torch",
+        choices=ENGINES,
     )
     image_size: int = option(
         0,
