@@ -42,6 +42,7 @@ HEADINGS = {
     "scale": "Metric scale (`scale.*`)",
     "gravity": "Gravity (`gravity.*`)",
     "output": "Output (`output.*`)",
+    "tracking": "Camera tracking (`tracking.*`)",
     "grid": "Occupancy grid (`grid.*`)",
     "files": "Files of services (`files.*`)",
     "state": "Saved streams (`state.*`)",
