@@ -87,7 +87,7 @@ def fp32_products(vectors: Tensor, vector: Tensor) -> Tensor:
     """
     if vectors.dtype == torch.float32:
         return (vector[..., None, :] @ vectors.transpose(-1, -2)).squeeze(-2)
-    if vectors.is_cuda:  # bf16 times bf16 is exact in fp32, where tensor cores add up
+    if vectors.device.type != "cpu":  # bf16 times bf16 is exact in fp32, where tensor cores add up
         pieces = _bf16_pieces(vector).flatten(0, 1)
         half = vectors.flatten(0, 1).to(torch.bfloat16)  # holds eight bits exactly
         products = torch.bmm(half, pieces, out_dtype=torch.float32)

@@ -121,9 +121,9 @@ class StoredTokens:
         batch, heads, slots = self.arena[0].shape[:3]
         device, start = self.arena[0].device, self.slots.start
         if self.layers == 1:
-            rows = torch.arange(start, batch * heads * slots, slots, device=device)
+            rows = torch.arange(start, start + batch * heads * slots, slots, device=device)
             return rows.view(batch, heads, 1)
-        by_head = torch.arange(start, heads * slots, slots, device=device)
+        by_head = torch.arange(start, start + heads * slots, slots, device=device)
         by_layer = torch.arange(0, self.layers * self._pitch, self._pitch, device=device)
         return by_layer[:, None, None] + by_head[:, None]
 
@@ -178,8 +178,9 @@ class TokenStore:
                 part = self._arena[index] = part[:, :, :both].to("cpu", copy=True)
             shape[2] = slots
             with torch.inference_mode(False):
-                resized = part.new_zeros(shape, device=device)
+                resized = part.new_empty(shape, device=device)
             resized[:, :, :both] = part[:, :, :both]
+            resized[:, :, both:] = 0  # finite, as in a new arena
             self._arena[index] = resized
         self._arrange(slots)
 
@@ -231,7 +232,7 @@ class TokenStore:
             part[:, :, target : target + count] = part[:, :, source : source + count]
 
     def append(
-        self, layer: int, keys: Tensor, values: Tensor, frame: Tensor, count: int = 1
+        self, layer: int, keys: Tensor, values: Tensor, frame: Tensor | int, count: int = 1
     ) -> StoredTokens:
         """Write keys and values (batch, heads, tokens, head_dim) behind the layer's tokens and
         return them. Their metadata is still unset.
@@ -288,7 +289,7 @@ class TokenStore:
         if not self.is_even or self.slots % len(self.lengths):
             return None
         shape = (len(self.lengths), -1)
-        return [part.unflatten(2, shape) for part in self._arena], self.lengths[0]
+        return [torch.unflatten(part, 2, shape) for part in self._arena], self.lengths[0]
 
     def drop(self, layer: int, indices: Tensor) -> None:
         """Remove the tokens at indices (batch, heads, count) from a layer, distinct per head."""
@@ -351,12 +352,12 @@ def _as_rows(part: Tensor) -> Tensor:
     return part.view(-1, *part.shape[3:])
 
 
-def _write(tokens: StoredTokens, encoded: list[Tensor], frame: Tensor, count: int) -> None:
+def _write(tokens: StoredTokens, encoded: list[Tensor], frame: Tensor | int, count: int) -> None:
     """Write parts of keys and values, and the frames; `frame` is the last of `count`."""
     for target, source in zip(tokens.parts[:-2], encoded, strict=True):
         target.copy_(source)
     for index, of_frame in enumerate(tokens.frames.chunk(count, dim=-1)):
-        of_frame.copy_(frame if count == 1 else frame - (count - 1 - index))
+        of_frame[:] = frame if count == 1 else frame - (count - 1 - index)
 
 
 def _rows_of(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
@@ -371,6 +372,8 @@ def _close_holes(tokens: StoredTokens, length: int, indices: Tensor) -> int:
     """Overwrite the tokens at indices (batch, heads, count) by the last ones that stay, and return
     the number of tokens that are left of `length`."""
     count = indices.shape[2]
+    if not count:
+        return length
     kept = length - count
     holes = indices.sort(dim=-1).values
     # of the last `count` tokens, those that stay come first: the i-th of them fills the i-th
