@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many places are found again, how many loops are wrong, and how long a search takes.
+"""Recall of places, share of wrong loops and duration of a search.
 
 Keyframes are those of a good tracker: corners of rendered images with true depth and 5 % noise,
 each in a unit of its own; what is measured is the search alone. Pairs of two worlds, which have
@@ -139,7 +139,7 @@ def near_places(walk: list[Shot], shot: Shot) -> set[int]:
 
 
 def error(edge: LoopEdge, walk: list[Shot]) -> tuple[float, float, float]:
-    """Of a loop: degrees, metres, log scale."""
+    """Return the errors of a loop: degrees, metres, log scale."""
     old, new = walk[edge.from_index], walk[edge.to_index]
     truth = pose_of(old) @ pose_of(new).inverse()
     turn = turn_deg(edge.relative.rotation.T @ truth.rotation)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests share: a ROS domain of their own, and ROS in this process or in others."""
+"""Fixtures of all tests: a ROS domain, and ROS in this process or in others."""
 
 import os
 import shutil

@@ -143,7 +143,7 @@ class _System:
         return (self._inverse @ between).log(), between
 
     def _make_pattern(self) -> None:
-        """Where the products of the Jacobians belong in a matrix of compressed columns."""
+        """Return the places of the products of the Jacobians in a matrix of compressed columns."""
         ends = self._ends
         size = 7 * len(self._free)
         places = np.where(ends[..., None] >= 0, 7 * ends[..., None] + np.arange(7), -1)

@@ -31,7 +31,7 @@ class Step:
 
     @property
     def doubt(self) -> float:
-        """How much it adds to the uncertainty of a way, for choosing among ways."""
+        """Contribution to the uncertainty of a path, for choosing among paths."""
         return float(self.covariance[0, 0] + self.covariance[6, 6])
 
 

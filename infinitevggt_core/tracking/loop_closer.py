@@ -44,7 +44,7 @@ UNSOLVED = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Closure:
-    """What a search for loops led to."""
+    """Result of a search for loops."""
 
     keyframe: int
     loops: tuple[LoopEdge, ...]
@@ -212,7 +212,7 @@ class LoopCloser:
         return loop.from_index in self.graph and loop.to_index in self.graph
 
     def _known(self, first: int, second: int) -> Step | None:
-        """What the graph says about two keyframes, if anything joins them."""
+        """Return the relative pose of two keyframes by the graph; None if nothing joins them."""
         if not {first, second} <= set(self.graph):
             return None
         ours = self.graph.joined_submaps(self.graph.submap(first))

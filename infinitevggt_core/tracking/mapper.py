@@ -30,7 +30,7 @@ MOST_CLOSURES = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedFrame:
-    """Where an image was taken, in odom and in the map, both in the map's unit."""
+    """Pose of an image in odom and in the map, both in the map's unit."""
 
     camera_from_odom: Floats
     """(3, 4). Without jumps but those of the window's adjustment."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a keyframe for finding it again: corners, their look and their depth."""
+"""Part of a keyframe that finds it again: corners, their descriptors and their depth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Place:
     intrinsics: Floats
     """(3, 3), pixels."""
     height: int
-    """Of the image, px."""
+    """Height of the image, px."""
     descriptors: Bytes
     """(N, 32): ORB, upright."""
     pixels: Floats32

@@ -40,7 +40,7 @@ class PlaceIndex:
         self._indices = np.full(capacity, -1, dtype=np.int64)
         self._submaps = np.full(capacity, -1, dtype=np.int64)
         self._likeness = np.full(capacity, -1.0, dtype=np.float32)
-        """Of each place to the one that looks most like it; may be too large, never too small."""
+        """Upper bounds of the similarity of each place to the one most like it."""
 
     def __len__(self) -> int:
         return len(self._places)

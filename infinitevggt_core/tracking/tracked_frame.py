@@ -27,7 +27,7 @@ class TrackedFrame:
     or the parallax too small for a scale; network: the network's motion was taken; lost: nothing
     is known."""
     reason: str
-    """Why the state is not `tracking`, in words; empty otherwise."""
+    """Reason of a state other than `tracking`; empty otherwise."""
     keyframe: bool
     """True where the image became a keyframe."""
     reference: int

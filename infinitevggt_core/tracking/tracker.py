@@ -48,7 +48,7 @@ ERRORS = (
     TypeError,
     ValueError,
 )
-"""What bad input may raise: it costs an image."""
+"""Exceptions that bad input may raise: they cost an image."""
 INLIER_PX, CULL_PX = 3.0, 6.0
 FEWEST_INLIERS, FEWEST_POINTS, FEWEST_MATURE, FEWEST_CORNERS = 12, 6, 25, 60
 LEAST_PARALLAX = 0.04
@@ -86,11 +86,11 @@ _SAVED = (
     "pixels",
     "window_covariance",
 )
-"""What a snapshot holds besides the map and the noise of the depth."""
+"""Attributes of a snapshot besides the map and the noise of the depth."""
 
 
 class KeyframeListener(Protocol):
-    """What wants to know of keyframes: the map."""
+    """Receiver of keyframes: the map."""
 
     def on_new_keyframe(self, keyframe: Keyframe) -> None:
         """Take the newest keyframe, with its points as known now."""

@@ -20,7 +20,7 @@ FIRST_DAMPING, MOST_DAMPING = 1e-4, 1e6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
-    """What the adjustment moves."""
+    """Variables of the adjustment."""
 
     poses: Floats
     points: Floats

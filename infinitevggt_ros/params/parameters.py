@@ -68,7 +68,7 @@ def descriptor(spec: Field[Any], group: str) -> ParameterDescriptor:
 
 
 def description(spec: Field[Any]) -> str:
-    """What a parameter does, with its unit."""
+    """Return the effect of a parameter, with its unit."""
     unit = f" [{spec.metadata['unit']}]" if spec.metadata["unit"] else ""
     return str(spec.metadata["text"]) + unit
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where services may write: below one folder, whatever a request says."""
+"""Services write below one folder, whatever a request says."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ LEVEL = MapFromWorld(rotation=np.eye(3))
 
 
 def frame(camera_from_world: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray) -> FrameResult:
-    """What a perfect network would give."""
+    """Return the result of a perfect network."""
     return FrameResult(
         camera="",
         header=header(10**9),

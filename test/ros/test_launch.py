@@ -79,7 +79,7 @@ sys.exit(service.run())
 
 
 def assigned(name: str, tree: ast.Module = TREE) -> ast.expr:
-    """What a file, else the launch file, assigns to a constant."""
+    """Return the value that a file, else the launch file, assigns to a constant."""
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
             return statement.value
@@ -243,7 +243,7 @@ def test_each_camera_of_a_rig_has_its_topics() -> None:
 
 
 def test_the_scenarios_of_launch_testing_are_tests() -> None:
-    """Where it is not installed, nothing else would notice that one has another name now."""
+    """Without launch installed, no other test would notice a changed name."""
     tree = ast.parse((HERE / "test_launch_scenarios.py").read_text())
     scenarios = ast.literal_eval(assigned("SCENARIOS", tree))
     for file, test in scenarios.values():

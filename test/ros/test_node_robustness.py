@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must not stop the node, and what must: a process of its own, over real DDS."""
+"""Robustness of a node in a process of its own, over real DDS."""
 
 import random
 import resource

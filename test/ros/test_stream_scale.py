@@ -99,7 +99,7 @@ def _with(pose: object) -> object:
 
 
 def frame(number: int, depth: np.ndarray, **more: Any) -> FrameResult:
-    """What a network sees that calls its unit so; images are 30 ms apart."""
+    """Return the results of a network with this unit; images are 30 ms apart."""
     height, width = depth.shape
     _, pixel_map = preprocess(np.zeros((height, width, 3), np.uint8), width)
     at_ns = number * 30_000_000

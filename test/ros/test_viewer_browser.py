@@ -70,7 +70,7 @@ def show(page: Any, listener: Listener, spawn: Spawn) -> None:
 
 
 def drawn_pixels(page: Any) -> int:
-    """Of the scene left of the controls, that are neither background nor the grey of lines."""
+    """Count the pixels of the scene that are neither background nor the grey of lines."""
     picture = page.screenshot(clip={"x": 0, "y": 250, "width": 600, "height": 1000})
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
     far = abs(pixels - BACKGROUND).sum(axis=-1) > 60

@@ -36,7 +36,7 @@ def relative(poses: list[Similarity3], first: int, second: int) -> Similarity3:
 
 
 def as_tracked(step: Similarity3) -> Similarity3:
-    """What odometry measures: the way in the first camera's unit, and no change of unit."""
+    """Return the measurement of odometry, in the first camera's unit, without a change of unit."""
     return Similarity3(np.array(1.0), step.rotation, step.translation)
 
 
