@@ -87,7 +87,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> N
     )
     add_options(parser, MemoryConfig, without=SWEPT)
     add_options(parser, MapConfig)
-    add_options(parser, ModelSettings)
+    add_options(parser, ModelSettings, without=["threads"])  # add_threads
     intrinsics = next(spec for spec in option_fields(InputSettings) if spec.name == "intrinsics")
     add(
         "--intrinsics",

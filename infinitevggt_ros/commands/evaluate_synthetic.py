@@ -72,7 +72,9 @@ def configure_synthetic(parser: argparse.ArgumentParser) -> None:
     )
     add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add_threads(parser)
-    add_options(parser, ModelSettings, without=["image_size"])  # --size is that of the images
+    add_options(
+        parser, ModelSettings, without=["image_size", "threads"]
+    )  # --size is that of the images
     add_options(parser, MemoryConfig)
 
 

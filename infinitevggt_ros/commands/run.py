@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser, MemoryConfig)
     add_options(parser, MapConfig)
-    add_options(parser, ModelSettings)
+    add_options(parser, ModelSettings, without=["threads"])  # add_threads
     add_threads(parser)
 
 
