@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that waits for a GPU, stage by stage: each is a process of its own with a time limit,
-its output goes to OUT/<stage>.log, and what is worth keeping is copied to OUT.
+"""Work that needs a GPU, stage by stage.
 
-worlds    how fast worlds are rendered there
-stream    the full-size network and its memory beside a naive session: time and bytes
-train     goes on with RUN if it is there, else from the shipped checkpoint; last.safetensors
-evaluate  the checkpoint of RUN, or else the shipped one, in fp32 and in bf16, on validation worlds
+Each stage is a process with a time limit. Its output goes to OUT/<stage>.log, and its results are
+copied to OUT.
+
+worlds    rendering speed of synthetic worlds
+stream    time and memory of the full-size network beside a naive session
+train     continue the run in RUN, or start one from the shipped checkpoint; last.safetensors
+evaluate  evaluate RUN's checkpoint or else the shipped one, in fp32 and bf16, on validation worlds
 
 Examples: python -m benchmarks.gpu --out gpu --stages worlds,train --minutes 9
           python -m benchmarks.gpu --out /tmp/try --device cpu --small
