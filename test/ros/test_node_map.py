@@ -23,6 +23,7 @@ from support.node_process import NODE, PROCESSED, call, started
 pytestmark = pytest.mark.ros
 FAST = "stream_node", "--ros-args", "-p", "output.map_period:=0.05"
 FAST += "-p", "output.updates_period:=0.02", "-p", "files.root:=/"
+FAST += "-p", "pose.source:=network"  # whose poses a loaded state repeats exactly
 
 
 def use_file(listener: Listener, service: str, path: File) -> UseFile.Response:
