@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.processor import use_passive_waits
@@ -40,6 +40,11 @@ COMMANDS = {
 
 class Parser(argparse.ArgumentParser):
     """Argument parser with defaults in its help and errors of one line."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help text. Raises BrokenPipeError, which argparse suppresses, if the reader has
+        closed the output."""
+        (file or sys.stdout).write(self.format_help())
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**{"formatter_class": HelpFormatter, **settings})  # type: ignore[arg-type]
