@@ -4,7 +4,7 @@
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,8 @@ from infinitevggt_ros.evaluation.summary import (
     mean_figures,
     recommended,
 )
+from infinitevggt_ros.evaluation.sweep import Job
 from infinitevggt_ros.viewer.pictures import depth_colors
-
-if TYPE_CHECKING:
-    from infinitevggt_ros.evaluation.sweep import Job
 
 FILES = Path(__file__).parent / "page_files"
 MOST_SAMPLES = 1500
@@ -37,7 +35,7 @@ COORDINATES = 32_000
 """Number of steps to which coordinates of the 3-D view are rounded, over half of the cloud."""
 
 
-def write_page(out: Path, jobs: "list[Job]") -> list[Run]:
+def write_page(out: Path, jobs: list[Job]) -> list[Run]:
     """Write the page of finished runs, and metrics.json of a sweep; return the runs."""
     runs = [{**json.loads((job.out / METRICS).read_text()), "label": job.label} for job in jobs]
     if len(runs) > 1:
