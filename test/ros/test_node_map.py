@@ -234,7 +234,7 @@ def test_an_anchor_is_pinned_on_request(listener: Listener, spawn: Spawn) -> Non
     per_frame = sum(camera.send_film(images[:1]).stored_tokens)
     camera.send_film(images[1:3], start_ns=2 * 10**9)
     pinned = call(listener, Trigger, "pin_anchor", Trigger.Request())
-    assert (pinned.success, pinned.message) == (True, "frame 2 is never forgotten")
+    assert (pinned.success, pinned.message) == (True, "frame 2 stays in memory")
     client = AsyncParameterClient(listener.node, NODE)
     for name, value in (("memory.policy", "window"), ("memory.window", 1)):
         answer = client.set_parameters([Parameter(name, value=value)])
