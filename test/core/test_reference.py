@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The released implementations and ours give the same numbers (test/reference)."""
 
+import copy
+
 import pytest
 import torch
 
@@ -30,8 +32,11 @@ BATCHES = {
 SESSIONS = {"stream3r_causal_session": "full", "stream3r_window_session": "window"}
 
 
-def check(case: ReferenceCase, got: Prediction) -> None:
-    """Compare a clip [1, S, ...] with the reference, dense maps at the pixels that were saved."""
+def check(case: ReferenceCase, got: Prediction, rounding_px: float = 0.0) -> None:
+    """Compare a clip [1, S, ...] with the reference, dense maps at the pixels that were saved.
+
+    rounding_px: the part of the tracks that fp32 decides by rounding on this processor.
+    """
     step = case.meta["saved_pixel_stride"]
     want = {name: torch.from_numpy(array) for name, array in case.arrays.items()}
     dense = {
@@ -45,7 +50,7 @@ def check(case: ReferenceCase, got: Prediction) -> None:
     poses = got.pose_encoding[0, :, : want["pose_enc"].shape[-1]]  # VGGT saves 7 of 9
     assert_close(poses, want["pose_enc"], TOLERANCE, "pose_enc")
     if "track" in want:
-        assert_close(got.tracks[0], want["track"], TRACK_TOLERANCE_PX, "track")
+        assert_close(got.tracks[0], want["track"], TRACK_TOLERANCE_PX + rounding_px, "track")
         assert_close(got.track_visibility[0], want["vis"], VISIBILITY_TOLERANCE, "vis")
         assert_close(got.track_confidence[0], want["track_conf"], VISIBILITY_TOLERANCE, "conf")
 
@@ -63,7 +68,19 @@ def test_a_clip_equals_the_released_batch_forward(name: str) -> None:
     query_points = None if queries is None else torch.tensor(queries)
     with torch.no_grad(), kernels.plain():  # as tracks amplify rounding; streams take our kernels
         got = case.model(case.frames[None], BATCHES[name], query_points=query_points)
-    check(case, got)
+    check(case, got, 0.0 if query_points is None else rounding_of_tracks(case, got, query_points))
+
+
+def rounding_of_tracks(case: ReferenceCase, got: Prediction, queries: torch.Tensor) -> float:
+    """Return the largest distance in pixels of tracks in fp32 from those in fp64.
+
+    The processor decides the order of sums, and with random weights the iterations of the track
+    head amplify their rounding by up to 0.33 px.
+    """
+    exact = copy.deepcopy(case.model).double()
+    with torch.no_grad(), kernels.plain():
+        tracks = exact(case.frames[None].double(), "full", query_points=queries.double()).tracks
+    return float((tracks - got.tracks).abs().max())
 
 
 @pytest.mark.parametrize("name", SESSIONS)
