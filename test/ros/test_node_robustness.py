@@ -91,7 +91,7 @@ def test_settings_that_turn_out_impossible_are_taken_back(listener: Listener, sp
     resource.prlimit(process.pid, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     answer = client.set_parameters([Parameter("map.max_points", value=20_000_000)])
     listener.spin_until(answer.done)
-    listener.spin_until(lambda: any("taken back: map.max_points" in log.msg for log in logs))
+    listener.spin_until(lambda: any("set back: map.max_points" in log.msg for log in logs))
     value = client.get_parameters(["map.max_points"])
     listener.spin_until(value.done)
     assert value.result().values[0].integer_value == 1_000_000
