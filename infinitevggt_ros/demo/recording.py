@@ -80,7 +80,7 @@ def read_recording(path: Path) -> Recording:
         rows[:, 4],
         CvBridge().imgmsg_to_cv2(depth),
         stamp_ns(depth),
-        messages[NODE_STATUS],
+        [m for m in messages[NODE_STATUS] if m.outcome != StreamStatus.NO_IMAGE],
     )
 
 

@@ -147,6 +147,8 @@ class DemoRun:
         )
 
     def _on_status(self, status: StreamStatus) -> None:
+        if status.outcome == StreamStatus.NO_IMAGE:
+            return
         self._status = status
         if status.outcome == StreamStatus.PROCESSED:
             self._last_used_ns = stamp_ns(status)
