@@ -51,18 +51,6 @@ class KeyframeClouds:
     def __len__(self) -> int:
         return len(self._clouds)
 
-    def __contains__(self, index: int) -> bool:
-        return index in self._clouds
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(
-            part.nbytes
-            for cloud in self._clouds.values()
-            for part in (cloud.depth, cloud.colors, cloud.confidence, cloud.intrinsics)
-        )
-
     def clear(self) -> None:
         """Drop every keyframe."""
         self._clouds.clear()
@@ -86,11 +74,6 @@ class KeyframeClouds:
         )
         while len(self._clouds) > self.capacity:
             self._clouds.popitem(last=False)
-
-    def keep(self, indices: set[int]) -> None:
-        """Drop the keyframes that are not among `indices`."""
-        for index in [index for index in self._clouds if index not in indices]:
-            del self._clouds[index]
 
     def rebuild(self, point_map: PointMap, poses: Mapping[int, KeyframePose]) -> None:
         """Empty a fused map and fuse every keyframe that has a pose, the oldest first."""

@@ -47,9 +47,6 @@ class KeyframeHistory:
         self._stamps_ns: dict[int, int] = {}
         self._poses: dict[int, Similarity3] = {}
 
-    def __len__(self) -> int:
-        return len(self._poses)
-
     @property
     def poses(self) -> Mapping[int, Similarity3]:
         """World_from_camera of the keyframes, whose scale is stream units per unit of depth."""

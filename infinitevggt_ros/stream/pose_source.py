@@ -48,8 +48,6 @@ class PoseEstimate:
     reference: PoseReference | None = None
     """Keyframe that the image hangs on; None if there is none."""
     is_keyframe: bool = False
-    changes: int = 0
-    """Number of corrections of the world so far: when it grows, keyframes have moved."""
     keyframes: dict[int, Similarity3] = field(default_factory=dict)
     """World_from_keyframe of all keyframes, given with the first image after a correction."""
 

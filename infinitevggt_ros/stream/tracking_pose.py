@@ -56,7 +56,6 @@ class TrackingPose:
             odom_from_camera=inverted(located.camera_from_odom),
             reference=reference,
             is_keyframe=frame.keyframe,
-            changes=located.changes,
             keyframes=keyframes,
         )
 

@@ -15,6 +15,8 @@ SCORE_TOLERANCE = 1e-5
 TRACK_TOLERANCE_PX = 0.05
 """Random-weight tracks amplify rounding."""
 VISIBILITY_TOLERANCE = 0.01
+MOST_ROUNDING = 10
+"""Largest rounding that is allowed for, in tolerances."""
 
 STREAMED = [
     "infinitevggt_unbounded",
@@ -57,6 +59,7 @@ def check(case: ReferenceCase, got: Prediction, rounding: Prediction | None = No
         ):
             found = getattr(got, name)[0]
             rounded = (found - getattr(rounding or got, name)[0]).abs().max()
+            assert rounded < MOST_ROUNDING * tolerance, name
             assert_close(found, want[reference], tolerance + float(rounded), name)
 
 
