@@ -13,13 +13,12 @@ from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, TransformException
 
+from infinitevggt_core.evaluation.datasets.files import SHORTEST_QUATERNION
 from infinitevggt_ros.axes import matrix_from_transform
 from infinitevggt_ros.bags.reader import TF_TYPE, BagReader, is_static_tf
 from infinitevggt_ros.errors import CommandError
 
 WHOLE_BAG = Duration(seconds=10**9)
-SHORTEST_QUATERNION = 0.5
-"""A quaternion at least this long is normalised. A shorter one is no rotation."""
 STATUS_TYPE = "infinitevggt_ros/msg/StreamStatus"
 POSE_TYPES = {
     "nav_msgs/msg/Odometry": Odometry,

@@ -245,6 +245,65 @@ def test_lost_poses_are_not_known(tmp_path: Path) -> None:
     assert known == [i != 1 for i in range(12)]
 
 
+def rewrite(file: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Return what changes the text of a file in a folder."""
+    return lambda folder: (folder / file).write_bytes(
+        change((folder / file).read_text()).encode("utf-8", "surrogateescape")
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace(" ", "\t"),
+        lambda text: text.replace("#", "  #"),
+        lambda text: "# Z\udcfcrich\n" + text,  # a comment in Latin-1
+    ],
+    ids=["byte order mark", "CRLF", "tabs", "indented comment", "latin-1"],
+)
+@pytest.mark.parametrize("file", ["rgb.txt", "depth.txt", "groundtruth.txt"])
+def test_a_text_file_may_be_written_in_other_ways(
+    file: str, change: Callable[[str], str], tmp_path: Path
+) -> None:
+    folder = write_tum(tmp_path)
+    (wanted,) = READERS["tum"](folder)
+    rewrite(file, change)(folder)
+    (sequence,) = READERS["tum"](folder)
+    for frame, other in zip(sequence.frames, wanted.frames, strict=True):
+        assert (frame.image, frame.depth) == (other.image, other.depth)
+        np.testing.assert_array_equal(frame.camera_from_world, other.camera_from_world)
+
+
+def test_columns_may_be_separated_by_commas_and_files_named_with_spaces(tmp_path: Path) -> None:
+    folder = write_tum(tmp_path)
+    (wanted,) = READERS["tum"](folder)
+    rewrite("groundtruth.txt", lambda text: text.replace(" ", ","))(folder)
+    rewrite("rgb.txt", lambda text: text.replace(".png", " a.png"))(folder)
+    for image in (folder / "rgb").iterdir():
+        image.rename(image.with_name(f"{image.stem} a.png"))
+    (sequence,) = READERS["tum"](folder)
+    sequence.check()
+    np.testing.assert_array_equal(
+        [frame.camera_from_world for frame in sequence.frames],
+        [frame.camera_from_world for frame in wanted.frames],
+    )
+
+
+@pytest.mark.parametrize(
+    "pose", ["0 0 0 0 0 0 0", "0 0 0 0.1 0 0 0", "nan 0 0 0 0 0 1", "inf 0 0 0 0 0 1"]
+)
+def test_a_row_without_a_rigid_motion_is_left_out(pose: str, tmp_path: Path) -> None:
+    folder = write_tum(tmp_path)
+    stamps = [f"1305031452.{791720 + i * 33000}" for i in range(FRAMES)]
+    rows = [f"{stamp} {pose if i == 1 else '1 2 3 0 0 0 1'}" for i, stamp in enumerate(stamps)]
+    (folder / "groundtruth.txt").write_text("\n".join(rows))
+    (sequence,) = READERS["tum"](folder)
+    known = [bool(np.isfinite(frame.camera_from_world).all()) for frame in sequence.frames]
+    assert known == [True, False, True, True]
+
+
 def test_a_selection_is_every_nth_frame(tmp_path: Path) -> None:
     sequence = opened("nrgbd", tmp_path)
     chosen = sequence.selected(start=1, stride=3, frames=3)
@@ -258,6 +317,22 @@ def cut(path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
+def first_word(word: str) -> Callable[[Path], None]:
+    """Return what replaces the first word of the first line that is no comment."""
+
+    def change(path: Path) -> None:
+        lines = path.read_text().splitlines()
+        at = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+        lines[at] = " ".join((word, *lines[at].split()[1:]))
+        path.write_text("\n".join(lines))
+
+    return change
+
+
+def zeros(path: Path) -> None:
+    path.write_text("P2:" + " 0" * 12 + "\n")
+
+
 @pytest.mark.parametrize(
     ("layout", "file", "damage", "message"),
     [
@@ -269,6 +344,13 @@ def cut(path: Path) -> None:
         ("nrgbd", "*/focal.txt", Path.unlink, "focal.txt is missing"),
         ("long3d", "*/scan.ply", Path.unlink, "0 .ply files"),
         ("kitti odometry", "sequences/04/calib.txt", cut, "no row P2"),
+        ("tum", "*/groundtruth.txt", first_word("abc"), "'abc' is no stamp"),
+        ("tum", "*/groundtruth.txt", first_word("nan"), "'nan' is no stamp"),
+        ("tum", "*/groundtruth.txt", first_word("1e400"), "'1e400' is no stamp"),
+        ("tum", "*/groundtruth.txt", first_word("1.0 abc"), "got '1.0 abc"),
+        ("kitti odometry", "sequences/04/calib.txt", zeros, "P2 is no projection"),
+        ("kitti odometry", "sequences/04/times.txt", first_word("abc"), "'abc' is no stamp"),
+        ("kitti odometry", "poses/04.txt", first_word("abc"), "numbers expected"),
         ("kitti odometry", "sequences/04/image_2/000003.png", Path.unlink, "4 rows for 3 images"),
         ("kitti depth", "val/*/image_02/data/*06.png", Path.unlink, "is missing"),
         ("sintel", "training/depth/alley_1/frame_0001.dpt", cut, "truncated"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading the files of data sets; what is wrong with one is said in a line that names it."""
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 Array = NDArray[np.float64]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+SHORTEST_QUATERNION = 0.5
+"""A quaternion at least this long is normalised. A shorter one is no rotation."""
 
 
 class DatasetError(ValueError):
@@ -44,27 +47,41 @@ def _opened(path: Path) -> Image.Image:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Without comments and empty lines."""
+    """Return the lines of a text file without comments and empty lines. Raises DatasetError.
+
+    A byte order mark is skipped. Bytes that are no UTF-8, as in old comments, are kept as they are.
+    """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig", errors="surrogateescape").splitlines()
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    stripped = [line.strip() for line in lines]
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+def words_in(line: str) -> list[str]:
+    """Return the columns of a line, separated by spaces, tabs or commas."""
+    return line.replace(",", " ").split()
+
+
+def numbers_in(words: Sequence[str], path: Path) -> list[float]:
+    """Return columns as numbers. Raises DatasetError."""
+    try:
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise DatasetError(f"{path}: numbers expected, got {' '.join(words)!r}") from error
 
 
 def read_numbers(path: Path, columns: int) -> Array:
     """(N, columns) of a text file."""
     rows = []
     for number, line in enumerate(read_lines(path), 1):
-        try:
-            row = [float(word) for word in line.split()]
-        except ValueError:
-            row = []
-        if len(row) != columns:
+        words = words_in(line)
+        if len(words) != columns:
             raise DatasetError(f"{path}, row {number}: {columns} numbers expected, got {line!r}")
-        rows.append(row)
+        rows.append(numbers_in(words, path))
     if not rows:
         raise DatasetError(f"{path} has no numbers")
     return np.array(rows)
@@ -79,11 +96,17 @@ def read_matrix(path: Path) -> Array:
 
 
 def stamp_ns(text: str, path: Path) -> int:
-    """A stamp in seconds, exactly: no float has nine digits after the point today."""
+    """Return a stamp in seconds, exactly: no float has nine digits after the point today.
+
+    Raises DatasetError for a stamp that ROS cannot state: less than 0 or 2^63 ns and more.
+    """
     try:
-        return int(Decimal(text) * 10**9)
-    except InvalidOperation as error:
+        stamp = int(Decimal(text) * 10**9)
+    except (InvalidOperation, ValueError, OverflowError) as error:  # text, nan, inf
         raise DatasetError(f"{path}: {text!r} is no stamp") from error
+    if not 0 <= stamp < 2**63:
+        raise DatasetError(f"{path}: {text!r} is no stamp")
+    return stamp
 
 
 def camera_from_world(world_from_camera: Array) -> Array:

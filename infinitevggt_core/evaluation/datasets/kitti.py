@@ -18,6 +18,7 @@ from infinitevggt_core.evaluation.datasets.files import (
     camera_from_world,
     folders_with,
     images_in,
+    numbers_in,
     read_depth_png,
     read_lines,
     read_numbers,
@@ -82,5 +83,9 @@ def _projection(path: Path) -> Array:
     for line in read_lines(path):
         name, _, numbers = line.partition(":")
         if name == "P2" and len(numbers.split()) == 12:
-            return np.array([float(word) for word in numbers.split()]).reshape(3, 4)
+            projection = np.array(numbers_in(numbers.split(), path)).reshape(3, 4)
+            matrix = projection[:, :3]
+            if not np.isfinite(projection).all() or np.linalg.matrix_rank(matrix) < 3:
+                raise DatasetError(f"{path}: P2 is no projection, got {numbers.strip()!r}")
+            return projection
     raise DatasetError(f"{path} has no row P2 with 12 numbers")

@@ -13,14 +13,17 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.evaluation.datasets.files import (
+    SHORTEST_QUATERNION,
     Array,
     DatasetError,
     camera_from_world,
     folders_with,
+    numbers_in,
     pinhole,
     read_depth_png,
     read_lines,
     stamp_ns,
+    words_in,
 )
 from infinitevggt_core.evaluation.datasets.sequence import DatasetFrame, Sequence, unknown_pose
 from infinitevggt_core.io.stamps import nearest
@@ -65,7 +68,8 @@ def bonn(path: Path) -> list[Sequence]:
 
 def _frames(folder: Path) -> list[DatasetFrame]:
     images, depths = _listed(folder / "rgb.txt"), _listed(folder / "depth.txt")
-    poses = read_poses(folder / "groundtruth.txt")
+    truth = read_poses(folder / "groundtruth.txt")
+    poses = {stamp: pose for stamp, pose in truth.items() if np.isfinite(pose).all()}
     depth_stamps, pose_stamps = sorted(depths), sorted(poses)
     frames = []
     for ns in sorted(images):
@@ -86,7 +90,7 @@ def _listed(path: Path) -> dict[int, Path]:
     """Files by their stamps (ns)."""
     found = {}
     for line in read_lines(path):
-        words = line.split()
+        words = line.split(maxsplit=1)  # a file may have spaces in its name
         if len(words) != 2:
             raise DatasetError(f"{path}: stamp and file expected, got {line!r}")
         found[stamp_ns(words[0], path)] = path.parent / words[1]
@@ -94,15 +98,24 @@ def _listed(path: Path) -> dict[int, Path]:
 
 
 def read_poses(path: Path) -> dict[int, Array]:
-    """camera_from_world by stamp (ns)."""
+    """Return camera_from_world (3, 4) by stamp (ns); NaN where a row has no pose: nan, inf or a
+    quaternion too short to be a rotation. Raises DatasetError.
+    """
     found = {}
     for line in read_lines(path):
-        words = line.split()
+        words = words_in(line)
         if len(words) != 8:
             raise DatasetError(f"{path}: stamp and seven numbers expected, got {line!r}")
-        values = np.array([float(word) for word in words[1:]])
-        pose = np.eye(4)
-        pose[:3, :3] = Rotation.from_quat(values[3:]).as_matrix()
-        pose[:3, 3] = values[:3]
-        found[stamp_ns(words[0], path)] = camera_from_world(pose)
+        values = np.array(numbers_in(words[1:], path))
+        found[stamp_ns(words[0], path)] = _pose(values[:3], values[3:])
     return found
+
+
+def _pose(position: Array, quat_xyzw: Array) -> Array:
+    length = np.linalg.norm(quat_xyzw)
+    if not (np.isfinite(position).all() and SHORTEST_QUATERNION <= length < np.inf):
+        return unknown_pose()
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_quat(quat_xyzw).as_matrix()
+    pose[:3, 3] = position
+    return camera_from_world(pose)
