@@ -3,6 +3,7 @@
 
 import json
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infinitevggt_core.config import DINOV2_WIDTHS, ModelConfig
+from infinitevggt_core.io import tensor_pickle
 from infinitevggt_core.io.atomic_file import whole_file
+from infinitevggt_core.io.home import home_expanded
 from infinitevggt_core.model.vggt import VGGT
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -30,7 +33,12 @@ HUB_ID = re.compile(r"([^/@:]+/[^/@:]+)(?:@([^/:]+))?(?::(.+))?")
 """owner/name, with @revision and :file if given."""
 INDEX_NAME = "model.safetensors.index.json"
 CONFIG_KEY = "infinitevggt_config"
-WRAPPERS = ("model", "state_dict", "model_state_dict")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "ema", "model_ema", "ema_state_dict")
+"""Names under which training scripts keep a state_dict; the first that is there is taken."""
+PREFIXES = ("module.", "model.", "network.", "net.", "ema_model.")
+"""What wrappers put before every key, such as DistributedDataParallel and Lightning."""
+COMPILED = "_orig_mod."
+"""Part that torch.compile puts into keys."""
 SHIPPED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}
 """Checkpoints in the package, by name; docs/tiny.md is the model card."""
 RANDOM = {
@@ -143,7 +151,10 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:
-    path = SHIPPED.get(str(source), Path(source))
+    try:
+        path = SHIPPED.get(str(source)) or home_expanded(source)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     if path.is_file():
         return path
     if path.is_dir():
@@ -214,13 +225,25 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
             with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
                 text = (file.metadata() or {}).get(CONFIG_KEY)
             return load_file(path), _config_from_json(path, text) if text else None
-        mapped = zipfile.is_zipfile(path)  # the format of torch before 1.6 is not
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        content = _read_pickle(path)
     except CheckpointError:
         raise
     except Exception as error:  # a foreign file makes the readers raise anything
         raise CheckpointError(_unreadable(path, error)) from error
     return _unwrap(path, content), None
+
+
+def _read_pickle(path: Path) -> object:
+    """Return the content of a file of torch.save, without running code that it holds."""
+    mapped = zipfile.is_zipfile(path)  # the format of torch before 1.6 is not
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError:  # it holds more than tensors, as the states of trainings do
+        if not mapped:
+            raise
+        return torch.load(
+            path, map_location="cpu", weights_only=False, mmap=True, pickle_module=tensor_pickle
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -250,9 +273,18 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
         content = inner[0]
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(
-            f"{path}: holds {type(content).__name__}, not a state_dict of tensors"
+            f"{path}: holds {type(content).__name__}, not a state_dict of tensors; save "
+            "model.state_dict() alone"
         )
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    return _without_prefixes({str(key).replace(COMPILED, ""): v for key, v in content.items()})
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state_dict without what wrappers put before every key."""
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            return _without_prefixes({key.removeprefix(prefix): v for key, v in state.items()})
+    return state
 
 
 def _check_keys(path: Path, model: VGGT, state: Mapping[str, Tensor]) -> None:

@@ -4,13 +4,15 @@
 import os
 from pathlib import Path
 
+from infinitevggt_core.io.home import home_expanded
+
 APPLICATION = "infinitevggt"
 
 
 def default_root() -> Path:
     """Return the user's data folder for this application."""
     data = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(data) if data else Path("~/.local/share").expanduser()) / APPLICATION
+    return (Path(data) if data else home_expanded("~/.local/share")) / APPLICATION
 
 
 class FileRoot:
@@ -18,7 +20,7 @@ class FileRoot:
 
     def __init__(self, root: str) -> None:
         """root: the folder; empty for the user's data folder, / for no limit."""
-        self.path = Path(root).expanduser().resolve() if root else default_root().resolve()
+        self.path = home_expanded(root).resolve() if root else default_root().resolve()
 
     def for_writing(self, given: str) -> Path:
         """Return the absolute path of a file to write, in a folder that exists.
@@ -39,15 +41,11 @@ class FileRoot:
         """Return the absolute path of a file.
 
         A relative path is below the root; ~ is the home directory. Raises ValueError if the path
-        leaves the root.
+        leaves the root or names a home directory that does not exist.
         """
         if not given:
             raise ValueError("the path is empty: name a file")
-        try:
-            expanded = Path(given).expanduser()
-        except RuntimeError as error:  # no such user
-            raise ValueError(f"{given}: {error}") from error
-        path = (self.path / expanded).resolve()
+        path = (self.path / home_expanded(given)).resolve()
         if not path.is_relative_to(self.path):
             raise ValueError(
                 f"{path} is outside of {self.path}: set files.root to / to allow every path"

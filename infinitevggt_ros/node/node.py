@@ -280,9 +280,16 @@ class StreamNode(ManagedNode):
         self.create_subscription(
             CameraInfo, topic, camera.calibrate, any_publisher, qos_overriding_options=OVERRIDABLE
         )
-        # a volatile subscription does not get what a publisher latched
+        # a volatile subscription does not get what a publisher latched; to most publishers this one
+        # is incompatible, and rclpy would warn of each
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(CameraInfo, topic, camera.calibrate, latched)
+        self.create_subscription(
+            CameraInfo,
+            topic,
+            camera.calibrate,
+            latched,
+            event_callbacks=rclpy_compat.no_event_callbacks(),
+        )
 
     def _subscribe(self, device: object) -> None:
         """Subscribe to the images and the IMU."""

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only uses of rclpy's private names, each with a test in test/ros/test_rclpy_compat.py."""
+"""The only uses of rclpy's private names and of names that differ between ROS versions, each with a
+test in test/ros/test_rclpy_compat.py."""
 
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
@@ -46,3 +49,12 @@ def add_post_set_parameters_callback(
         return result
 
     node._set_parameters_atomically = set_and_call
+
+
+def no_event_callbacks() -> Any:
+    """Return the `event_callbacks` of a subscription that says nothing of incompatible publishers.
+
+    Their module has another name in Humble.
+    """
+    name = "rclpy.event_handler" if find_spec("rclpy.event_handler") else "rclpy.qos_event"
+    return import_module(name).SubscriptionEventCallbacks(use_default_callbacks=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_core.config import Options, check_options, option
+from infinitevggt_core.io.home import home_expanded
 from infinitevggt_core.streaming.onnx_decoder import ENGINES
 from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_ros.topics import frame_name
@@ -434,7 +435,14 @@ class StateSettings(Options):
     @property
     def file(self) -> Path:
         """The file; Path() if there is none."""
-        return Path(self.path).expanduser()
+        return home_expanded(self.path)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        try:
+            _ = self.file
+        except ValueError as error:
+            raise ValueError(f"path cannot be used: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

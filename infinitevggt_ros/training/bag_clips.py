@@ -75,19 +75,18 @@ class BagClips:
     def _clip(
         self, reader: BagReader, places: Sequence[int], shape: ClipShape
     ) -> dict[str, torch.Tensor]:
-        frames = [self._frame(reader, self.images_at[place], shape) for place in places]
+        frames = [self._frame(reader, *self.images_at[place], shape) for place in places]
         return {
             name: torch.from_numpy(np.stack([frame[name] for frame in frames]))
             for name in frames[0]
         }
 
     def _frame(
-        self, reader: BagReader, times_ns: tuple[int, int], shape: ClipShape
+        self, reader: BagReader, stamp_ns: int, at_ns: int, shape: ClipShape
     ) -> dict[str, NDArray[np.float32]]:
-        """Return one frame of each tensor of a clip."""
-        message = message_at(
-            reader, self._image_topic, times_ns, CompressedImage if self._compressed else Image
-        )
+        """Return one frame of each tensor of a clip. at_ns: receive time of its image."""
+        kind = CompressedImage if self._compressed else Image
+        message = message_at(reader, self._image_topic, (stamp_ns, at_ns), kind)
         try:
             convert = rgb_from_compressed if self._compressed else rgb_from_image
             rgb = convert(message, self._bridge)
@@ -103,10 +102,10 @@ class BagClips:
             return parts
         if calibration is None:
             raise BadClipError("no intrinsics")
-        pose = self._truth.camera_from_world(message.header.frame_id, times_ns[0])
+        pose = self._truth.camera_from_world(message.header.frame_id, stamp_ns)
         parts["camera_from_world"] = pose.astype(np.float32)
         parts["intrinsics"] = place.model_intrinsics(calibration.matrix).astype(np.float32)
-        depth = self._truth.depth(reader, times_ns[0])
+        depth = self._truth.depth(reader, stamp_ns)
         if calibration.maps is not None:
             resized = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
             depth = calibration.rectified_depth(np.asarray(resized, dtype=np.float32))

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published checkpoints load as they are, and what is saved loads as it was."""
 
+import argparse
 import json
 import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -19,6 +21,7 @@ from infinitevggt_core import (
     load_checkpoint,
     save_checkpoint,
 )
+from infinitevggt_core import checkpoint as old_path
 from infinitevggt_core.model import checkpoint as checkpoint_module
 from infinitevggt_core.model.checkpoint import KNOWN_NAMES, RANDOM, config_from_state
 from support.core_samples import (
@@ -138,6 +141,22 @@ WRAPPINGS: dict[str, Callable[[State], object]] = {
     "state_dict": lambda state: {"state_dict": state},
     "twice": lambda state: {"model": {"model_state_dict": state}},
     "data parallel": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+    "compiled blocks": lambda state: {
+        key.replace("blocks.0.", "blocks.0._orig_mod."): value for key, value in state.items()
+    },
+    "Lightning": lambda state: {
+        "state_dict": {f"model._orig_mod.{key}": value for key, value in state.items()},
+        "pytorch-lightning_version": "2.5.0",
+        "hyper_parameters": argparse.Namespace(lr=1e-4, milestones=[1, 2]),
+    },
+    "averaged": lambda state: {"ema": state, "step": 7},
+    "settings of a training": lambda state: {
+        "args": argparse.Namespace(lr=1e-4, out=Path("runs"), rate=np.float64(0.5)),
+        "model": state,
+        "epoch": 3,
+        "best_so_far": float("inf"),
+    },
     "wrapped data parallel": lambda state: {
         "model": {f"module.{key}": value for key, value in state.items()},
         "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
@@ -153,6 +172,14 @@ def test_training_checkpoints_load_however_they_are_wrapped(
     path = tmp_path / f"checkpoint{suffix}"
     torch.save(WRAPPINGS[wrapping](state), path)
     assert same_state(load_checkpoint(path, config=SMALL), model)
+
+
+def test_the_home_directory_has_a_short_name(
+    tmp_path: Path, model: VGGT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(model, tmp_path / "model.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert same_state(load_checkpoint("~/model.safetensors"), model)
 
 
 def test_a_checkpoint_in_the_old_format_of_torch_loads(
@@ -267,3 +294,8 @@ def test_sizes_that_cannot_be_are_refused(change: dict[str, object], said: str) 
 def test_settings_of_the_map_are_checked() -> None:
     with pytest.raises(ValueError, match="voxel_size must lie in"):
         MapConfig(voxel_size=float("nan"))
+
+
+def test_the_old_import_path_of_the_checkpoints_leads_here() -> None:
+    assert old_path.load_checkpoint is load_checkpoint
+    assert old_path.CheckpointError is CheckpointError

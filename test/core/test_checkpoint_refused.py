@@ -17,7 +17,7 @@ from infinitevggt_core import (
     load_checkpoint,
     save_checkpoint,
 )
-from support.core_samples import SMALL, State
+from support.core_samples import SMALL, State, same_state
 
 
 def one_missing(state: State) -> State:
@@ -97,9 +97,27 @@ def test_code_inside_a_checkpoint_does_not_run(tmp_path: Path, kind: str) -> Non
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(CheckpointError, match=r"model.pt: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"model.pt: (not a readable checkpoint|holds dict)"):
         load_checkpoint(path)
     assert not target.exists()
+
+
+def test_code_beside_the_weights_does_not_run(tmp_path: Path, state: State, model: VGGT) -> None:
+    target, path = tmp_path / "written", tmp_path / "model.pt"
+    torch.save({"model": state, "args": Evil(target)}, path)
+    assert same_state(load_checkpoint(path, config=SMALL), model)
+    assert not target.exists()
+
+
+def test_a_whole_network_is_refused_with_the_way_to_save_it(tmp_path: Path, model: VGGT) -> None:
+    torch.save({"model": model}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"save model\.state_dict\(\) alone"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+def test_a_home_directory_of_nobody_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r"~nobody_of_this_name/model\.pt: "):
+        load_checkpoint("~nobody_of_this_name/model.pt")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])

@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter
 
 from infinitevggt_core import MapConfig, MemoryConfig
 from infinitevggt_ros.params import parameters
-from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.params.settings import Settings, StateSettings
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config" / "stream.yaml"
@@ -73,6 +73,18 @@ def test_changes_reach_their_group_and_leave_the_rest() -> None:
 def test_a_value_that_cannot_be_is_named(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parameters.with_changes(Settings(), [Parameter(n, value=v) for n, v in changes.items()])
+
+
+def test_the_home_directory_has_a_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert StateSettings(path="~/maps/a.pt").file == tmp_path / "maps" / "a.pt"
+    given = [Parameter("state.path", value="~nobody_of_this_name/a.pt")]
+    with pytest.raises(
+        ValueError, match=r"^state\.path cannot be used: ~nobody_of_this_name/a\.pt"
+    ):
+        parameters.with_changes(Settings(), given)
 
 
 def test_a_map_may_be_called_odom_where_nobody_needs_another() -> None:

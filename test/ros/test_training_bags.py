@@ -13,6 +13,8 @@ from infinitevggt_core.training.clip import Clip, faults
 from infinitevggt_core.training.feed import ClipFeed
 from infinitevggt_core.training.targets import targets_of
 from infinitevggt_core.worlds import World
+from infinitevggt_ros import bag_truth, training_bags
+from infinitevggt_ros.bags.truth import BagTruth
 from infinitevggt_ros.commands import cli
 from infinitevggt_ros.commands.option_arguments import option_fields, option_name
 from infinitevggt_ros.errors import CommandError
@@ -190,3 +192,8 @@ def test_every_setting_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     for field in option_fields(TrainConfig):
         assert option_name(field.name) in text
     assert "example: infinitevggt train" in text
+
+
+def test_the_old_import_paths_lead_to_the_classes() -> None:
+    assert bag_truth.BagTruth is BagTruth
+    assert issubclass(training_bags.BagClips, BagClips)
