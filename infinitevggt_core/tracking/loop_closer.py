@@ -21,6 +21,8 @@ from infinitevggt_core.tracking.similarity import Floats, Similarity3
 
 WINDOW = 64
 """Latest keyframes whose pose in odom may still change."""
+MOST_TEMPORARY = 2 * WINDOW
+"""Keyframes beside a sealed map."""
 LEAST_POINTS = 20
 """Points with depth that make a keyframe a place."""
 PLAUSIBLE = 40.0
@@ -128,6 +130,18 @@ class LoopCloser:
         dropped = self.index.add(place, self.verifier.same_view)
         if dropped is not None and dropped in self.graph:
             self._remove(dropped)
+
+    def seal(self) -> None:
+        """Keep the keyframes that are there where they are; those that follow are temporary."""
+        self.graph.sealed = frozenset(self.graph)
+        self.graph.capacity = len(self.graph) + MOST_TEMPORARY
+
+    def unseal(self) -> None:
+        """Let keyframes move again; temporary ones become part of the map."""
+        self.graph.sealed = frozenset()
+        self.graph.capacity = self.index.capacity + WINDOW
+        while len(self.graph) > self.graph.capacity:
+            self._make_room()
 
     def search(self, keyframe: Keyframe) -> list[LoopEdge]:
         """Loops from old places to a keyframe, by appearance and geometry alone, best first."""
@@ -290,7 +304,8 @@ class LoopCloser:
     def _make_room(self) -> None:
         """Remove a keyframe that is no place, or else the place that says least."""
         for index in self.graph:
-            if index not in self.index and index not in self._window:
+            is_kept = index in self._window or index in self.graph.sealed
+            if index not in self.index and not is_kept:
                 self._remove(index)
                 return
         poorest = min(self.index, key=lambda place: (place.has_depth.sum(), place.index))

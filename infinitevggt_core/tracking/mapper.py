@@ -62,7 +62,7 @@ class Mapper:
 
         read_only: find the camera in the places that are there, and make no new ones.
         """
-        self.capacity, self.read_only = capacity, read_only
+        self.capacity = capacity
         self._clear()
         self._lock = threading.RLock()
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
@@ -71,9 +71,11 @@ class Mapper:
         if background:
             self._thread = threading.Thread(target=self._work, name="map", daemon=True)
             self._thread.start()
+        self.set_read_only(read_only)
 
     def _clear(self) -> None:
         self.closer = LoopCloser(self.capacity)
+        self._sealed: dict[str, Any] | None = None
         self.loops = 0
         """Loops in the graph so far."""
         self.version = 0
@@ -88,7 +90,27 @@ class Mapper:
         """Forget the map; the tracker has to be reset too."""
         self.finish()
         with self._lock:
+            read_only = self.read_only
             self._clear()
+            self.set_read_only(read_only)
+
+    @property
+    def read_only(self) -> bool:
+        """True while the map stays as it is: no keyframe of it moves, and none is added."""
+        return self._sealed is not None
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Seal the map as it is now, or let it grow again from where the camera is."""
+        if read_only == self.read_only:
+            return
+        self.finish()
+        with self._lock:
+            if read_only:
+                self._sealed = self.closer.state_dict()
+                self.closer.seal()
+            else:
+                self._sealed = None
+                self.closer.unseal()
 
     # ---- what the tracker tells ----
 
@@ -101,7 +123,7 @@ class Mapper:
 
     def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
         """Make a place of a keyframe that is final."""
-        if not self.read_only:
+        if not self.read_only or keyframe.index in self.closer.graph.sealed:
             self._do(lambda: self.closer.retire(keyframe))
 
     def on_window(self, poses: dict[int, Floats]) -> None:
@@ -162,11 +184,12 @@ class Mapper:
         self._thread = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is known, as numbers and numpy arrays."""
+        """Return all that is known, as numbers and numpy arrays; `sealed`: the read-only map."""
         self.finish()
         with self._lock:
             return {
                 "closer": self.closer.state_dict(),
+                "sealed": self._sealed,
                 "loops": self.loops,
                 "version": self.version,
                 "unit": self._unit,
@@ -176,11 +199,20 @@ class Mapper:
                 "seen_version": self._seen_version,
             }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot. Raises KeyError or ValueError for a broken one."""
+    def load_state_dict(self, state: dict[str, Any], *, resume: bool = True) -> None:
+        """Go on from a snapshot. Raises KeyError or ValueError for a broken one.
+
+        resume: the next image follows the last one of the snapshot, and the map is read-only if it
+        was; else only the map itself is taken, without what was added beside a read-only one.
+        """
         self.finish()
         with self._lock:
-            self.closer.load_state_dict(state["closer"])
+            sealed = state.get("sealed")
+            self.closer.load_state_dict(state["closer"] if resume or not sealed else sealed)
+            self._sealed = sealed if resume else None
+            if self._sealed is not None:
+                indices = self._sealed["graph"]["indices"]
+                self.closer.graph.sealed = frozenset(int(index) for index in indices)
             self.loops, self.version = int(state["loops"]), int(state["version"])
             self._seen_version, self._unit = int(state["seen_version"]), float(state["unit"])
             for name in ("anchor", "anchor_out", "map_from_odom"):

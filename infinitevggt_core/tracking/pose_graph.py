@@ -41,6 +41,8 @@ class PoseGraph:
         self._loops: dict[Key, LoopEdge] = {}
         self._edges_at: dict[int, set[Key]] = {}
         self._usual_step = 0.0
+        self.sealed: frozenset[int] = frozenset()
+        """Keyframes that stay where they are."""
         self._joined: dict[int, set[int]] = {}
         """Answers of `joined_submaps`, while no edge changes."""
 
@@ -172,7 +174,7 @@ class PoseGraph:
         edges: list[tuple[Key, Step | LoopEdge]] = [*self._steps.items(), *self._loops.items()]
         fixed = np.zeros(len(indices), dtype=np.bool_)
         if indices:
-            fixed[row[self.oldest]] = True
+            fixed[[row[self.oldest], *(row[k] for k in self.sealed if k in row)]] = True
         return GraphProblem(
             indices=np.array(indices, dtype=np.int64),
             poses=Similarity3.stack([self._poses[index] for index in indices]),
@@ -189,10 +191,10 @@ class PoseGraph:
         solved = {int(index): k for k, index in enumerate(solution.indices)}
         old = dict(self._poses)
         for index in self._poses:
-            if index in solved:
+            if index in solved and index not in self.sealed:
                 self._poses[index] = solution.poses[solved[index]]
         for index in self._poses:
-            if index not in solved:
+            if index not in solved and index not in self.sealed:
                 self._hang(index, old)
         self._judge_loops()
 
@@ -206,8 +208,10 @@ class PoseGraph:
         return (first, second) in self._steps
 
     def place(self, poses: Mapping[int, Similarity3]) -> None:
-        """Set poses, where the keyframes are here."""
-        self._poses.update({k: pose for k, pose in poses.items() if k in self._poses})
+        """Set poses, where the keyframes are here and not sealed."""
+        self._poses.update(
+            {k: pose for k, pose in poses.items() if k in self._poses and k not in self.sealed}
+        )
 
     def joined_submaps(self, submap: int | None = None) -> set[int]:
         """Submaps that odometry or accepted loops join to one, or to the oldest keyframe's."""

@@ -76,16 +76,23 @@ class LocatedView:
 class TrackedStream:
     """Tracker, map of keyframes and depth correction of one camera."""
 
-    def __init__(self, config: TrackingConfig | None = None, *, background: bool = True) -> None:
+    def __init__(
+        self,
+        config: TrackingConfig | None = None,
+        *,
+        background: bool = True,
+        localization_only: bool = False,
+    ) -> None:
         """Start an empty map.
 
         Args:
             config: Settings of the tracking.
             background: Run bundle adjustment and loop closure in threads; else at once, which makes
                 the results repeatable.
+            localization_only: Find the camera in a loaded map and leave that map as it is.
         """
         self.config = config or TrackingConfig()
-        self.mapper = Mapper(self.config.places, background=background)
+        self.mapper = Mapper(self.config.places, background=background, read_only=localization_only)
         self.tracker = Tracker(self.config, background=background, listener=self.mapper)
         self._clear()
 
@@ -100,6 +107,14 @@ class TrackedStream:
         self.tracker.reset()
         self.mapper.reset()
         self._clear()
+
+    def set_localization_only(self, localization_only: bool) -> None:
+        """Leave the map as it is from now on, or let it grow again."""
+        self.mapper.set_read_only(localization_only)
+
+    def relocalise(self) -> None:
+        """Expect the next image anywhere in the map: a new piece of trajectory begins."""
+        self.tracker.load_state_dict(self.tracker.state_dict(), resume=False)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -145,6 +160,10 @@ class TrackedStream:
         """
         return self.mapper.keyframe_poses()
 
+    def loops(self) -> list[tuple[int, int]]:
+        """Return the numbers of the two keyframes of each loop that the map agrees with."""
+        return [edge.key for edge in self.mapper.loop_edges() if edge.accepted]
+
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot of arrays and numbers."""
         return {
@@ -164,9 +183,11 @@ class TrackedStream:
         """
         position, since_loop = state["position"], float(state["since_loop"])
         changes = int(state["changes"])
-        self.mapper.load_state_dict(state["mapper"])
+        localization_only = self.mapper.read_only
+        self.mapper.load_state_dict(state["mapper"], resume=resume)
         # after the mapper: without resuming, the keyframes of the window become places of the map
         self.tracker.load_state_dict(state["tracker"], resume=resume)
+        self.mapper.set_read_only(localization_only)
         self._corrector.load_state_dict(state["corrector"])
         self._position, self._since_loop = position, since_loop
         self._changes = changes

@@ -31,6 +31,7 @@ FILES = Path(__file__).parent / "page_files"
 MOST_SAMPLES = 1500
 """Largest number of samples of a curve, about the columns of a screen."""
 STRIP_WIDTH = 280
+METRICS_SHOWN = ("trajectory", "trajectory_corrected", "depth", "reconstruction", "run")
 COORDINATES = 32_000
 """Number of steps to which coordinates of the 3-D view are rounded, over half of the cloud."""
 
@@ -97,9 +98,12 @@ def shown_run(run: Run, folder: Path) -> dict[str, Any]:
             "unit": "m" if run["trajectory"] else "stream unit",
             "cells": [cell(m, run) for m in MEASURES],
             "values": [m.of(run) for m in MEASURES],
-            "metrics": {key: run[key] for key in ("trajectory", "depth", "reconstruction", "run")},
+            "metrics": {key: run[key] for key in METRICS_SHOWN},
             "about": {key: run[key] for key in ("source", "parameters", "machine")},
-            "path": path(poses, seconds, scale),
+            "path": {
+                **path(poses, seconds, scale),
+                **graph(series, scale),
+            },
             "load": {"seconds": thinned(seconds), **{k: thinned(v) for k, v in columns.items()}},
             "cloud": cloud(series["points"] * np.float32(scale), series["colors"]),
             "picture": data_url(series["picture"]),
@@ -130,9 +134,23 @@ def path(poses: Array, seconds: Array, scale: float) -> dict[str, Any]:
     }
 
 
+def graph(series: Any, scale: float) -> dict[str, Any]:
+    """Return the trajectory after all corrections, the keyframes and the loops; lengths are
+    multiplied by `scale`."""
+    corrected = series["corrected"]
+    corrected = corrected[np.isfinite(corrected).all(axis=(1, 2))]
+    return {
+        "corrected": thinned(scale * camera_centers(corrected) @ MAP_TO_WORLD.T),
+        "keyframes": thinned(scale * series["keyframes"]),
+        "loops": thinned(scale * series["loops"]),
+    }
+
+
 def thinned(values: NDArray[Any]) -> list[Any]:
     """Return at most MOST_SAMPLES values, the last one included, rounded to a few digits."""
     count = min(len(values), MOST_SAMPLES)
+    if not count:
+        return []
     places = np.linspace(0, len(values) - 1, count).round().astype(int)
     kept = values[places].astype(np.float64)
     digits = 5 - int(np.floor(np.log10(max(float(np.abs(kept).max(initial=0)), 1e-3))))

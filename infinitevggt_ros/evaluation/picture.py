@@ -20,11 +20,16 @@ Pixels = NDArray[np.uint8]
 
 
 def map_from_above(
-    points: NDArray[np.float32], colors: NDArray[np.float32], path: NDArray[np.float64]
+    points: NDArray[np.float32],
+    colors: NDArray[np.float32],
+    path: NDArray[np.float64],
+    keyframes: NDArray[np.float64] | None = None,
+    loops: NDArray[np.float64] | None = None,
 ) -> Pixels:
     """Return (HEIGHT, WIDTH, 3) RGB: x (forward) upwards, y (left) to the left.
 
     points: (N, 3). colors: (N, 3) in [0, 1]. path: (M, 3), trajectory of the camera in the map.
+    keyframes: (K, 3). loops: (L, 2, 3), both ends of each loop closure.
     """
     picture = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
     if len(points) < 10:
@@ -51,6 +56,11 @@ def map_from_above(
     line = pixels(path)[:, ::-1].astype(np.int32)
     cv2.polylines(picture, [line], False, (12, 14, 18), 7, cv2.LINE_AA)
     cv2.polylines(picture, [line], False, (255, 92, 57), 3, cv2.LINE_AA)
+    for center in pixels(np.empty((0, 3)) if keyframes is None else keyframes)[:, ::-1].tolist():
+        cv2.circle(picture, center, 3, (255, 214, 102), -1, cv2.LINE_AA)
+    for one, other in [] if loops is None else loops:
+        start, end = pixels(np.stack((one, other)))[:, ::-1].tolist()
+        cv2.line(picture, start, end, (64, 192, 87), 2, cv2.LINE_AA)
     cv2.circle(picture, line[0].tolist(), 8, (255, 255, 255), -1, cv2.LINE_AA)
     return picture
 

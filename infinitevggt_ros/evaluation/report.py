@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
 from scipy.spatial.transform import Rotation
 
-from infinitevggt_core.evaluation.tally import known_poses, measures
+from infinitevggt_core.evaluation.tally import known_poses, measures, trajectory_measures
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.io.machine import commit, device_name
@@ -29,6 +29,7 @@ from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.evaluation.stream_run import RunResult
 from infinitevggt_ros.output.messages import cloud
 from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.stream.stream import Stream
 from infinitevggt_ros.topics import NODE_MAP
 
 METRICS = "metrics.json"
@@ -44,6 +45,8 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
     stamps_ns = result.log.used_stamps_ns()[-len(result.tally.poses[0]) :]
     found, truth = result.tally.poses
     write_poses(out / "trajectory.tum", stamps_ns, found, MAP_TO_WORLD)
+    if result.corrected is not None:
+        write_poses(out / "corrected.tum", stamps_ns, result.corrected, MAP_TO_WORLD)
     known = known_poses(result.tally.poses)
     if known.any():
         true_stamps_ns = [ns for ns, there in zip(stamps_ns, known, strict=True) if there]
@@ -61,6 +64,7 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
         "name": source.name,
         "source": source.chosen,
         **measures(result.tally, source.surface()),
+        "trajectory_corrected": corrected_measures(result, truth),
         "run": result.log.figures(),
         "parameters": asdict(settings),
         "machine": machine(result.stream.session.model.device),
@@ -68,6 +72,13 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
     with whole_file(out / METRICS) as partial:
         partial.write_text(json.dumps(figures, indent=1))
     return figures
+
+
+def corrected_measures(result: RunResult, truth: Array) -> dict[str, Any] | None:
+    """Return the errors of the trajectory after all corrections; None without it or the truth."""
+    if result.corrected is None:
+        return None
+    return trajectory_measures(np.stack((result.corrected, truth)))
 
 
 def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *note: str) -> None:
@@ -103,7 +114,9 @@ def write_series(
     """Write what the page draws to one file."""
     positions, colors, _ = arrays
     step = -(-len(positions) // SHOWN_POINTS) or 1
-    trajectory = camera_centers(result.tally.poses[0]) @ MAP_TO_WORLD.T
+    final = result.tally.poses[0] if result.corrected is None else result.corrected
+    trajectory = camera_centers(final) @ MAP_TO_WORLD.T
+    keyframes, loops = keyframe_graph(result.stream)
     frames = {
         f"strip_{number}_{name}": array
         for number, shown in enumerate(result.strips.shown)
@@ -117,12 +130,27 @@ def write_series(
         "poses": result.tally.poses,
         "points": positions[::step],
         "colors": (np.clip(colors[::step], 0, 1) * 255).astype(np.uint8),
-        "picture": map_from_above(positions, colors, trajectory),
+        "corrected": final,
+        "keyframes": keyframes,
+        "loops": loops,
+        "picture": map_from_above(positions, colors, trajectory, keyframes, loops),
         **columns,
         **frames,
     }
     with whole_file(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **series)
+
+
+def keyframe_graph(stream: Stream) -> tuple[Array, Array]:
+    """Return the positions (K, 3) of the keyframes and the ends (L, 2, 3) of the loops in the
+    map's axes."""
+    placed = {k: MAP_TO_WORLD @ p.translation for k, p in stream.pose_source.keyframes().items()}
+    ends = [
+        (placed[one], placed[other])
+        for one, other in stream.pose_source.loops()
+        if one in placed and other in placed
+    ]
+    return np.array([*placed.values()]).reshape(-1, 3), np.array(ends).reshape(-1, 2, 3)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frame_record import BAG_TOPICS, FrameRecord
 from infinitevggt_ros.evaluation.frames import Frame, Source, Truth
 from infinitevggt_ros.evaluation.journal import Journal
+from infinitevggt_ros.evaluation.pose_references import PoseReferences
 from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
 from infinitevggt_ros.input.camera import Camera
@@ -54,6 +55,9 @@ class RunResult:
     strips: Strips
     stream: Stream
     journal: Journal | None
+    corrected: NDArray[np.float64] | None
+    """camera_from_world (N, 3, 4) of each pose of the tally as known at the end of the run; None if
+    poses are never corrected."""
 
 
 class StreamRun:
@@ -82,6 +86,7 @@ class StreamRun:
         self._camera.converter.calibration = source.calibration
         self.stream = Stream(StreamSession(model, settings.memory), settings, self._warn)
         self.tally = StreamTally(source.frame_count, source.farthest_m)
+        self.references = PoseReferences()
         self.log = RunLog()
         self.strips = Strips(source.frame_count)
 
@@ -112,7 +117,10 @@ class StreamRun:
         if not self.log.used_stamps_ns():
             reasons = "; ".join(self.log.rejections) or "there is none"
             raise CommandError(f"{self.source.name}: no image could be used: {reasons}")
-        return RunResult(self.tally, self.log, self.strips, self.stream, self._journal)
+        keyframes = self.stream.pose_source.keyframes()
+        live = self.tally.poses[0]
+        corrected = self.references.corrected(live, keyframes) if keyframes else None
+        return RunResult(self.tally, self.log, self.strips, self.stream, self._journal, corrected)
 
     def remove_snapshot(self) -> None:
         """Remove the snapshot and the journal, when the results are written."""
@@ -129,6 +137,7 @@ class StreamRun:
         latency_ms = 1e3 * (time.perf_counter() - started_s) if result else 0.0
         if self.stream.map_id != map_id:  # poses of another map have no place in this one
             self.tally = StreamTally(self.source.frame_count, self.source.farthest_m)
+            self.references = PoseReferences()
         status = self._status(received, result)
         self.log.add(received.stamp_ns, status, latency_ms, self.stream.session.model.device)
         if self._journal:
@@ -163,6 +172,7 @@ class StreamRun:
         )
 
     def _compare(self, result: FrameResult, truth: Truth) -> None:
+        self.references.add(result.camera_from_world, self.stream.latest_reference)
         found = FrameMetrics(result.camera_from_world, result.depth, result.world_points())
         depth, pixel_map = None, result.pixel_map
         if truth.depth is not None and same_view(truth.depth, pixel_map.camera_size):
@@ -202,6 +212,7 @@ class StreamRun:
             "stream": self.stream.state_dict(),
             "counts": [getattr(self._camera, name) for name in COUNTS],
             "tally": self.tally.state_dict(),
+            "references": self.references.state_dict(),
             "record": self._record.state_dict(),
             "log": self.log.state_dict(),
             "strips": self.strips.state_dict(),
@@ -225,6 +236,7 @@ class StreamRun:
         for name, count in zip(COUNTS, state["counts"], strict=True):
             setattr(self._camera, name, count)
         self.tally.load_state_dict(state["tally"])
+        self.references.load_state_dict(state["references"])
         self._record.load_state_dict(state["record"])
         self.log.load_state_dict(state["log"])
         self.strips.load_state_dict(state["strips"])

@@ -33,6 +33,8 @@ MEASURES = (
     Measure("ATE m", ("trajectory", "sim3", "ate_rmse"), "{:.3f}"),
     Measure("ATE %", ("trajectory", "sim3", "ate_percent"), "{:.2f}"),
     Measure("rot deg", ("trajectory", "sim3", "rotation_deg_median"), "{:.2f}"),
+    Measure("corrected ATE %", ("trajectory_corrected", "sim3", "ate_percent"), "{:.2f}"),
+    Measure("corrected rot deg", ("trajectory_corrected", "sim3", "rotation_deg_median"), "{:.2f}"),
     Measure("RPE m", ("trajectory", "sim3", "rpe_translation"), "{:.4f}"),
     Measure("AbsRel", ("depth", "scale", "absrel"), "{:.3f}"),
     Measure("d<1.25", ("depth", "scale", "delta125"), "{:.3f}", lower_is_better=False),

@@ -356,7 +356,7 @@ class StreamNode(ManagedNode):
 
         def reset(stream: Stream) -> str:
             if stream.session.frame_index:
-                stream.reset(why)
+                stream.restart(why)
                 self.get_logger().warning(f"{why}: the stream starts again, map {stream.map_id}")
             return why
 

@@ -13,7 +13,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from infinitevggt_ros.params.rclpy_compat import parameter_overrides
-from infinitevggt_ros.params.settings import LIVE_GROUPS, LOADED_GROUPS, Settings
+from infinitevggt_ros.params.settings import (
+    LIVE_GROUPS,
+    LIVE_PARAMETERS,
+    LOADED_GROUPS,
+    Settings,
+)
 
 
 def parameter_fields() -> Iterator[tuple[str, str, Field[Any], Any]]:
@@ -29,7 +34,9 @@ def parameter_fields() -> Iterator[tuple[str, str, Field[Any], Any]]:
 def declare(node: Node) -> Settings:
     """Declare every parameter with its descriptor; the settings as files and arguments set them."""
     values = [
-        Parameter(name, value=node.declare_parameter(name, default, descriptor(spec, group)).value)
+        Parameter(
+            name, value=node.declare_parameter(name, default, descriptor(spec, group, name)).value
+        )
         for name, group, spec, default in parameter_fields()
     ]
     return with_changes(Settings(), values)
@@ -50,11 +57,11 @@ def unknown(node: Node) -> list[str]:
     return texts
 
 
-def descriptor(spec: Field[Any], group: str) -> ParameterDescriptor:
+def descriptor(spec: Field[Any], group: str, name: str) -> ParameterDescriptor:
     """Description, unit, range and choices of one parameter."""
     limits = spec.metadata
     result = ParameterDescriptor(description=description(spec))
-    result.read_only = group not in LIVE_GROUPS + LOADED_GROUPS
+    result.read_only = group not in LIVE_GROUPS + LOADED_GROUPS and name not in LIVE_PARAMETERS
     result.dynamic_typing = isinstance(spec.type, UnionType)
     if limits["choices"]:
         result.additional_constraints = "one of: " + ", ".join(limits["choices"])
@@ -127,6 +134,8 @@ def as_yaml() -> str:
         indent = "    " if group == "input" else "      "
         limits = constraint(spec)
         lines.append(f"{indent}# {description(spec)}{'; ' + limits if limits else ''}")
+        if name in LIVE_PARAMETERS:
+            lines.append(f"{indent}# ({when(group, name)[1]})")
         lines.append(f"{indent}{name.split('.')[-1]}: {_yaml_value(default)}")
     return "\n".join(lines) + "\n"
 
@@ -141,9 +150,9 @@ def constraint(spec: Field[Any]) -> str:
     return ""
 
 
-def when(group: str) -> tuple[str, str]:
+def when(group: str, name: str = "") -> tuple[str, str]:
     """Parameters change: whether while the node runs, and in words."""
-    if group in LIVE_GROUPS:
+    if group in LIVE_GROUPS or name in LIVE_PARAMETERS:
         return "yes", "change while it runs"
     if group in LOADED_GROUPS:
         return "unconfigured", "change while it is unconfigured"
@@ -156,7 +165,9 @@ def as_markdown() -> str:
     for name, group, spec, default in parameter_fields():
         value = f"`{default}`" if default not in ("", ("",)) else "empty"
         text = description(spec).replace("|", "\\|")
-        rows.append(f"| `{name}` | {value} | {constraint(spec)} | {when(group)[0]} | {text} |")
+        rows.append(
+            f"| `{name}` | {value} | {constraint(spec)} | {when(group, name)[0]} | {text} |"
+        )
     return "\n".join(rows)
 
 

@@ -236,6 +236,12 @@ class PoseSettings(Options):
         "world use the network",
         choices=("tracking", "network"),
     )
+    localization_only: bool = option(
+        False,
+        "find the camera in the map that is there and leave the map as it is: no new keyframes, "
+        "places or points, a scale that is known stays, and state.path is not written; with "
+        "source tracking",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,5 +532,7 @@ class Settings:
 
 LIVE_GROUPS = ("time", "memory", "map", "output")
 """Groups that change while the node runs."""
+LIVE_PARAMETERS = ("pose.localization_only",)
+"""Parameters of other groups that change while the node runs."""
 LOADED_GROUPS = ("model",)
 """Groups that change while the node is unconfigured; the others are read-only."""

@@ -69,8 +69,24 @@ class PoseSource(Protocol):
         """Start another map."""
         ...
 
+    def set_localization_only(self, localization_only: bool) -> None:
+        """Leave the map as it is from now on, or let it grow again."""
+        ...
+
+    def relocalise(self) -> None:
+        """Expect the next image anywhere in the map."""
+        ...
+
     def close(self) -> None:
         """Stop the threads of the source."""
+        ...
+
+    def keyframes(self) -> dict[int, Similarity3]:
+        """Return world_from_keyframe of all keyframes as known now, by their numbers."""
+        ...
+
+    def loops(self) -> list[tuple[int, int]]:
+        """Return the numbers of the two keyframes of each loop closure."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,6 +112,13 @@ class NetworkPose:
         self._travelled = 0.0  # stream units
         self._position: NDArray[np.float64] | None = None
 
+    def set_localization_only(self, localization_only: bool) -> None:
+        """The network has no map of keyframes."""
+
+    def relocalise(self) -> None:
+        """The network starts at the origin again."""
+        self.reset()
+
     def close(self) -> None:
         pass
 
@@ -117,6 +140,12 @@ class NetworkPose:
             3,
         )
         return PoseEstimate(pose, np.diag(stds**2), "network", predicted_depth(prediction))
+
+    def keyframes(self) -> dict[int, Similarity3]:
+        return {}
+
+    def loops(self) -> list[tuple[int, int]]:
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         return {"travelled": self._travelled}

@@ -39,7 +39,12 @@ from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.floor_grid import FloorGrid
 from infinitevggt_ros.stream.gravity import Gravity, Vector
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
-from infinitevggt_ros.stream.pose_source import NetworkPose, PoseEstimate, PoseSource
+from infinitevggt_ros.stream.pose_source import (
+    NetworkPose,
+    PoseEstimate,
+    PoseReference,
+    PoseSource,
+)
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import PeriodicState, read_state
@@ -117,6 +122,8 @@ class Stream:
         """Latest result in this map."""
         self.latest_of: dict[str, FrameResult] = {}
         """Latest result of each camera in this map."""
+        self.latest_reference: PoseReference | None = None
+        """Keyframe that the latest image hangs on; None if there is none."""
         self._robot = robot or UnknownRobot()
         self.scale = StreamScale(settings, self._robot, warn)
         self.grid = FloorGrid(settings.grid)
@@ -167,9 +174,9 @@ class Stream:
             self._gate.refuse(received.stamp_ns, received.camera.name)
 
     def restart_for(self, admitted: AdmittedImage) -> None:
-        """Reset the stream if the image restarts it and that was not done."""
+        """Restart the stream if the image does that and it was not done."""
         if admitted.restart and admitted.map_id == self.map_id:
-            self.reset(admitted.restart)
+            self.restart(admitted.restart)
             text = f"{admitted.restart}: the stream starts again, map {self.map_id}"
             self._warn("restart", text)
 
@@ -192,13 +199,15 @@ class Stream:
         self.measure_scale()
         self._apply_scale()
         estimate = self.pose_source.locate(received, admitted.network, prediction)
-        if admitted.up is not None:
+        self.latest_reference = estimate.reference
+        if admitted.up is not None and not self._keeps_map:
             rotation = estimate.camera_from_world[:, :3]
             self.placement = self.placement.levelled(rotation.T @ admitted.up)
         result = self._result(admitted, prediction, estimate)
-        self._follow_correction(estimate)
-        self._keep_keyframe(admitted, estimate, result)
-        self._fuse(admitted.network, result)
+        if not self.settings.pose.localization_only:
+            self._follow_correction(estimate)
+            self._keep_keyframe(admitted, estimate, result)
+            self._fuse(admitted.network, result)
         if result.is_placed:
             self._extend_trajectory(result)
             self._extend_grid(result)
@@ -208,7 +217,7 @@ class Stream:
     def measure_scale(self) -> None:
         """Measure the scale with the latest frame, if that was not done; it may wait for /tf."""
         result, self._unmeasured = self._unmeasured, None
-        if result is not None:
+        if result is not None and not self._keeps_scale:
             self.scale.observe(result, self.latest_of.values())
 
     def configure(self, settings: Settings) -> None:
@@ -222,7 +231,21 @@ class Stream:
         if len(self.map) < points:  # other voxels: it is empty
             self.map_version += 1
         self._gate.time = settings.time
+        self.pose_source.set_localization_only(settings.pose.localization_only)
         self.settings = settings
+
+    def restart(self, why: str) -> None:
+        """Start again with the next image: in a new map, or anywhere in a map that is kept."""
+        if not self._keeps_map:
+            self.reset(why)
+            return
+        self.session.reset()
+        self._gate.reset()
+        self.pose_source.relocalise()
+        self._robot.forget_time()
+        self._clear_results()
+        self.map_id += 1
+        self.last_reset = why
 
     def reset(self, why: str) -> None:
         """Start a new map with the next image."""
@@ -336,7 +359,8 @@ class Stream:
 
     def begin_saving(self) -> None:
         """Begin to write `state.path`, if there is one and something is unsaved."""
-        if self.settings.state.path and self._is_unsaved:
+        is_kept = self.settings.pose.localization_only
+        if self.settings.state.path and self._is_unsaved and not is_kept:
             self._periodic.write(self.state_dict())
             self._saved_frame = self.session.frame_index
 
@@ -435,6 +459,16 @@ class Stream:
             self.map_id = max(before, self.map_id) + 1
 
     @property
+    def _keeps_map(self) -> bool:
+        """True if the camera is to be found in the map that is there."""
+        return self.settings.pose.localization_only and bool(self._keyframes.poses)
+
+    @property
+    def _keeps_scale(self) -> bool:
+        """True if the scale is that of a map which stays as it is."""
+        return self.settings.pose.localization_only and self.is_metric
+
+    @property
     def _is_unsaved(self) -> bool:
         is_new = self.session.frame_index != self._saved_frame
         return (is_new or bool(self.error)) and not self.is_corrupted
@@ -461,7 +495,7 @@ class Stream:
         return latest.header.frame_id, latest.pose @ optical_from_body
 
     def _clear_results(self) -> None:
-        self.latest = self._unmeasured = None
+        self.latest = self._unmeasured = self.latest_reference = None
         self.latest_of.clear()
 
     def _restored_trajectory(self, state: dict[str, Any]) -> Trajectory:
@@ -486,6 +520,8 @@ class Stream:
         The first scale stretches everything about the map's origin: nothing was published yet. A
         later one stretches about the camera, so that no pose jumps.
         """
+        if self._keeps_scale:
+            return
         factor = self.scale.factor
         if self.scale.is_metric and not self.is_metric:
             self._rescale(factor, self.placement.origin)
@@ -589,7 +625,11 @@ class Stream:
         settings = self.settings
         if settings.pose.source == "network" or len(self.trajectories) > 1:
             return NetworkPose(settings.odometry)
-        return TrackingPose(settings.tracking, background=self._background)
+        return TrackingPose(
+            settings.tracking,
+            background=self._background,
+            localization_only=settings.pose.localization_only,
+        )
 
     def _keep_keyframe(
         self, admitted: AdmittedImage, estimate: PoseEstimate, result: FrameResult

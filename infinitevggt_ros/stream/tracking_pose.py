@@ -19,9 +19,13 @@ from infinitevggt_ros.stream.pose_source import PoseEstimate, PoseReference, pre
 class TrackingPose:
     """Poses by tracking and loop closure; the network gives dense depth and a prior."""
 
-    def __init__(self, config: TrackingConfig, *, background: bool) -> None:
+    def __init__(
+        self, config: TrackingConfig, *, background: bool, localization_only: bool = False
+    ) -> None:
         """background: adjust and close loops in threads; else at once, which is repeatable."""
-        self._tracked = TrackedStream(config, background=background)
+        self._tracked = TrackedStream(
+            config, background=background, localization_only=localization_only
+        )
         self._changes = 0
 
     def locate(
@@ -45,7 +49,7 @@ class TrackingPose:
         keyframes: dict[int, Similarity3] = {}
         if located.changes != self._changes:
             self._changes = located.changes
-            keyframes = self._tracked.map_from_keyframes()
+            keyframes = self.keyframes()
         return PoseEstimate(
             camera_from_world=located.camera_from_map,
             covariance=located.covariance,
@@ -63,8 +67,20 @@ class TrackingPose:
         self._tracked.reset()
         self._changes = 0
 
+    def set_localization_only(self, localization_only: bool) -> None:
+        self._tracked.set_localization_only(localization_only)
+
+    def relocalise(self) -> None:
+        self._tracked.relocalise()
+
     def close(self) -> None:
         self._tracked.close()
+
+    def keyframes(self) -> dict[int, Similarity3]:
+        return self._tracked.map_from_keyframes()
+
+    def loops(self) -> list[tuple[int, int]]:
+        return self._tracked.loops()
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = with_tensors(self._tracked.state_dict())

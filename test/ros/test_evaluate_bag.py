@@ -42,6 +42,8 @@ def test_a_bag_leaves_all_figures_and_files(
     lines = (out / "trajectory.tum").read_text().splitlines()
     assert len(lines) == FRAMES + 1
     assert lines[1].split()[0] == "1.000000000"
+    assert found["trajectory_corrected"]["poses"] == found["trajectory"]["poses"]
+    assert len((out / "corrected.tum").read_text().splitlines()) == FRAMES + 1
     topics = [topic for topic, _, _ in read_bag(out / "result.mcap")]
     for topic in ("/tf", "/infinitevggt/odometry", "/infinitevggt/depth/image"):
         assert topics.count(topic) == FRAMES

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream whose poses come from tracking: true to scale-free truth, resumable, and corrected."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,11 +16,12 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
+from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.trajectory import Trajectory
-from infinitevggt_ros.params.settings import ModelSettings, Settings, StateSettings
+from infinitevggt_ros.params.settings import ModelSettings, PoseSettings, Settings, StateSettings
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.camera import header
@@ -36,6 +39,16 @@ def images() -> list[NDArray[np.uint8]]:
     return [cv2.cvtColor(BOX.render(pose)[0], cv2.COLOR_GRAY2RGB) for pose in POSES]
 
 
+@pytest.fixture(scope="module")
+def walk_file(images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State of a stream that walked there and back."""
+    path = tmp_path_factory.mktemp("walk") / "state.pt"
+    rig = tracking_rig(state=StateSettings(path=str(path)))
+    run(rig, [*images, *images[::-1]])
+    rig.stream.save()
+    return path
+
+
 def tracking_rig(**changes: object) -> Rig:
     rig = Rig(Settings(model=ModelSettings(image_size=112), **changes), pose_source="tracking")
     info = CameraInfo(header=header(0), height=SIZE[0], width=SIZE[1])
@@ -49,6 +62,25 @@ def run(rig: Rig, images: list[NDArray[np.uint8]], first: int = 0) -> list[Frame
         rig.take(image, 10**9 + 33_000_000 * (first + number))
         for number, image in enumerate(images)
     ]
+
+
+def elsewhere(images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Return images that begin in the middle of the walk."""
+    return [*images[10:], *images[:20:-1]]
+
+
+def saved_map(rig: Rig) -> dict[str, Any]:
+    """Return what of a saved state is the map."""
+    state = with_arrays(rig.stream.state_dict())
+    mapper = state["pose_source"]["mapper"]
+    return {
+        "map": state["map"],
+        "clouds": state["clouds"],
+        "keyframes": state["keyframes"],
+        "graph": mapper["closer"] if mapper["sealed"] is None else mapper["sealed"],
+        "axes": state["map_from_world"],
+        "scale": (state["scale"], state["measured"]),
+    }
 
 
 def test_tracking_is_the_default() -> None:
@@ -97,18 +129,45 @@ def test_a_black_image_costs_its_frame_alone(images: list[NDArray[np.uint8]]) ->
 
 
 def test_a_restart_elsewhere_in_the_place_finds_the_same_map(
-    images: list[NDArray[np.uint8]], tmp_path: Path
+    images: list[NDArray[np.uint8]], walk_file: Path
 ) -> None:
     """The state of a walk is loaded at its end; the camera stands in the middle of the walk."""
-    path = tmp_path / "state.pt"
-    rig = tracking_rig(state=StateSettings(path=str(path)))
-    there = [*images, *images[::-1]]
-    run(rig, there)
-    rig.stream.save()
     again = tracking_rig()
-    again.stream.load_world(path)
-    result = run(again, [*images[10:], *images[:20:-1]], first=500)[-1]
+    again.stream.load_world(walk_file)
+    result = run(again, elsewhere(images), first=500)[-1]
     assert result.pose_state in ("tracking", "degraded"), result.pose_reason
+
+
+def test_localization_only_leaves_the_saved_map_as_it_is(
+    images: list[NDArray[np.uint8]], walk_file: Path
+) -> None:
+    file = walk_file.read_bytes()
+    settings = StateSettings(path=str(walk_file))
+    again = tracking_rig(state=settings, pose=PoseSettings(localization_only=True))
+    again.stream.load_world(walk_file)
+    before = saved_map(again)
+    results = run(again, elsewhere(images), first=500)
+    assert results[-1].pose_state in ("tracking", "degraded"), results[-1].pose_reason
+    np.testing.assert_equal(saved_map(again), before)
+    again.stream.save()
+    assert walk_file.read_bytes() == file
+
+
+def test_time_that_goes_back_keeps_a_map_that_is_only_used(
+    images: list[NDArray[np.uint8]], walk_file: Path
+) -> None:
+    rig = tracking_rig()
+    rig.stream.load_world(walk_file)
+    settings = rig.stream.settings
+    rig.stream.configure(replace(settings, pose=replace(settings.pose, localization_only=True)))
+    before = saved_map(rig)
+    run(rig, images[:3], first=500)
+    rig.stream.restart("the clock went back")
+    assert run(rig, elsewhere(images))[-1].pose_state in ("tracking", "degraded")
+    np.testing.assert_equal(saved_map(rig), before)
+    rig.stream.configure(settings)
+    run(rig, images[20:24], first=500)
+    assert rig.stream.state_dict()["map"]["time"] > before["map"]["time"]
 
 
 def test_what_hangs_on_keyframes_moves_with_them() -> None:

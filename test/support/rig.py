@@ -21,7 +21,6 @@ from infinitevggt_ros.params.model_loading import load_model
 from infinitevggt_ros.params.settings import (
     InputSettings,
     ModelSettings,
-    PoseSettings,
     RigSettings,
     Settings,
 )
@@ -52,7 +51,8 @@ class Rig:
 
     def __init__(self, settings: Settings | None = None, pose_source: str = "network") -> None:
         """pose_source: replaces that of the settings; images this small cannot be tracked."""
-        settings = replace(settings or Settings(model=SMALL), pose=PoseSettings(pose_source))
+        settings = settings or Settings(model=SMALL)
+        settings = replace(settings, pose=replace(settings.pose, source=pose_source))
         self.sent: list[tuple[str, Any]] = []
         self.warnings: list[str] = []
         wanted = {TF, ODOMETRY, MAP, UPDATES, STATUS, PATH, POINTS}

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Odom, map and loops on a way that comes back."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
-from infinitevggt_core.tracking import MappedFrame, Mapper, TrackedFrame, Tracker, TrackingConfig
+from infinitevggt_core.tracking import (
+    Keyframe,
+    MappedFrame,
+    Mapper,
+    TrackedFrame,
+    Tracker,
+    TrackingConfig,
+)
+from infinitevggt_core.tracking.loop_closer import MOST_TEMPORARY
 from infinitevggt_core.tracking.rigid import centers, compose, inverse
 from support.tracking_samples import IDENTITY, MATRIX, Box, Floats, moved, walk
 
@@ -27,6 +36,22 @@ def run(
         frame = tracker.track(gray, MATRIX, depth)
         answers.append((frame, mapper.place(frame)))
     return answers
+
+
+class Recorder:
+    """Listener that keeps the keyframes."""
+
+    def __init__(self, views: list[Keyframe]) -> None:
+        self._views = views
+
+    def on_new_keyframe(self, keyframe: Keyframe) -> None:
+        self._views.append(keyframe)
+
+    def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
+        pass
+
+    def on_window(self, poses: dict[int, Floats]) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +135,53 @@ def test_a_read_only_map_gets_no_places(film: list[Any]) -> None:
     mapper = Mapper(background=False, read_only=True)
     run(film[:80], Tracker(SMALL_WINDOW, background=False, listener=mapper), mapper)
     assert not len(list(mapper.closer.index))
+
+
+def test_a_read_only_map_stays_while_the_camera_is_found_in_it(film: list[Any]) -> None:
+    mapper = Mapper(background=False)
+    tracker = Tracker(SMALL_WINDOW, background=False, listener=mapper)
+    run(film[:140], tracker, mapper)
+    mapper.set_read_only(True)
+    saved = mapper.state_dict()["sealed"]
+    before, loops = mapper.keyframe_poses(), mapper.loops
+    dark = [(np.zeros_like(film[0][0]), None)] * 10
+    answers = run([*dark, *film[140:]], tracker, mapper)
+    assert not all(placed.located for _, placed in answers)
+    assert answers[-1][1].located
+    assert mapper.loops > loops
+    for index, pose in before.items():
+        np.testing.assert_array_equal(mapper.keyframe_poses()[index].log(), pose.log())
+    fresh = Mapper(background=False)
+    fresh.load_state_dict(mapper.state_dict(), resume=False)
+    assert fresh.keyframe_poses().keys() == before.keys()
+    np.testing.assert_equal(fresh.state_dict()["closer"], saved)
+
+
+def test_a_map_that_is_no_longer_read_only_grows(film: list[Any]) -> None:
+    mapper = Mapper(background=False, read_only=True)
+    tracker = Tracker(SMALL_WINDOW, background=False, listener=mapper)
+    run(film[:60], tracker, mapper)
+    mapper.set_read_only(False)
+    run(film[60:110], tracker, mapper)
+    assert len(list(mapper.closer.index))
+    assert mapper.state_dict()["sealed"] is None
+
+
+def test_keyframes_beside_a_read_only_map_are_bounded(film: list[Any]) -> None:
+    mapper = Mapper(background=False)
+    tracker = Tracker(SMALL_WINDOW, background=False, listener=mapper)
+    run(film[:40], tracker, mapper)
+    mapper.set_read_only(True)
+    known = len(mapper.keyframe_poses())
+    keyframe = mapper.closer.graph.oldest
+    newest = max(mapper.keyframe_poses())
+    views: list[Keyframe] = []
+    tracker.listener = Recorder(views)
+    run(film[40:80], tracker, mapper)
+    for number in range(300):
+        mapper.closer.add(replace(views[0], index=newest + 1 + number))
+    assert len(mapper.keyframe_poses()) <= known + MOST_TEMPORARY
+    assert keyframe in mapper.closer.graph
 
 
 def test_reset_forgets_the_map(film: list[Any]) -> None:

@@ -8,10 +8,10 @@ const column = (points, axis) => points.map(point => point[axis]);
 const html = (name, text, className) => { const made = document.createElement(name); made.textContent = text; if (className) made.className = className; return made; };
 
 function tiles(run) {
-  const { trajectory, depth, reconstruction, run: load } = run.metrics, found = [];
+  const { trajectory, trajectory_corrected: corrected, depth, reconstruction, run: load } = run.metrics, found = [];
   const add = (value, unit, name, note) => value == null || found.push([value, unit, name, note]);
   if (trajectory) {
-    add(trajectory.sim3.ate_rmse.toFixed(3), "m", "ATE", `standing still: ${trajectory.ate_rmse_standing.toFixed(3)} m`);
+    add(trajectory.sim3.ate_rmse.toFixed(3), "m", "ATE, live", `${corrected ? `corrected by loop closures: ${corrected.sim3.ate_rmse.toFixed(3)} m; ` : ""}standing still: ${trajectory.ate_rmse_standing.toFixed(3)} m`);
     add(trajectory.sim3.rotation_deg_median.toFixed(2), "°", "rotation error", `median; max ${trajectory.sim3.rotation_deg_max.toFixed(1)}°`);
   }
   if (depth) {
@@ -31,11 +31,16 @@ function tiles(run) {
 }
 
 function ways(run) {
-  const { found, truth } = run.path, unit = run.unit;
+  const { found, truth, corrected, keyframes, loops } = run.path, unit = run.unit;
   for (const [id, across, up, flip] of [["top", 1, 0, true], ["side", 0, 2, false]]) {
     const series = [];
     if (truth) series.push({ name: "truth", x: column(truth, across), y: column(truth, up), color: "#b9c3cc", width: 6 });
-    series.push({ name: truth ? "trajectory, Sim(3)-aligned" : "trajectory", x: column(found, across), y: column(found, up), color: COLORS[0], width: 2.2 });
+    series.push({ name: truth ? "live trajectory, Sim(3)-aligned" : "live trajectory", x: column(found, across), y: column(found, up), color: COLORS[0], width: 2.2 });
+    if (keyframes.length) {
+      for (const loop of loops) series.push({ x: column(loop, across), y: column(loop, up), color: "#40c057", width: 1.4 });
+      series.push({ name: "corrected by loop closures", x: column(corrected, across), y: column(corrected, up), color: COLORS[1], width: 1.6 });
+      series.push({ name: "keyframes", x: column(keyframes, across), y: column(keyframes, up), color: COLORS[1], dots: 2.5 });
+    }
     series.push({ x: [found[0][across]], y: [found[0][up]], color: COLORS[0], dots: 6 });
     const names = ["x, forward", "y, left", "z, up"];
     chart(at(id), series, { equal: true, flip, height: 400, xlabel: `${names[across]} (${unit})`, ylabel: `${names[up]} (${unit})` });
