@@ -87,6 +87,14 @@ def test_colours_survive_packing() -> None:
     np.testing.assert_array_equal(messages.unpacked_rgb(messages.packed_rgb(colors)), colors)
 
 
+def test_a_cloud_is_dense_where_all_its_points_are_finite() -> None:
+    points = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    others = np.ones((2, 3), np.float32), np.ones(2, np.float32)
+    assert messages.cloud(header(1), points, *others).is_dense
+    points[1, 2] = np.nan
+    assert not messages.cloud(header(1), points, *others).is_dense
+
+
 def test_an_empty_cloud_is_a_cloud() -> None:
     none = np.empty((0, 3), np.float32)
     cloud = messages.cloud(header(1), none, none, np.empty(0, np.float32))
@@ -311,6 +319,26 @@ def test_a_point_lands_where_p_says_once_the_lens_is_out(model: str) -> None:
     rows, cols = np.nonzero(calibration.rectified(picture)[..., 0])
     assert cols.mean() == pytest.approx(0.3 * 80 + 58, abs=0.7)
     assert rows.mean() == pytest.approx(-0.2 * 80 + 41, abs=0.7)
+
+
+@pytest.mark.parametrize("model", ["plumb_bob", "rational_polynomial"])
+@pytest.mark.parametrize("count", [4, 5, 8, 12, 14])
+def test_a_lens_may_have_as_many_coefficients_as_opencv_takes(model: str, count: int) -> None:
+    d = [-0.3, 0.1, 0.001, -0.002, 0.02, 0.01, 0.02, 0.003, *[0.002] * 4, 0.01, -0.01][:count]
+    info = CameraInfo(height=80, width=120, distortion_model=model, d=d, k=PINHOLE)
+    calibration = read_calibration(info, (80, 120), is_rectified=False)
+    assert calibration is not None
+    picture = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    wanted = cv2.undistort(picture, np.array(PINHOLE).reshape(3, 3), np.array(d))
+    np.testing.assert_array_equal(calibration.rectified(picture), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 6, 13])
+def test_a_number_of_coefficients_that_no_model_has_is_named(count: int) -> None:
+    info = CameraInfo(height=80, width=120, distortion_model="plumb_bob", d=[0.1] * count)
+    info.k = PINHOLE
+    with pytest.raises(BadInputError, match=f"'plumb_bob' with {count} coefficients"):
+        read_calibration(info, (80, 120), is_rectified=False)
 
 
 def test_images_that_come_rectified_are_left_alone_and_have_p() -> None:

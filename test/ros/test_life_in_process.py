@@ -154,6 +154,24 @@ def test_nothing_is_forgotten_that_could_not_be_saved(
 
 
 @pytest.mark.ros
+def test_while_no_image_is_used_the_status_of_each_camera_comes_every_few_seconds(
+    node: StreamNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, said = [100.0], []
+    monkeypatch.setattr(
+        "infinitevggt_ros.node.node.time", SimpleNamespace(monotonic=lambda: now_s[0])
+    )
+    monkeypatch.setattr(
+        node.worker, "publish_idle_status", lambda camera: said.append((now_s[0], camera.name))
+    )
+    for _ in range(50):
+        node.supervise()
+        now_s[0] += 0.125
+    times = [100.0, 102.0, 104.0, 106.0]
+    assert said == [(at_s, name) for at_s in times for name in ("left", "right")]
+
+
+@pytest.mark.ros
 def test_a_manager_that_was_quicker_has_the_node(ros: ModuleType) -> None:
     node = ManagedNode("managed")
     assert node.trigger_configure() == SUCCESS
@@ -180,3 +198,5 @@ def test_a_pause_is_no_silence() -> None:
         levels.append(diagnostics.statuses_of(camera, start_s + after_s)[0].level)
         worker.is_paused = False
     assert levels == [OK, OK, ERROR]
+    statuses = diagnostics.statuses_of(camera, start_s)
+    assert {status.hardware_id for status in statuses} == {""}, "the node has no serial number"

@@ -12,6 +12,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
 
+from infinitevggt_ros.msg import StreamStatus
 from support.camera import Camera, Spawn, film, image_message
 from support.listening import Listener, finish
 from support.node_process import BROKEN_NODE, NODE, PROCESSED, call
@@ -63,6 +64,13 @@ def test_a_whole_life(listener: Listener, spawn: Spawn, manager: Manager) -> Non
     assert not manager.change("activate")
     assert manager.change("configure")
     assert manager.state == "inactive"
+    listener.spin_until(
+        lambda: any(
+            (status.lifecycle_state, status.outcome) == ("inactive", StreamStatus.NO_IMAGE)
+            for status in camera.statuses
+        ),
+        PATIENCE_S,
+    )
     assert camera.publisher.get_subscription_count() == 0
     assert manager.change("activate")
     camera.wait_for_node()

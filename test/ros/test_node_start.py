@@ -7,21 +7,23 @@ import time
 
 import pytest
 from rcl_interfaces.msg import Log
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CompressedImage
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from support.asking import parameter_client, parameter_dump
 from support.camera import (
     Camera,
     Spawn,
     film,
     image_message,
+    info_message,
 )
 from support.listening import Listener, finish
 
 pytestmark = pytest.mark.ros
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_the_node_at_once_even_twice(
     listener: Listener, spawn: Spawn, how: signal.Signals
 ) -> None:
@@ -58,6 +60,48 @@ def test_a_misspelt_parameter_is_pointed_out(spawn: Spawn, listener: Listener) -
     )
 
 
+def test_a_dump_of_the_parameters_loads_without_a_warning(
+    spawn: Spawn, listener: Listener, tmp_path: pathlib.Path
+) -> None:
+    given = (
+        "memory.total_budget:=5000",
+        "model.threads:=1",
+        "qos_overrides./image.subscription.reliability:=best_effort",
+    )
+    options = [item for argument in given for item in ("-p", argument)]
+    first = spawn("stream_node", "--ros-args", *options)
+    Camera(listener).wait_for_node()
+    dumped = parameter_dump(listener, parameter_client(listener))
+    first.send_signal(signal.SIGINT)
+    finish(first)
+    path = tmp_path / "dump.yaml"
+    path.write_text(dumped)
+    again = spawn("stream_node", "--ros-args", "--params-file", str(path))
+    Camera(listener).wait_for_node()
+    assert parameter_dump(listener, parameter_client(listener)) == dumped
+    again.send_signal(signal.SIGINT)
+    code, output = finish(again)
+    assert code == 0
+    assert "[WARN]" not in output
+
+
+def test_a_calibration_that_was_latched_before_the_start_is_heard(
+    spawn: Spawn, listener: Listener
+) -> None:
+    """Other publishers of it are heard too, and cause no warning of rclpy."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    sent = listener.node.create_publisher(CameraInfo, "/camera_info", latched)
+    listener.node.create_publisher(CameraInfo, "/camera_info", qos_profile_sensor_data)
+    sent.publish(info_message(48, 64, 1))
+    process = spawn("stream_node")
+    camera, images = Camera(listener), film(1)
+    camera.wait_for_node()
+    listener.spin_until(lambda: sent.get_subscription_count() > 1)
+    assert camera.send(image_message(images[0], 10**9)).calibrated
+    process.send_signal(signal.SIGINT)
+    assert "incompatible QoS" not in finish(process)[1]
+
+
 def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
     """With simulated time and nobody who publishes /clock, too."""
     logs = listener.listen(Log, "/rosout")
@@ -78,6 +122,7 @@ def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
         (("model.image_size:=100",), "multiple of 14"),
         (("memory.policy:=lru",), "stream_node: memory.policy must be one of"),
         (("state.path:=/nowhere/state.pt",), "state.path: there is no directory /nowhere"),
+        (("state.path:=~nobody_of_this_name/a.pt",), "state.path cannot be used: ~nobody"),
         (("map.voxel_size:=1",), "map.voxel_size"),
         (("memory.total_budget:=0",), "memory.total_budget"),
         (("qos_overrides./image.subscription.reliability:=quux",), "must be one of reliable"),

@@ -9,6 +9,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo
 
 from infinitevggt_ros.params import rclpy_compat
 
@@ -75,4 +76,20 @@ def test_changes_follow_parameters_that_were_set_and_no_others(
     assert not node.set_parameters([Parameter("number", value=20)])[0].successful
     assert node.set_parameters_atomically([Parameter("number", value=3)]).successful
     assert heard == [(2, 2), (3, 3)]
+    node.destroy_node()
+
+
+@pytest.mark.parametrize("is_emulated", [False, True], ids=["genuine", "Humble"])
+def test_a_subscription_may_be_silent_on_publishers_that_do_not_fit(
+    ros: ModuleType, monkeypatch: pytest.MonkeyPatch, is_emulated: bool
+) -> None:
+    """rclpy.event_handler, which is rclpy.qos_event in Humble: else rclpy warns of each of them."""
+    if is_emulated:
+        monkeypatch.setattr(rclpy_compat, "find_spec", lambda _name: None)
+    node = Node("compat")
+    callbacks = rclpy_compat.no_event_callbacks()
+    subscription = node.create_subscription(
+        CameraInfo, "topic", lambda _: None, 1, event_callbacks=callbacks
+    )
+    assert subscription.event_handlers == []
     node.destroy_node()

@@ -20,7 +20,7 @@ from infinitevggt_ros.stream.export import save_map
 from infinitevggt_ros.stream.state_file import read_state, remove_partials, write_state
 from infinitevggt_ros.stream.stream import Stream
 from support.camera import OPTICAL_FRAME
-from support.rig import MAP, MODEL, ODOMETRY, PATH, SMALL, Rig
+from support.rig import IMAGES, MAP, MODEL, ODOMETRY, PATH, SMALL, Rig
 from support.scales import METRIC, use_scale
 from support.transforms import OPTICAL, transform
 
@@ -71,6 +71,20 @@ def test_a_state_of_another_camera_memory_is_refused_whole() -> None:
         rig.stream.load_state_dict(other.stream.state_dict())
     assert rig.stream.session is before
     assert (before.frame_index, before.memory) == (3, defaults.memory)
+
+
+def test_a_stamp_far_behind_the_clock_is_warned_of_and_its_image_is_used() -> None:
+    limit_s = Settings().time.max_behind
+    now_s = [100.0]
+    rig = Rig(now_ns=lambda: int(now_s[0] * 1e9))
+    rig.take(IMAGES[0], int((100 - limit_s) * 1e9))
+    assert rig.warnings == []
+    now_s[0] = 200.0
+    rig.take(IMAGES[1], int((200 - limit_s - 1) * 1e9))
+    (text,) = rig.warnings
+    assert f"/image: the stamp is {limit_s + 1:.1f} s behind the node's clock" in text
+    assert "time.max_behind" in text
+    assert rig.stream.session.frame_index == 2
 
 
 def test_who_asks_gets_an_answer_whatever_breaks() -> None:

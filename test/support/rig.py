@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream's worker in the test's thread, without DDS."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,12 @@ PAIR = Settings(
 class Rig:
     """A worker in this thread, and what its streams publish."""
 
-    def __init__(self, settings: Settings | None = None, pose_source: str = "network") -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        pose_source: str = "network",
+        now_ns: Callable[[], int] = lambda: 0,
+    ) -> None:
         """pose_source: replaces that of the settings; images this small cannot be tracked."""
         settings = settings or Settings(model=SMALL)
         settings = replace(settings, pose=replace(settings.pose, source=pose_source))
@@ -66,6 +72,7 @@ class Rig:
                 publisher.robot,
                 name=name,
                 cameras=publisher.cameras,
+                now_ns=now_ns,
             )
             for name, publisher in self.publishers.items()
         ]
