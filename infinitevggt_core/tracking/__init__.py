@@ -5,18 +5,25 @@ from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_core.tracking.depth_corrector import DepthCorrector
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.mapper import MappedFrame, Mapper
-from infinitevggt_core.tracking.tracked_frame import TrackedFrame
-from infinitevggt_core.tracking.tracked_stream import CameraView, LocatedView, TrackedStream
+from infinitevggt_core.tracking.tracked_frame import TrackedFrame, TrackedPose
+from infinitevggt_core.tracking.tracked_stream import (
+    CameraView,
+    LocatedPose,
+    LocatedView,
+    TrackedStream,
+)
 from infinitevggt_core.tracking.tracker import Tracker
 
 __all__ = [
     "CameraView",
     "DepthCorrector",
     "Keyframe",
+    "LocatedPose",
     "LocatedView",
     "MappedFrame",
     "Mapper",
     "TrackedFrame",
+    "TrackedPose",
     "TrackedStream",
     "Tracker",
     "TrackingConfig",

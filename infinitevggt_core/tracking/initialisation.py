@@ -58,6 +58,20 @@ def initialise(problem: WindowProblem) -> list[Hypothesis]:
     return sorted(hypotheses, key=lambda h: (not h.usable, h.result.pixel_cost))
 
 
+def choose(hypotheses: list[Hypothesis], switch: float) -> Hypothesis | None:
+    """Return the structure to go on with: the present one unless another is clearly better.
+
+    switch: share of the present structure's cost below which another takes its place.
+    """
+    present = next((h for h in hypotheses if h.name == CURRENT and h.usable), None)
+    if not hypotheses or not hypotheses[0].usable:
+        return next((h for h in hypotheses if h.name == CURRENT), None)
+    best = hypotheses[0]
+    if present is not None and best.result.pixel_cost > switch * present.result.pixel_cost:
+        return present
+    return best
+
+
 def completed(problem: WindowProblem, chosen: Hypothesis) -> WindowResult:
     """Return the adjustment of all points of a problem that starts from a hypothesis."""
     free = replace(problem, fixed=1)

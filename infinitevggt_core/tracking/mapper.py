@@ -18,7 +18,7 @@ from infinitevggt_core.tracking.loop_edge import LoopEdge
 from infinitevggt_core.tracking.place_index import CAPACITY
 from infinitevggt_core.tracking.rigid import IDENTITY, Floats, compose, inverse
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_core.tracking.tracked_frame import TrackedFrame
+from infinitevggt_core.tracking.tracked_frame import TrackedPose
 
 logger = logging.getLogger(__name__)
 ERRORS = (cv2.error, ArithmeticError, np.linalg.LinAlgError, ValueError, KeyError, IndexError)
@@ -132,7 +132,7 @@ class Mapper:
 
     # ---- what the node asks ----
 
-    def place(self, frame: TrackedFrame) -> MappedFrame:
+    def place(self, frame: TrackedPose) -> MappedFrame:
         """Return where an answer of the tracker lies in odom and in the map."""
         with self._lock:
             located = self._located(frame)
@@ -143,7 +143,7 @@ class Mapper:
             out = self._to_odom(frame.camera_from_world)
             return MappedFrame(out, self._map_from_odom, self._unit, located, self.version)
 
-    def camera_from_map(self, frame: TrackedFrame) -> Floats | None:
+    def camera_from_map(self, frame: TrackedPose) -> Floats | None:
         """Return the pose (3, 4) of an earlier answer as known now; None where it is not known."""
         with self._lock:
             if frame.reference not in self.closer.graph:
@@ -249,7 +249,7 @@ class Mapper:
             self.version += 1
             self._closures.append(closure)
 
-    def _located(self, frame: TrackedFrame) -> bool:
+    def _located(self, frame: TrackedPose) -> bool:
         """Return whether the trajectory of an answer hangs together with the oldest keyframe."""
         graph = self.closer.graph
         if not len(graph):
@@ -262,7 +262,7 @@ class Mapper:
         motion[:, 3] *= self._unit
         return compose(motion, self._anchor_out)
 
-    def _correct(self, frame: TrackedFrame) -> None:
+    def _correct(self, frame: TrackedPose) -> None:
         """Let odom go on where it is, in the corrected unit, and move it in the map."""
         out = self._to_odom(frame.camera_from_world)
         self._anchor, self._anchor_out = frame.camera_from_world.copy(), out
@@ -270,7 +270,7 @@ class Mapper:
         self._map_from_odom = compose(inverse(self._camera_from_map(frame)), out)
         self._seen_version = self.version
 
-    def _camera_from_map(self, frame: TrackedFrame) -> Floats:
+    def _camera_from_map(self, frame: TrackedPose) -> Floats:
         pose = self.closer.graph.pose(frame.reference)
         place = pose @ Similarity3.from_rigid(frame.camera_from_reference).inverse()
         shift = -place.rotation.T @ place.translation

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answer of the tracker to one image."""
+"""Answers of the tracker to one image."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from infinitevggt_core.tracking.rigid import Floats
 TRACKING, DEGRADED, NETWORK, LOST = "tracking", "degraded", "network", "lost"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TrackedFrame:
-    """Pose of an image and the points that gave it. World: odom, in the tracker's unit."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TrackedPose:
+    """Pose of an image. World: odom, in the tracker's unit."""
 
     frame: int
     """Number of the image, counted over the whole stream."""
@@ -28,14 +28,20 @@ class TrackedFrame:
     is known."""
     reason: str
     """Reason of a state other than `tracking`; empty otherwise."""
-    keyframe: bool
-    """True where the image became a keyframe."""
     reference: int
     """Number of the keyframe that `camera_from_reference` starts from; -1 where there is none."""
     camera_from_reference: Floats
     """(3, 4). Later adjustments move keyframes; this motion from the nearest one stays."""
     submap: int
     """Number of the piece of trajectory without a break."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TrackedFrame(TrackedPose):
+    """Pose of an image and the points that gave it."""
+
+    keyframe: bool
+    """True where the image became a keyframe."""
     pixels: Floats
     """(N, 2) of the live points, in the image that was given."""
     ids: NDArray[np.int64]

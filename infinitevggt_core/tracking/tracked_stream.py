@@ -14,7 +14,12 @@ from infinitevggt_core.tracking.mapper import MappedFrame, Mapper
 from infinitevggt_core.tracking.rigid import Floats, inverse
 from infinitevggt_core.tracking.sensor_depth import SensorDepth
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_core.tracking.tracked_frame import LOST, NETWORK, TrackedFrame
+from infinitevggt_core.tracking.tracked_frame import (
+    LOST,
+    NETWORK,
+    TrackedFrame,
+    TrackedPose,
+)
 from infinitevggt_core.tracking.tracker import LEAST_PARALLAX, Tracker
 
 Floats32 = NDArray[np.float32]
@@ -46,11 +51,10 @@ class CameraView:
     it is unknown."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LocatedView:
-    """Pose and depth of one image. Lengths are in the unit of the map."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LocatedPose:
+    """Pose of one image. Lengths are in the unit of the map."""
 
-    frame: TrackedFrame
     camera_from_map: Floats
     """(3, 4). Loop closures correct it, so that it may jump."""
     camera_from_odom: Floats
@@ -61,6 +65,13 @@ class LocatedView:
     """tracking, degraded, network or lost, as in TrackedFrame."""
     reason: str
     """Reason why the state is not `tracking`; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LocatedView(LocatedPose):
+    """Pose and depth of one image. Lengths are in the unit of the map."""
+
+    frame: TrackedFrame
     depth: Floats32
     """(h, w), corrected by the tracked points."""
     is_corrected: bool
@@ -101,6 +112,7 @@ class TrackedStream:
         self._position: Floats | None = None
         self._changes = 0
         self._since_loop = 0.0  # length of the trajectory, unit of the map
+        self._early: MappedFrame | None = None  # of the image that is followed
 
     def reset(self) -> None:
         """Start an empty map with the next image."""
@@ -121,36 +133,72 @@ class TrackedStream:
         self.tracker.close()
         self.mapper.close()
 
-    def locate(self, view: CameraView) -> LocatedView:
-        """Return pose and depth of the next image. Bad input costs this image alone."""
+    def follow(
+        self, gray: NDArray[np.uint8], intrinsics: Floats, *, stamp_s: float = 0.0
+    ) -> LocatedPose | None:
+        """Return the pose of the next image before the network has seen it.
+
+        None where the images do not determine it. `complete` gives the same pose with the depth.
+
+        Args:
+            gray: (H, W), at the camera's own resolution, without distortion.
+            intrinsics: (3, 3), px of `gray`.
+            stamp_s: Stamp of the image.
+        """
+        pose = self.tracker.follow(gray, intrinsics, stamp_s=stamp_s)
+        if pose is None:
+            self._early = None
+            return None
+        self._early = self._placed(pose)
+        return self._located(pose, self._early)
+
+    def complete(self, view: CameraView) -> LocatedView:
+        """Return pose and depth of the image that was followed. Bad input costs this image alone.
+
+        Raises RuntimeError where no image was followed.
+        """
         sensor = view.sensor_depth_m
-        frame = self.tracker.track(
-            view.gray,
-            view.intrinsics,
+        frame = self.tracker.complete(
             view.depth if sensor is None else sensor,
             view.prior,
-            stamp_s=view.stamp_s,
             depth_kind="network" if sensor is None else "sensor",
         )
-        mapped = self.mapper.place(frame)
-        self._measure_path(mapped)
+        early, self._early = self._early, None
+        mapped = self._placed(frame) if early is None else early
+        pose = self._located(frame, mapped)
         corrected = self._correct(view, frame)
         depth = corrected.depth * np.float32(mapped.unit)
         if sensor is not None:
             depth = SensorDepth.of(sensor, depth.shape[0], depth.shape[1]).over(depth)
-        state, reason = _state(frame, mapped)
         return LocatedView(
+            **{name: getattr(pose, name) for name in LocatedPose.__slots__},
             frame=frame,
-            camera_from_map=mapped.camera_from_map,
-            camera_from_odom=mapped.camera_from_odom,
-            covariance=self._covariance(frame, mapped, state),
-            state=state,
-            reason=reason,
             depth=depth,
             is_corrected=corrected.is_open,
             intrinsics=frame.intrinsics if frame.reference >= 0 else view.intrinsics,
             unit=mapped.unit,
             changes=mapped.version,
+        )
+
+    def locate(self, view: CameraView) -> LocatedView:
+        """Return pose and depth of the next image. Bad input costs this image alone."""
+        self.tracker.follow(view.gray, view.intrinsics, stamp_s=view.stamp_s)
+        self._early = None  # a keyframe is placed after its adjustment
+        return self.complete(view)
+
+    def _placed(self, pose: TrackedPose) -> MappedFrame:
+        mapped = self.mapper.place(pose)
+        self._measure_path(mapped)
+        return mapped
+
+    def _located(self, pose: TrackedPose, mapped: MappedFrame) -> LocatedPose:
+        state, reason = _state(pose, mapped)
+        return LocatedPose(
+            camera_from_map=mapped.camera_from_map,
+            camera_from_odom=mapped.camera_from_odom,
+            covariance=self._covariance(pose, mapped, state),
+            state=state,
+            reason=reason,
         )
 
     def map_from_keyframes(self) -> dict[int, Similarity3]:
@@ -190,7 +238,7 @@ class TrackedStream:
         self.mapper.set_read_only(localization_only)
         self._corrector.load_state_dict(state["corrector"])
         self._position, self._since_loop = position, since_loop
-        self._changes = changes
+        self._changes, self._early = changes, None
 
     def _measure_path(self, mapped: MappedFrame) -> None:
         """Add to the length of the trajectory since the last loop closure."""
@@ -208,21 +256,21 @@ class TrackedStream:
         pixels = frame.pixels[usable] @ matrix[:2, :2].T + matrix[:2, 2]
         return self._corrector.correct(view.depth, pixels, frame.depths[usable])
 
-    def _covariance(self, frame: TrackedFrame, mapped: MappedFrame, state: str) -> Floats:
+    def _covariance(self, pose: TrackedPose, mapped: MappedFrame, state: str) -> Floats:
         """Return the marginal of the window plus the drift since the last loop, in the map."""
         if state in (NETWORK, LOST):
             return UNKNOWN_VARIANCE * np.eye(6)
         rotation = mapped.camera_from_map[:, :3].T
         jacobian = np.zeros((6, 6))
         jacobian[:3, :3], jacobian[3:, 3:] = mapped.unit * rotation, rotation
-        covariance = jacobian @ frame.covariance @ jacobian.T
+        covariance = jacobian @ pose.covariance @ jacobian.T
         deviations = np.repeat((DRIFT * self._since_loop, ROTATION_DRIFT * self._since_loop), 3)
         covariance += np.diag(np.square(deviations) + SMALLEST_VARIANCE)
         return np.asarray(covariance)
 
 
-def _state(frame: TrackedFrame, mapped: MappedFrame) -> tuple[str, str]:
+def _state(pose: TrackedPose, mapped: MappedFrame) -> tuple[str, str]:
     """Return the state of an image in the map and its reason."""
     if mapped.located:
-        return frame.state, frame.reason
+        return pose.state, pose.reason
     return LOST, "the camera is not found again in the map yet"

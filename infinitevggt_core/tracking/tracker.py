@@ -9,15 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from infinitevggt_core.tracking.camera_image import CameraImage
 from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_core.tracking.depth_noise import DepthNoise
+from infinitevggt_core.tracking.focal_length import FocalLength
 from infinitevggt_core.tracking.frontend import Frontend
-from infinitevggt_core.tracking.initialisation import (
-    CURRENT,
-    Hypothesis,
-    completed,
-    initialise,
-)
+from infinitevggt_core.tracking.initialisation import CURRENT, choose, completed, initialise
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.local_map import Ids, LocalMap, WindowKeyframe, log_depth_at
 from infinitevggt_core.tracking.pose_estimator import (
@@ -33,6 +30,7 @@ from infinitevggt_core.tracking.tracked_frame import (
     NETWORK,
     TRACKING,
     TrackedFrame,
+    TrackedPose,
 )
 from infinitevggt_core.tracking.window_adjuster import adjust
 from infinitevggt_core.tracking.window_problem import WindowProblem, WindowResult
@@ -61,11 +59,6 @@ CHECK_EVERY = 10
 """Keyframes between two looks whether another structure explains the window better."""
 SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
 """Share of the present structure's cost below which another takes its place."""
-FOCAL_SIGMA = 0.2
-"""Standard deviation of the logarithm of a focal length that is a guess."""
-FOCAL_BOUNDS = (float(np.log(0.7)), float(np.log(1.4)))
-FOCAL_KEYFRAMES, FOCAL_WINDOWS, FOCAL_STEADY = 40, 8, 0.01
-"""Keyframes after which it is fixed; windows in a row that agree so far fix it before."""
 FEWEST_AGAIN = 4
 """Points of one keyframe that are worth looking for again."""
 LOST_VARIANCE = 1e6
@@ -74,8 +67,6 @@ _SAVED = (
     "submap",
     "keyframe_count",
     "next_id",
-    "log_focal",
-    "focal_history",
     "pose",
     "velocity",
     "prior",
@@ -103,18 +94,16 @@ class KeyframeListener(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """One image, made ready."""
+class _Followed:
+    """Part of an image's answer that needs no depth."""
 
-    gray: NDArray[np.uint8]
-    intrinsics: Floats
-    """(3, 3), pixels of `gray`, as given."""
-    shrink: Floats
-    """(2,), pixels of `gray` per pixel of the given image, along u and v."""
-    depth: NDArray[Any] | None
-    sensor: bool
-    prior: Floats | None
+    image: CameraImage | None
+    """None for bad input."""
     stamp_s: float
+    fit: PoseFit | None
+    """None where the images do not determine a pose, and for the first image of a map."""
+    reason: str = ""
+    """Reason why there is no pose; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +132,7 @@ class Tracker:
         self.config = config or TrackingConfig()
         self.listener = listener
         self._frontend = Frontend(self.config)
+        self._background = background
         self._worker: Worker[_Adjusted] = Worker(background)
         self.reset()
 
@@ -151,8 +141,8 @@ class Tracker:
         self._worker.discard()
         self._frame = self._submap = self._keyframe_count = 0
         self._next_id = 0
-        self._log_focal = 0.0
-        self._focal_history: list[float] = []
+        self._focal = FocalLength(is_known=self.config.focal == "known")
+        self._followed: _Followed | None = None
         self._pose, self._velocity = IDENTITY.copy(), IDENTITY.copy()
         self._prior: Floats | None = None
         self._start_submap()
@@ -186,67 +176,131 @@ class Tracker:
         stamp_s: float = 0.0,
         depth_kind: str = "network",
     ) -> TrackedFrame:
-        """Return the pose of the next image.
+        """Return the pose of the next image: `follow`, then `complete`."""
+        self.follow(gray, intrinsics, stamp_s=stamp_s)
+        return self.complete(depth, prior, depth_kind=depth_kind)
 
-        gray: (H, W) uint8 without distortion. intrinsics: (3, 3), its pixels. depth: (h, w), the
-        same view at any resolution, 0 or NaN where unknown. prior: camera_from_world (3, 4) that
-        the network says, in a world of its own; its motion is used where the images say nothing.
-        depth_kind: "network", or "sensor" for metres from a depth camera. Bad input costs this
-        image: the answer's state and reason tell.
+    def follow(
+        self, gray: NDArray[np.uint8], intrinsics: Floats, *, stamp_s: float = 0.0
+    ) -> TrackedPose | None:
+        """Return the pose of the next image before its depth is known.
+
+        None where the images do not determine one; `complete` gives the reason. An image that is
+        never completed costs nothing.
+
+        Args:
+            gray: (H, W) uint8 without distortion.
+            intrinsics: (3, 3), pixels of `gray`.
+            stamp_s: Stamp of the image.
         """
         self._frame += 1
+        self._followed = None
+        image: CameraImage | None = None
         try:
-            view = self._view(gray, intrinsics, depth, prior, stamp_s, depth_kind)
+            image = CameraImage.of(gray, intrinsics, stamp_s, self.config.image_pixels)
             self._take_adjustment()
-            return self._step(view)
+            fit, reason = self._locate(image), ""
         except ERRORS as error:
             logger.debug("image %d: %s", self._frame - 1, error, exc_info=True)
-            reason = f"{type(error).__name__}: {error}"
-            return self._miss(None, _usable_prior(prior), stamp_s, reason)
+            fit, reason = None, f"{type(error).__name__}: {error}"
+        self._followed = _Followed(image, stamp_s, fit, reason)
+        return None if fit is None else self._pose_answer(self._followed, fit)
 
-    def _step(self, view: _View) -> TrackedFrame:
-        if self._last_gray is not None and self._last_gray.shape != view.gray.shape:
+    def complete(
+        self,
+        depth: NDArray[Any] | None = None,
+        prior: Floats | None = None,
+        *,
+        depth_kind: str = "network",
+    ) -> TrackedFrame:
+        """Return the answer to the image that was followed, with its depth. Never raises for input.
+
+        Args:
+            depth: (h, w), the same view at any resolution, 0 or NaN where unknown.
+            prior: camera_from_world (3, 4) of the network, in a world of its own; its motion is
+                used where the images do not determine the pose.
+            depth_kind: "network", or "sensor" for metres from a depth camera.
+        """
+        followed, self._followed = self._followed, None
+        if followed is None:
+            raise RuntimeError("there is no image: call follow before complete")
+        prior = _usable_prior(prior)
+        if followed.image is None or followed.reason:
+            return self._miss(followed, prior, followed.reason)
+        if depth is None or depth.ndim != 2:
+            depth = None
+        try:
+            sensor = depth is not None and depth_kind == "sensor"
+            return self._completed(followed, followed.image, depth, sensor, prior)
+        except ERRORS as error:
+            logger.debug("image %d: %s", self._frame - 1, error, exc_info=True)
+            return self._miss(followed, prior, f"{type(error).__name__}: {error}")
+
+    def _locate(self, image: CameraImage) -> PoseFit | None:
+        """Follow the tracks into an image and take over the pose that they give."""
+        if self._last_gray is not None and self._last_gray.shape != image.gray.shape:
             self._break_off()
         if self._last_gray is None:
-            return self._begin(view)
-        pixels = self._follow(view)
+            return None
+        pixels = self._track(image)
         alive = np.isfinite(pixels[:, 0])
         ids, pixels = self._ids[alive], pixels[alive]
-        matrix = self._matrix(view.intrinsics)
-        fit = self._fit(ids, pixels, matrix)
+        fit = self._fit(ids, pixels, self._focal.corrected(image.intrinsics))
+        if fit is not None:
+            self._accept(image, ids, pixels, fit)
+        return fit
+
+    def _completed(
+        self,
+        followed: _Followed,
+        image: CameraImage,
+        depth: NDArray[Any] | None,
+        sensor: bool,
+        prior: Floats | None,
+    ) -> TrackedFrame:
+        fit = followed.fit
+        if self._last_gray is None:
+            return self._begin(followed, image, depth, sensor, prior)
         if fit is None:
-            return self._miss(view, view.prior, view.stamp_s, "the images do not determine a pose")
-        self._accept(view, ids, pixels, fit)
-        keyframe = self._needs_keyframe(view)
+            return self._miss(followed, prior, "the images do not determine a pose")
+        self._prior = prior
+        keyframe = self._needs_keyframe(image)
         if keyframe:
-            self._add_keyframe(view)
+            self._add_keyframe(image, depth, sensor)
             self._adjust()
-        return self._answer(view, fit, keyframe)
+        return self._answer(followed, image, fit, keyframe)
 
-    def _begin(self, view: _View) -> TrackedFrame:
+    def _begin(
+        self,
+        followed: _Followed,
+        image: CameraImage,
+        depth: NDArray[Any] | None,
+        sensor: bool,
+        prior: Floats | None,
+    ) -> TrackedFrame:
         """Start a map with this image, if it has corners."""
-        corners = self._frontend.detect(view.gray, np.empty((0, 2)))
+        corners = self._frontend.detect(image.gray, np.empty((0, 2)))
         if len(corners) < FEWEST_CORNERS:
-            return self._miss(view, view.prior, view.stamp_s, f"{len(corners)} corners only")
+            return self._miss(followed, prior, f"{len(corners)} corners only")
         self._missed = 0
-        self._step_prior(view.prior)
-        self._last_gray = view.gray
-        self._add_keyframe(view, corners)
+        self._step_prior(prior)
+        self._last_gray = image.gray
+        self._add_keyframe(image, depth, sensor, corners)
         fit = PoseFit(self._pose, np.zeros(len(corners)), np.zeros((6, 6)))
-        return self._answer(view, fit, True)
+        return self._answer(followed, image, fit, True)
 
-    def _follow(self, view: _View) -> Floats:
-        """Return where the tracks are now (N, 2), NaN where lost."""
+    def _track(self, image: CameraImage) -> Floats:
+        """Return the pixels (N, 2) of the tracks in an image, NaN where lost."""
         assert self._last_gray is not None
         rows = self._map.rows(self._ids)
-        matrix = self._matrix(view.intrinsics)
+        matrix = self._focal.corrected(image.intrinsics)
         seen = transform(compose(self._velocity, self._pose), self._map.points[rows])
         depth = np.maximum(seen[:, 2:], 1e-9)
         guess = seen[:, :2] / depth * matrix.diagonal()[:2] + matrix[:2, 2]
-        far = np.linalg.norm(guess - self._pixels, axis=1) > 0.2 * view.gray.shape[1]
+        far = np.linalg.norm(guess - self._pixels, axis=1) > 0.2 * image.gray.shape[1]
         far |= seen[:, 2] < 1e-6
         guess[far] = self._pixels[far]
-        pixels, _ = self._frontend.track(self._last_gray, view.gray, self._pixels, guess)
+        pixels, _ = self._frontend.track(self._last_gray, image.gray, self._pixels, guess)
         return pixels
 
     def _fit(self, ids: Ids, pixels: Floats, matrix: Floats) -> PoseFit | None:
@@ -276,7 +330,7 @@ class Tracker:
         errors = projection_errors(best.camera_from_world, self._map.points[rows], pixels, matrix)
         return PoseFit(best.camera_from_world, errors, best.covariance) if good else None
 
-    def _accept(self, view: _View, ids: Ids, pixels: Floats, fit: PoseFit) -> None:
+    def _accept(self, image: CameraImage, ids: Ids, pixels: Floats, fit: PoseFit) -> None:
         """Take over the pose and drop tracks that contradict it."""
         mature = self._map.mature[self._map.rows(ids)]
         keep = (fit.errors_px < CULL_PX * self._unit) | ~mature
@@ -285,32 +339,38 @@ class Tracker:
         )
         self._pose = fit.camera_from_world
         self._ids, self._pixels = ids[keep], pixels[keep]
-        self._last_gray = view.gray
+        self._last_gray = image.gray
         self._missed = 0
-        self._prior = view.prior
 
     # ---- keyframes ----
 
-    def _needs_keyframe(self, view: _View) -> bool:
+    def _needs_keyframe(self, image: CameraImage) -> bool:
         newest = self._map.keyframes[-1]
         _, now, then = np.intersect1d(self._ids, newest.ids, return_indices=True)
         if len(now) < LEAST_ALIVE * len(newest.ids):
             return True
         flow = np.linalg.norm(self._pixels[now] - newest.pixels[then], axis=1)
-        return bool(np.median(flow) > self.config.keyframe_flow * view.gray.shape[1])
+        return bool(np.median(flow) > self.config.keyframe_flow * image.gray.shape[1])
 
-    def _add_keyframe(self, view: _View, corners: Floats | None = None) -> None:
+    def _add_keyframe(
+        self,
+        image: CameraImage,
+        depth: NDArray[Any] | None,
+        sensor: bool,
+        corners: Floats | None = None,
+    ) -> None:
         """Put the image into the window, with new corners where tracks have ended."""
+        gray, matrix = image.gray, self._focal.corrected(image.intrinsics)
         if corners is None:
-            self._find_again(view)
-            corners = self._frontend.detect(view.gray, self._pixels)
-        log_live = log_depth_at(view.depth, self._pixels, view.gray.shape)
-        log_new = log_depth_at(view.depth, corners, view.gray.shape)
+            self._find_again(gray, matrix)
+            corners = self._frontend.detect(gray, self._pixels)
+        log_live = log_depth_at(depth, self._pixels, gray.shape)
+        log_new = log_depth_at(depth, corners, gray.shape)
         rows = self._map.rows(self._ids)
         live_depth = transform(self._pose, self._map.points[rows])[:, 2]
         mature = self._map.mature[rows] & (live_depth > 0)
         scale = 1.0
-        if not view.sensor:
+        if not sensor:
             ratios = np.log(live_depth[mature]) - log_live[mature]
             scale = self._noise.frame_scale(ratios)
         guess = np.exp(log_new) * scale
@@ -320,7 +380,6 @@ class Tracker:
         guess = np.where(np.isfinite(guess), guess, middle)
         ids = np.arange(self._next_id, self._next_id + len(corners))
         self._next_id += len(corners)
-        matrix = self._matrix(view.intrinsics)
         rays = (corners - matrix[:2, 2]) / matrix.diagonal()[:2]
         seen = np.concatenate((rays, np.ones((len(rays), 1))), axis=1) * guess[:, None]
         self._map.add_points(ids, transform(inverse(self._pose), seen))
@@ -330,15 +389,15 @@ class Tracker:
             WindowKeyframe(
                 self._keyframe_count,
                 self._frame - 1,
-                view.stamp_s,
-                view.gray,
-                view.intrinsics,
+                image.stamp_s,
+                gray,
+                image.intrinsics,
                 self._pose.copy(),
                 self._ids.copy(),
                 self._pixels.copy(),
-                self._frontend.whitening(view.gray, self._pixels),
+                self._frontend.whitening(gray, self._pixels),
                 np.concatenate((log_live, log_new)),
-                view.sensor,
+                sensor,
                 scale,
             )
         )
@@ -349,10 +408,9 @@ class Tracker:
         if self.listener is not None:
             self.listener.on_new_keyframe(self._given(self._map.keyframes[-1]))
 
-    def _find_again(self, view: _View) -> None:
-        """Take up points that were lost on the way and are in view again."""
-        matrix = self._matrix(view.intrinsics)
-        size = np.array([view.gray.shape[1], view.gray.shape[0]])
+    def _find_again(self, gray: NDArray[np.uint8], matrix: Floats) -> None:
+        """Take up points that were lost before and are in view again."""
+        size = np.array([gray.shape[1], gray.shape[0]])
         for keyframe, ids, pixels in self._map.lost(self._ids):
             seen = transform(self._pose, self._map.points[self._map.rows(ids)])
             place = seen[:, :2] / np.maximum(seen[:, 2:], 1e-9) * matrix.diagonal()[:2]
@@ -361,7 +419,7 @@ class Tracker:
             if inside.sum() < FEWEST_AGAIN:
                 continue
             ids, pixels, place = ids[inside], pixels[inside], place[inside]
-            now, _ = self._frontend.track(keyframe.gray, view.gray, pixels, place)
+            now, _ = self._frontend.track(keyframe.gray, gray, pixels, place)
             with np.errstate(invalid="ignore"):
                 good = np.linalg.norm(now - place, axis=1) < INLIER_PX * self._unit
             order = np.argsort(np.concatenate((self._ids, ids[good])), kind="stable")
@@ -386,7 +444,7 @@ class Tracker:
             keyframe.stamp_s,
             self._submap,
             keyframe.gray,
-            self._matrix(keyframe.intrinsics),
+            self._focal.corrected(keyframe.intrinsics),
             keyframe.camera_from_world.copy(),
             keyframe.ids[there],
             keyframe.pixels[there],
@@ -407,15 +465,15 @@ class Tracker:
             self.config.sensor_sigma,
             self._unit,
             fixed=1 if self._young else 2,
-            log_focal=self._log_focal,
-            focal_sigma=0.0 if self._focal_settled else FOCAL_SIGMA,
+            log_focal=self._focal.log,
+            focal_sigma=self._focal.sigma(self._keyframe_count, is_decided=not self._young),
         )
         indices = [keyframe.index for keyframe in self._map.keyframes]
         young, check = self._young, self._check_due()
 
         def job() -> _Adjusted:
             hypotheses = initialise(problem) if young or check else []
-            chosen = _choice(hypotheses, SWITCH_YOUNG if young else SWITCH_MATURE)
+            chosen = choose(hypotheses, SWITCH_YOUNG if young else SWITCH_MATURE)
             if chosen is not None and (young or chosen.name != CURRENT):
                 result = completed(problem, chosen)
             else:
@@ -424,7 +482,8 @@ class Tracker:
             return _Adjusted(indices, ids, problem, result, name)
 
         self._worker.submit(job)
-        self._take_adjustment()
+        if not self._background:  # in a thread, the pose that `follow` gave stays the image's
+            self._take_adjustment()
 
     def _take_adjustment(self, *, wait: bool = False) -> None:
         """Take over a finished adjustment; one that failed leaves everything as it was."""
@@ -441,7 +500,7 @@ class Tracker:
         else:  # odom stays where it is; what lies behind moves
             logger.info("structure from the hypothesis %s", done.hypothesis)
             self._map.move(inverse(change), 1.0)
-        self._note_focal(done.result.log_focal)
+        self._focal.update(done.result.log_focal, self._keyframe_count, is_decided=not self._young)
         self._window_covariance = np.nan_to_num(done.result.covariance)
         problem, result = done.problem, done.result
         poses = result.poses[problem.camera]
@@ -453,20 +512,6 @@ class Tracker:
             self._young = not self._decided(done)
         if self.listener is not None:
             self.listener.on_window(self.window_poses())
-
-    @property
-    def _focal_settled(self) -> bool:
-        """Return whether the focal length is known or has been found."""
-        enough = len(self._focal_history) >= FOCAL_WINDOWS
-        steady = enough and np.ptp(self._focal_history[-FOCAL_WINDOWS:]) < FOCAL_STEADY
-        late = self._keyframe_count > FOCAL_KEYFRAMES
-        return self.config.focal == "known" or bool(steady and not self._young) or late
-
-    def _note_focal(self, log_focal: float) -> None:
-        """Take over the correction of the focal length within its bounds."""
-        if not self._focal_settled:
-            self._log_focal = float(np.clip(log_focal, *FOCAL_BOUNDS))
-            self._focal_history = [*self._focal_history[1 - FOCAL_WINDOWS :], self._log_focal]
 
     def _check_due(self) -> bool:
         """Return whether a mature window is to be compared with other structures."""
@@ -485,34 +530,32 @@ class Tracker:
 
     # ---- lost ----
 
-    def _miss(
-        self, view: _View | None, prior: Floats | None, stamp_s: float, reason: str
-    ) -> TrackedFrame:
+    def _miss(self, followed: _Followed, prior: Floats | None, reason: str) -> TrackedFrame:
         """Answer where no pose was found; break off when that lasts."""
         self._missed += 1
         known = self._step_prior(prior)
         if self._missed >= self.config.patience and self._last_gray is not None:
             self._break_off()
-        state = NETWORK if known else LOST
+        image = followed.image
         return TrackedFrame(
-            self._frame - 1,
-            stamp_s,
-            self._pose.copy(),
-            LOST_VARIANCE * np.eye(6),
-            state,
-            reason,
-            False,
-            -1,
-            self._pose.copy(),
-            self._submap,
-            np.empty((0, 2)),
-            np.empty(0, np.int64),
-            np.empty((0, 3)),
-            np.empty(0),
-            np.empty(0),
-            view.intrinsics if view is not None else np.eye(3),
-            1.0,
-            0,
+            frame=self._frame - 1,
+            stamp_s=followed.stamp_s,
+            camera_from_world=self._pose.copy(),
+            covariance=LOST_VARIANCE * np.eye(6),
+            state=NETWORK if known else LOST,
+            reason=reason,
+            reference=-1,
+            camera_from_reference=self._pose.copy(),
+            submap=self._submap,
+            keyframe=False,
+            pixels=np.empty((0, 2)),
+            ids=np.empty(0, np.int64),
+            points=np.empty((0, 3)),
+            parallax=np.empty(0),
+            relative_std=np.empty(0),
+            intrinsics=np.eye(3) if image is None else image.camera_matrix(image.intrinsics),
+            depth_scale=1.0,
+            inliers=0,
         )
 
     def _step_prior(self, prior: Floats | None) -> bool:
@@ -542,6 +585,7 @@ class Tracker:
         return {
             "map": self._map.state_dict(),
             "noise": self._noise.state_dict(),
+            "focal": self._focal.state_dict(),
             **{name: _copy(getattr(self, f"_{name}")) for name in _SAVED},
         }
 
@@ -554,6 +598,7 @@ class Tracker:
         self.reset()
         self._map.load_state_dict(state["map"])
         self._noise.load_state_dict(state["noise"])
+        self._focal.load_state_dict(state["focal"])
         for name in _SAVED:
             setattr(self, f"_{name}", _copy(state[name]))
         if not resume:
@@ -566,83 +611,44 @@ class Tracker:
         """Pixels per pixel of an image 320 px wide."""
         return self._last_gray.shape[1] / 320 if self._last_gray is not None else 1.0
 
-    def _matrix(self, intrinsics: Floats) -> Floats:
-        """Return the intrinsics with the focal length corrected."""
-        matrix = intrinsics.copy()
-        matrix[0, 0] *= np.exp(self._log_focal)
-        matrix[1, 1] *= np.exp(self._log_focal)
-        return matrix
-
-    def _view(
-        self,
-        gray: NDArray[np.uint8],
-        intrinsics: Floats,
-        depth: NDArray[Any] | None,
-        prior: Floats | None,
-        stamp_s: float,
-        depth_kind: str,
-    ) -> _View:
-        """Check an image and make it small enough. Raises ValueError for what is none."""
-        if gray.ndim != 2 or gray.dtype != np.uint8 or min(gray.shape) < 32:
-            raise ValueError(f"expected uint8 (H, W), 32 px or more; got {gray.dtype} {gray.shape}")
-        matrix = np.asarray(intrinsics, np.float64)
-        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0:
-            raise ValueError(f"expected intrinsics (3, 3) with a focal length; got {intrinsics}")
-        shrink = np.ones(2)
-        if gray.size > self.config.image_pixels:
-            factor = float(np.sqrt(self.config.image_pixels / gray.size))
-            size = np.array([gray.shape[1], gray.shape[0]])
-            small = np.maximum(np.round(factor * size), 1).astype(int)
-            shape = (int(small[0]), int(small[1]))
-            gray = np.asarray(cv2.resize(gray, shape, interpolation=cv2.INTER_AREA), np.uint8)
-            shrink = small / size
-            matrix = np.diag([*shrink, 1.0]) @ matrix
-            matrix[:2, 2] += (shrink - 1) / 2
-        usable = depth is not None and depth.ndim == 2
-        sensor = usable and depth_kind == "sensor"
-        return _View(
-            np.ascontiguousarray(gray),
-            matrix,
-            shrink,
-            depth if usable else None,
-            sensor,
-            _usable_prior(prior),
-            stamp_s,
-        )
-
-    def _answer(self, view: _View, fit: PoseFit, keyframe: bool) -> TrackedFrame:
-        rows = self._map.rows(self._ids)
-        points = self._map.points[rows]
-        distance = np.linalg.norm(transform(self._pose, points), axis=1)
+    def _pose_answer(self, followed: _Followed, fit: PoseFit) -> TrackedPose:
+        """Return the pose of an image as it is now."""
         newest = self._map.keyframes[-1]
-        parallax = self._map.parallax[rows]
         state, reason = TRACKING, ""
         if self._young:
             state, reason = DEGRADED, "the structure is not decided yet"
-        elif np.median(parallax) < LEAST_PARALLAX:
+        elif np.median(self._map.parallax[self._map.rows(self._ids)]) < LEAST_PARALLAX:
             state, reason = DEGRADED, "little parallax"
-        matrix = self._matrix(view.intrinsics)
-        matrix[:2] /= view.shrink[:, None]
-        matrix[:2, 2] += (1 / view.shrink - 1) / 2
+        return TrackedPose(
+            frame=self._frame - 1,
+            stamp_s=followed.stamp_s,
+            camera_from_world=self._pose.copy(),
+            covariance=fit.covariance + self._window_covariance,
+            state=state,
+            reason=reason,
+            reference=newest.index,
+            camera_from_reference=compose(self._pose, inverse(newest.camera_from_world)),
+            submap=self._submap,
+        )
+
+    def _answer(
+        self, followed: _Followed, image: CameraImage, fit: PoseFit, keyframe: bool
+    ) -> TrackedFrame:
+        pose = self._pose_answer(followed, fit)
+        rows = self._map.rows(self._ids)
+        points = self._map.points[rows]
+        distance = np.linalg.norm(transform(self._pose, points), axis=1)
         return TrackedFrame(
-            self._frame - 1,
-            view.stamp_s,
-            self._pose.copy(),
-            fit.covariance + self._window_covariance,
-            state,
-            reason,
-            keyframe,
-            newest.index,
-            compose(self._pose, inverse(newest.camera_from_world)),
-            self._submap,
-            (self._pixels + 0.5) / view.shrink - 0.5,
-            self._ids.copy(),
-            points,
-            parallax,
-            self._map.std[rows] / np.maximum(distance, 1e-12),
-            matrix,
-            newest.depth_scale,
-            int((fit.errors_px < INLIER_PX * self._unit).sum()),
+            **{name: getattr(pose, name) for name in TrackedPose.__slots__},
+            keyframe=keyframe,
+            pixels=image.camera_pixels(self._pixels),
+            ids=self._ids.copy(),
+            points=points,
+            parallax=self._map.parallax[rows],
+            relative_std=self._map.std[rows] / np.maximum(distance, 1e-12),
+            intrinsics=image.camera_matrix(self._focal.corrected(image.intrinsics)),
+            depth_scale=self._map.keyframes[-1].depth_scale,
+            inliers=int((fit.errors_px < INLIER_PX * self._unit).sum()),
         )
 
 
@@ -657,14 +663,3 @@ def _usable_prior(prior: Any) -> Floats | None:
 
 def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray | list) else value
-
-
-def _choice(hypotheses: list[Hypothesis], switch: float) -> Hypothesis | None:
-    """Return the structure to go on with: the present one unless another is clearly better."""
-    present = next((h for h in hypotheses if h.name == CURRENT and h.usable), None)
-    if not hypotheses or not hypotheses[0].usable:
-        return next((h for h in hypotheses if h.name == CURRENT), None)
-    best = hypotheses[0]
-    if present is not None and best.result.pixel_cost > switch * present.result.pixel_cost:
-        return present
-    return best

@@ -227,6 +227,41 @@ def test_a_tracker_is_closed_in_the_middle_of_an_adjustment(film: Frames) -> Non
     assert not [t for t in threading.enumerate() if t.name.startswith("bundle-adjustment")]
 
 
+def test_the_pose_is_known_before_the_depth(film: Frames) -> None:
+    tracker = Tracker()
+    for k, (gray, depth) in enumerate(film[:40]):
+        early = tracker.follow(gray, MATRIX, stamp_s=k / 30)
+        frame = tracker.complete(depth)
+        if k == 0:
+            assert early is None
+            continue
+        assert early is not None
+        assert (early.frame, early.stamp_s) == (frame.frame, frame.stamp_s) == (k, k / 30)
+        np.testing.assert_array_equal(early.camera_from_world, frame.camera_from_world)
+        np.testing.assert_array_equal(early.covariance, frame.covariance)
+    tracker.close()
+
+
+def test_an_image_without_its_depth_costs_nothing(film: Frames) -> None:
+    tracker = Tracker(background=False)
+    for k, (gray, depth) in enumerate(film[:60]):
+        tracker.follow(gray, MATRIX)
+        if k % 7 != 3:
+            frame = tracker.complete(depth)
+    errors = trajectory_errors(
+        np.stack([walk(60)[0], frame.camera_from_world]), np.stack([walk(60)[0], walk(60)[59]])
+    )
+    assert errors.rotation_deg_median < 1.5
+    assert frame.submap == 0
+
+
+def test_only_an_image_that_was_followed_can_be_completed(film: Frames) -> None:
+    tracker = Tracker(background=False)
+    tracker.track(film[0][0], MATRIX, film[0][1])
+    with pytest.raises(RuntimeError, match="follow"):
+        tracker.complete(film[0][1])
+
+
 def test_a_snapshot_goes_on_as_the_original(film: Frames) -> None:
     original = Tracker(background=False)
     run(original, film[:50])
