@@ -12,10 +12,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
 from infinitevggt_ros.processor import use_passive_waits
 
 use_passive_waits()  # before anything imports torch
+# no deadline: how long an example takes depends on what else the machine does
+settings.register_profile("repository", deadline=None, derandomize=True)
+settings.load_profile("repository")
 
 
 def free_domain() -> tuple[int, socket.socket]:

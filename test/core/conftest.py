@@ -5,14 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import settings
 from torch import Tensor
 
 from infinitevggt_core import VGGT
 from support.core_samples import State, small_frames, small_model
-
-settings.register_profile("core", deadline=None, derandomize=True)
-settings.load_profile("core")
 
 
 @pytest.fixture(autouse=True)
