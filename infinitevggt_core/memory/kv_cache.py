@@ -82,6 +82,23 @@ class KVCache:
         """Bytes held, free slots included."""
         return self._store.nbytes
 
+    @property
+    def layout(self) -> object:
+        """Everything on which the operations of the frame that has begun depend, but for numbers
+        on the device."""
+        return (
+            self.policy,
+            self._protected,
+            self._arriving,
+            self._is_stored,
+            self.budget,
+            tuple(self._limits),
+            self._has_whole_frames,
+            None if self._now is None else self._now.data_ptr(),
+            self._frame_means.layout,
+            self._store.layout,
+        )
+
     def tokens(self, layer: int) -> StoredTokens:
         """Return a view of the tokens of a layer."""
         return self._store.read(layer)
@@ -217,6 +234,13 @@ class KVCache:
     def _remove_frame(self) -> None:
         for layer, length in enumerate(self._lengths_before):
             self._store.truncate(layer, length)
+
+    def forget_frame(self) -> None:
+        """Return to the state before the first `append` of the frame: nothing of it was computed,
+        because a graph that recorded it failed."""
+        self._new_similarities.clear()
+        self._frame_means.reset()
+        self._remove_frame()
 
     def configure(
         self,

@@ -93,11 +93,30 @@ class StreamMemory:
         self.camera.begin_frame(frame, self._camera_tokens(self.config), count, is_stored)
         self._arriving = count if is_stored else 0
 
-    def end_frame(self) -> None:
-        """Complete the frame or frames that `begin_frame` prepared."""
-        for cache in self._all:
-            cache.end_frame()
+    def end_frame(self, *, is_evicted: bool = False) -> None:
+        """Complete the frame or frames that `begin_frame` prepared.
+
+        is_evicted: True if a graph has done what `end_caches` does.
+        """
+        if not is_evicted:
+            self.end_caches()
         self._stored += self._arriving
+
+    def end_caches(self) -> None:
+        """Evict what leaves after the frame, and make room for the next one."""
+        for cache in self.caches:
+            cache.end_frame()
+
+    def forget_frame(self) -> None:
+        """Return to the state before the network ran: a graph that recorded it failed."""
+        for cache in self.caches:
+            cache.forget_frame()
+
+    @property
+    def layout(self) -> object:
+        """Everything on which the operations of the frame that has begun depend, but for numbers
+        on the device."""
+        return self.config.camera_memory, tuple(cache.layout for cache in self.caches)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend the memory of one global layer. Eviction may precede attention, so that a frame
@@ -164,7 +183,7 @@ class StreamMemory:
 
     def undo_frame(self) -> None:
         """Remove the current frame, as far as it was appended."""
-        for cache in self._all:
+        for cache in self.caches:
             cache.undo_frame()
 
     def shrink(self, share: float) -> int:
@@ -203,10 +222,11 @@ class StreamMemory:
     @property
     def nbytes(self) -> int:
         """Bytes held over every cache, free slots included."""
-        return sum(cache.nbytes for cache in self._all)
+        return sum(cache.nbytes for cache in self.caches)
 
     @property
-    def _all(self) -> list[KVCache]:
+    def caches(self) -> list[KVCache]:
+        """Caches of the streams and of the camera head."""
         return [*self.streams, self.camera]
 
     def _anchor_count(self, config: MemoryConfig, policy: RetentionPolicy) -> int:
@@ -266,7 +286,7 @@ class StreamMemory:
         self._first_frame, self._start = state["first_frame"], state["start_frames"]
         self._stored = state["stored"]
         self.pin(frozenset(state["pinned"]))
-        for cache, part in zip(self._all, [*state["streams"], state["camera"]], strict=True):
+        for cache, part in zip(self.caches, [*state["streams"], state["camera"]], strict=True):
             cache.load_state_dict(part, device)
 
 

@@ -152,6 +152,12 @@ class TokenStore:
         """Bytes held."""
         return sum(part.nbytes for part in self._arena)
 
+    @property
+    def layout(self) -> object:
+        """Places of all tokens in memory."""
+        arena = tuple((part.data_ptr(), part.shape) for part in self._arena)
+        return arena, tuple(self._starts), tuple(self.lengths), self.precision
+
     @staticmethod
     def bytes_per_token(heads: int, head_dim: int, precision: Precision) -> int:
         """Return the bytes of one token of one layer, in all heads."""

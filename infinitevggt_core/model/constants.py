@@ -2,7 +2,9 @@
 """Cache of tensors that depend on sizes, device and precision alone."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Generic, ParamSpec, TypeVar
 
 import torch
@@ -10,6 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_holder: ContextVar[list[object] | None] = ContextVar("holder", default=None)
 
 
 class CachedConstants(Generic[P, T]):
@@ -23,10 +27,14 @@ class CachedConstants(Generic[P, T]):
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> T:
         key = (args, tuple(options.items()))
+        holder = _holder.get()
         if key in self._results:
-            return self._results[key]
+            result = self._results[key]
+            if holder is not None:
+                holder.append(result)
+            return result
         result = self._function(*args, **options)
-        if not is_tracing():
+        if holder is None and not is_tracing():
             self._results[key] = result
             if len(self._results) > self._most:
                 self._results.popitem(last=False)
@@ -40,6 +48,18 @@ class CachedConstants(Generic[P, T]):
 def cached_constants(most: int) -> Callable[[Callable[P, T]], CachedConstants[P, T]]:
     """Keep the latest `most` results of a function of hashable arguments."""
     return lambda function: CachedConstants(function, most)
+
+
+@contextmanager
+def held_constants() -> Iterator[list[object]]:
+    """Context manager that yields a list of the constants read in it, for a recording that reads
+    them again later. New ones are not kept for others: a recording has not computed them yet."""
+    held: list[object] = []
+    before = _holder.set(held)
+    try:
+        yield held
+    finally:
+        _holder.reset(before)
 
 
 def is_tracing() -> bool:

@@ -38,6 +38,8 @@ class VGGT(nn.Module):
         self.track_head = TrackHead(self.config) if self.config.track else None
         self.decoder: Decoder | None = None
         """Engine that decodes the frames of streams; None: this network by itself."""
+        self.records_frames = True
+        """True if a stream on CUDA records its frame as a graph once its memory is full."""
 
     @property
     def feature_layers(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.memory.stream_memory import StreamMemory
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.vggt import VGGT
+from infinitevggt_core.streaming.frame_graph import FrameGraph
 
 
 class Segment:
@@ -37,6 +38,8 @@ class Segment:
         self._start: list[Tensor] = []  # images, as long as more may start with them
         self._since_keyframe = 0
         self._arriving: list[Tensor] = []
+        self.graph = FrameGraph(model)
+        self._is_evicted = False  # by the graph, before the frame ends
         self.memory = self._new_memory()
         self._memory_before = self.memory
 
@@ -62,7 +65,7 @@ class Segment:
         """Prepare the memory for the next frame (B, 3, H, W), or for several while the stream
         starts, and return the frames to decode, (B, S, 3, H, W)."""
         self._arriving = list(images)
-        self._memory_before = self.memory
+        self._memory_before, self._is_evicted = self.memory, False
         if self.is_starting:
             clip = [*self._start, *images]
             self.memory = self._new_memory()
@@ -80,12 +83,14 @@ class Segment:
 
     def decode(self, clip: Tensor, points: bool) -> Prediction:
         """Return the prediction [B, S, ...] for the frames that `begin` returned."""
+        prediction = self.graph.decode(clip, self.memory, points)
+        self._is_evicted = prediction is not None
         decoder = self.model.decoder or self.model
-        return decoder.decode(clip, self.memory, points=points)
+        return prediction or decoder.decode(clip, self.memory, points=points)
 
     def end(self) -> None:
         """Complete the frames that have begun."""
-        self.memory.end_frame()
+        self.memory.end_frame(is_evicted=self._is_evicted)
         if self.is_starting:
             self.latest_is_stored = True
             self._start += [image.clone() for image in self._arriving]

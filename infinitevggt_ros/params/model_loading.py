@@ -33,6 +33,7 @@ def load_model(settings: ModelSettings) -> VGGT:
         except RuntimeError as error:
             raise ValueError(f"model.compile cannot be true: {error}") from error
     model.cast(_precision(settings.precision, model))
+    model.records_frames = settings.graph == "auto"
     try:
         use_engine(model, settings.engine)
     except ValueError as error:

@@ -125,6 +125,12 @@ class ModelSettings(Options):
         "graph; auto: onnx where it is installed and the graph is there, else torch",
         choices=ENGINES,
     )
+    graph: str = option(
+        "auto",
+        "auto: a stream on cuda records its frame as a graph once its memory is full, and replays "
+        "it, with policies frames, importance and window; off: every frame operation by operation",
+        choices=("auto", "off"),
+    )
     image_size: int = option(
         0,
         "width of the network's images, a multiple of 14; 0: as the network was trained",

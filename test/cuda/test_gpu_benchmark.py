@@ -21,4 +21,6 @@ def test_every_row_has_figures(tmp_path: Path) -> None:
         errors = {name: error for name, error in errors.items() if "cuDNN" not in name[1]}
     assert not errors
     assert {row["step"] for row in report["rows"]} == set(steps.split(","))
+    (graph,) = (row for row in report["rows"] if row["row"] == "in a graph")
+    assert graph["frames by a graph"] > 2
     assert (tmp_path / "profile.txt").stat().st_size > 0

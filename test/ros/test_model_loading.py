@@ -12,6 +12,12 @@ from infinitevggt_ros.params.settings import ModelSettings
 TINY_WIDTH = 144
 
 
+@pytest.mark.parametrize(("graph", "records"), [("auto", True), ("off", False)])
+def test_graph(graph: str, records: bool) -> None:
+    settings = ModelSettings("random:tiny", device="cpu", graph=graph)
+    assert load_model(settings).records_frames is records
+
+
 @pytest.mark.parametrize(
     ("precision", "processor", "narrowest_in_bf16", "chosen"),
     [

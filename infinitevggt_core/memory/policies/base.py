@@ -103,6 +103,11 @@ class RetentionPolicy(ABC):
     """True if layers may be evicted as one batch: `score` treats each element of the batch by
     itself, and there is no `similarity`."""
 
+    fits_graph: ClassVar[bool] = False
+    """True if frames are the same sequence of operations while the memory is full: `score` reads
+    the number of the frame as `now`, not as `frame`, and nothing goes to the host. Then a graph of
+    the device replays them."""
+
     @abstractmethod
     def capacity(self, shape: CacheShape) -> int:
         """Return the most tokens to keep in all layers together; UNLIMITED for no bound."""

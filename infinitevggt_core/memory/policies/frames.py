@@ -31,6 +31,7 @@ class Frames(WholeFramePolicy):
     """
 
     uses_frame_means: ClassVar[bool] = True
+    fits_graph: ClassVar[bool] = True
 
     total_budget: int
     window: int
@@ -63,7 +64,9 @@ def _ranks(similarity: Tensor, free: Tensor, leaving: int) -> Tensor:
     for rank in range(leaving, 0, -1):
         closest = similarity.amax(dim=-1) + TIE * similarity.mean(dim=-1)
         closest = closest.masked_fill(~free, -torch.inf)
-        worst = F.one_hot(closest.argmax(dim=-1), free.shape[-1]).bool() & free
+        # no one_hot, which waits for the device to check its argument
+        place = closest.argmax(dim=-1, keepdim=True)
+        worst = torch.zeros_like(free).scatter_(1, place, True) & free
         ranks = ranks.masked_fill(worst, rank)
         free = free & ~worst
         similarity = similarity.masked_fill(worst[:, :, None] | worst[:, None], SAME)

@@ -2,6 +2,7 @@
 """STream3R's window: keep the anchors and the latest frames."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from infinitevggt_core.memory.policies.whole_frames import WholeFramePolicy
 class Window(WholeFramePolicy):
     """Keeps the anchors and the latest `window` frames. Eviction follows attention (docs/model.md,
     Window sessions)."""
+
+    fits_graph: ClassVar[bool] = True
 
     window: int
 
