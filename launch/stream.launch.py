@@ -131,7 +131,7 @@ TOPICS = ("image", "camera_info", "depth")
 # topics in stream.rviz: a relative name on the right is one of the namespace
 RVIZ_TOPICS = [
     (f"/infinitevggt/{name}", f"infinitevggt/{name}")
-    for name in ("path", "map", "points", "depth/image")
+    for name in ("path", "map", "markers", "points", "depth/image")
 ]
 
 
@@ -309,6 +309,11 @@ def rviz_topics(rig: list[str], has_worlds: bool) -> list[tuple[str, str]]:
         return RVIZ_TOPICS
     of_first = "infinitevggt/", f"infinitevggt/{rig[0]}/"
     return [
-        (shown, topic.replace(*of_first) if has_worlds or not topic.endswith("/map") else topic)
+        (
+            shown,
+            topic.replace(*of_first)
+            if has_worlds or not topic.endswith(("/map", "/markers"))
+            else topic,
+        )
         for shown, topic in RVIZ_TOPICS
     ]

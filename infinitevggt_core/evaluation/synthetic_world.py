@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -16,12 +18,17 @@ from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.prediction import Prediction
+from infinitevggt_core.model.preprocess import PixelMap
 from infinitevggt_core.streaming.session import StreamSession
+from infinitevggt_core.tracking import CameraView, LocatedView, TrackedFrame, TrackedStream
+from infinitevggt_core.tracking.tracked_frame import LOST, NETWORK
 from infinitevggt_core.worlds import World, WorldFrame
 
 SURFACE_POINTS = 150_000
 SEEN_M = 0.05
 """Surface points nearer than this to an observed point belong to the completion of a map."""
+RATE_HZ = 30.0
+"""Images per second of the stamps."""
 Values = dict[str, float]
 
 
@@ -35,7 +42,9 @@ class WorldReport:
     """TrajectoryErrors, DepthErrors and CloudErrors by name, those of depth with prefix "depth_".
 
     scale_ratio: scale of the path / scale of the depth, 1 if they agree. fps: frames per second of
-    the network and its memory. memory_mb: size of the stream's state.
+    the network, its memory and the tracking. memory_mb: size of the network's state. With tracking:
+    ate_percent_corrected and rotation_deg_median_corrected, of the poses as known at the end of the
+    stream; loops; lost: share of the frames whose pose the images do not determine.
     """
     trivial: Values
     """Errors of trivial predictions: identity (a static camera), constant_velocity (straight
@@ -48,12 +57,17 @@ def evaluate_world(
     size: tuple[int, int],
     session: StreamSession,
     progress: Callable[[], object] = lambda: None,
+    *,
+    tracking: bool = False,
 ) -> WorldReport:
     """Stream the first frames of a world, `size` (H, W) px, through a session, which is reset
     first.
 
-    progress: called once per frame.
+    progress: called once per frame. tracking: poses and depth are those of the tracking beside the
+    network, which gets the images in its own size; else images have the network's size.
     """
+    if tracking:
+        return _evaluate_tracking(world, frames, size, session, progress)
     session.reset()
     record = StreamRecord(world, frames)
     seconds = 0.0
@@ -68,6 +82,48 @@ def evaluate_world(
         progress()
     errors = record.errors()
     errors |= {"fps": frames / seconds, "memory_mb": session.memory_bytes / 1e6}
+    return WorldReport(world.seed, frames, errors, record.trivial())
+
+
+def _evaluate_tracking(
+    world: World,
+    frames: int,
+    size: tuple[int, int],
+    session: StreamSession,
+    progress: Callable[[], object],
+) -> WorldReport:
+    session.reset()
+    record, stream = StreamRecord(world, frames), TrackedStream(background=False)
+    tracked: list[TrackedFrame] = []
+    device, seconds = session.model.device, 0.0
+    for index, frame in enumerate(rendered_frames(world, frames, size, device)):
+        picture = (frame.image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+        finish(device)
+        started = time.perf_counter()
+        pixels, pixel_map = session.model.preprocess(picture)
+        prediction = session.push(pixels)
+        located = stream.locate(
+            CameraView(
+                gray=np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8),
+                intrinsics=as_array(frame.intrinsics),
+                depth=prediction.depth[0].float().cpu().numpy(),
+                depth_from_gray=pixel_map.model_intrinsics(np.eye(3)),
+                prior=as_array(prediction.camera_from_world[0]),
+                stamp_s=index / RATE_HZ,
+            )
+        )
+        seconds += time.perf_counter() - started
+        tracked.append(located.frame)
+        record.add_located(frame, located, pixel_map)
+        progress()
+    corrected = [stream.mapper.camera_from_map(frame) for frame in tracked]
+    errors = record.errors() | record.corrected_errors(corrected)
+    errors |= {"fps": frames / seconds, "memory_mb": session.memory_bytes / 1e6}
+    errors |= {
+        "loops": float(stream.mapper.loops),
+        "lost": float(np.mean([frame.state in (NETWORK, LOST) for frame in tracked])),
+    }
+    stream.close()
     return WorldReport(world.seed, frames, errors, record.trivial())
 
 
@@ -106,6 +162,28 @@ class StreamRecord:
             ),
         )
 
+    def add_located(self, frame: WorldFrame, located: LocatedView, pixel_map: PixelMap) -> None:
+        """Add a view that was tracked; the truth is cut to the network's image."""
+        true_depth = pixel_map.to_model(frame.depth.float().cpu().numpy())
+        pose, true_pose = located.camera_from_map, as_array(frame.camera_from_world)
+        matrix = pixel_map.model_intrinsics(located.intrinsics)
+        true_matrix = pixel_map.model_intrinsics(as_array(frame.intrinsics))
+        self._tally.add(
+            FrameMetrics(pose, located.depth, _points(located.depth, pose, matrix)),
+            FrameMetrics(true_pose, true_depth, _points(true_depth, true_pose, true_matrix)),
+        )
+
+    def corrected_errors(self, corrected: list[Array | None]) -> Values:
+        """Return the errors of corrected poses (3, 4); None: the pose stays as it was."""
+        live, truth = self._tally.poses
+        pairs = zip(corrected, live, strict=True)
+        poses = np.stack([before if pose is None else pose for pose, before in pairs])
+        errors = trajectory_errors(poses, truth)
+        return {
+            "ate_percent_corrected": errors.ate_percent,
+            "rotation_deg_median_corrected": errors.rotation_deg_median,
+        }
+
     def errors(self) -> Values:
         found, truth = self._tally.poses
         cloud, seen = self._tally.points
@@ -132,6 +210,12 @@ class StreamRecord:
             "rotation_deg_median": standing.rotation_deg_median,
             **named("depth", asdict(self._tally.depth.trivial())),
         }
+
+
+def _points(depth: NDArray[np.float32], pose: Array, matrix: Array) -> Array:
+    """Return the pixels (H, W, 3) of a depth map in the world."""
+    tensors = (torch.from_numpy(np.asarray(part, np.float64)) for part in (depth, pose, matrix))
+    return as_array(geometry.world_points(*tensors))
 
 
 def as_array(tensor: Tensor) -> Array:

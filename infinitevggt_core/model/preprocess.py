@@ -67,6 +67,16 @@ class PixelMap:
         camera[:, _outside(width, su, before, cols - after)] = np.nan
         return camera
 
+    def to_model(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale and crop a map (H, W) of the camera's view, of any resolution, to the network's
+        image, by nearest neighbours: depths must not be mixed."""
+        (rows, cols), (height, width) = self.camera_size, self.model_size
+        row = (np.arange(height) - self.shift[1] + 0.5) / self.scale[1] * values.shape[0] / rows
+        col = (np.arange(width) - self.shift[0] + 0.5) / self.scale[0] * values.shape[1] / cols
+        row = row.astype(int).clip(0, values.shape[0] - 1)
+        col = col.astype(int).clip(0, values.shape[1] - 1)
+        return np.ascontiguousarray(values[row[:, None], col])
+
 
 def _outside(pixels: int, scale: float, first: int, stop: int) -> NDArray[np.bool_]:
     """Return True for camera pixels of a side outside pixels first..stop-1 of the resized image."""

@@ -140,15 +140,8 @@ def fit_image(image: NDArray[np.uint8], place: PixelMap) -> NDArray[np.float32]:
 
 
 def fit_depth(depth: NDArray[np.float32], place: PixelMap) -> NDArray[np.float32]:
-    """Scale and crop (H, W) to (height, width) with nearest neighbours: depths must not be
-    mixed."""
-    rows, cols = place.camera_size
-    height, width = place.model_size
-    row = (np.arange(height) - place.shift[1] + 0.5) / place.scale[1] * depth.shape[0] / rows
-    col = (np.arange(width) - place.shift[0] + 0.5) / place.scale[0] * depth.shape[1] / cols
-    row = row.astype(int).clip(0, depth.shape[0] - 1)
-    col = col.astype(int).clip(0, depth.shape[1] - 1)
-    return np.ascontiguousarray(depth[row[:, None], col])
+    """Scale and crop (H, W) to (height, width)."""
+    return place.to_model(depth)
 
 
 def _cut(image: NDArray[np.uint8], place: PixelMap) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infinitevggt_core.memory import MemoryConfig
-from infinitevggt_core.worlds.config import LEVELS
+from infinitevggt_core.worlds.config import LEVELS, MOTIONS, WorldConfig
 from infinitevggt_ros.commands.option_arguments import (
     add_options,
     add_threads,
@@ -17,7 +17,7 @@ from infinitevggt_ros.commands.option_arguments import (
     image_size,
 )
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.params.settings import ModelSettings
+from infinitevggt_ros.params.settings import ModelSettings, PoseSettings
 from infinitevggt_ros.processor import thread_count
 
 SYNTHETIC_EXAMPLE = (
@@ -26,6 +26,10 @@ SYNTHETIC_EXAMPLE = (
 SHOWN = {
     "ate_percent": ("ATE %", "{:.2f}"),
     "rotation_deg_median": ("rot deg", "{:.2f}"),
+    "ate_percent_corrected": ("corr. ATE %", "{:.2f}"),
+    "rotation_deg_median_corrected": ("corr. rot deg", "{:.2f}"),
+    "loops": ("loops", "{:.0f}"),
+    "lost": ("lost", "{:.2f}"),
     "depth_absrel": ("AbsRel", "{:.3f}"),
     "depth_delta125": ("d<1.25", "{:.3f}"),
     "acc": ("acc m", "{:.3f}"),
@@ -36,6 +40,8 @@ SHOWN = {
     "memory_mb": ("MB", "{:.1f}"),
 }
 """Measures at the top of the JSON and their columns of the table."""
+CAMERA_SIZE = 240, 320
+"""Height and width of the images for tracking, px."""
 TRIVIAL = {
     "ate_percent": "ate_percent_constant_velocity",
     "rotation_deg_median": "rotation_deg_median",
@@ -63,12 +69,26 @@ def configure_synthetic(parser: argparse.ArgumentParser) -> None:
         default="standard",
         help=("difficulty of the worlds (default: %(default)s)"),
     )
+    add(
+        "--motion",
+        choices=MOTIONS,
+        default="any",
+        help="carrier of the camera; any: drawn from the seed (default: %(default)s)",
+    )
+    add(
+        "--pose-source",
+        choices=("tracking", "network"),
+        default=PoseSettings().source,
+        help="tracking: poses by tracking beside the network; network: the network's own poses "
+        "(default: %(default)s)",
+    )
     add("--frames", type=int, default=200, help="frames of each world (default: %(default)s)")
     add(
         "--size",
         type=image_size,
         metavar="HxW",
-        help="image size in pixels (default: the model's width, 4:3)",
+        help="size of the camera's images in pixels (default: 240x320 with tracking; the model's "
+        "width, 4:3, with the network's poses)",
     )
     add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add_threads(parser)
@@ -115,26 +135,32 @@ def evaluate_synthetic(
     except ValueError as error:
         raise CommandError(str(error)) from error
     config = model.config
-    size = options.size or _natural_size(config.img_size, config.patch_size)
-    if any(side % config.patch_size for side in size):
+    tracking = options.pose_source == "tracking"
+    natural = CAMERA_SIZE if tracking else _natural_size(config.img_size, config.patch_size)
+    size = options.size or natural
+    if not tracking and any(side % config.patch_size for side in size):
         raise CommandError(f"--size: sides must be multiples of {config.patch_size}; got {size}")
     session = StreamSession(model, memory)
     reports = []
     total = len(options.seeds) * options.frames
     with tqdm(total=total, unit="frame", desc="streaming", disable=None) as bar:
         for seed in options.seeds:
-            world = World(seed, options.level)
-            reports.append(evaluate_world(world, options.frames, size, session, bar.update))
+            world = World(seed, config=WorldConfig.of(options.level, motion=options.motion))
+            reports.append(
+                evaluate_world(world, options.frames, size, session, bar.update, tracking=tracking)
+            )
             bar.set_postfix(ATE=f"{reports[-1].errors['ate_percent']:.2f} %")
     means = mean_of([report.errors for report in reports])
     return {
-        **{name: means[name] for name in SHOWN},
+        **{name: means[name] for name in SHOWN if name in means},
         "trivial": mean_of([report.trivial for report in reports]),
         "means": means,
         "settings": {
             "checkpoint": settings.source,
             "parameters": sum(p.numel() for p in model.parameters()),
             "level": options.level,
+            "motion": options.motion,
+            "pose_source": options.pose_source,
             "frames": options.frames,
             "height_width": size,
             "memory": asdict(memory),
@@ -149,24 +175,26 @@ def evaluate_synthetic(
 
 def table(report: dict[str, Any]) -> str:
     """Print one row per world, their mean, and the errors of trivial predictions."""
-    rows = [["world", *(title for title, _ in SHOWN.values())]]
+    shown = {name: column for name, column in SHOWN.items() if name in report}
+    rows = [["world", *(title for title, _ in shown.values())]]
     for world in report["worlds"]:
-        rows.append([str(world["seed"]), *_cells(world["errors"])])
-    rows.append(["mean", *_cells(report)])
+        rows.append([str(world["seed"]), *_cells(shown, world["errors"])])
+    rows.append(["mean", *_cells(shown, report)])
     trivial = {name: report["trivial"][key] for name, key in TRIVIAL.items()}
-    rows.append(["trivial", *_cells(trivial)])
+    rows.append(["trivial", *_cells(shown, trivial)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     rule = "-" * len(lines[0])
     notes = (
         "scale: of the path relative to that of the depth, 1 where they fit together\n"
+        "ATE, rot: of the poses as given with each image; corr.: as known at the end\n"
         "trivial: straight ahead at one speed, never turning, one depth everywhere"
     )
     return "\n".join([lines[0], rule, *lines[1:-2], rule, *lines[-2:], "", notes])
 
 
-def _cells(values: dict[str, float]) -> list[str]:
-    return [form.format(values[n]) if n in values else "" for n, (_, form) in SHOWN.items()]
+def _cells(shown: dict[str, tuple[str, str]], values: dict[str, float]) -> list[str]:
+    return [form.format(values[n]) if n in values else "" for n, (_, form) in shown.items()]
 
 
 def _natural_size(width: int, patch_size: int) -> tuple[int, int]:

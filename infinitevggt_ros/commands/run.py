@@ -254,6 +254,8 @@ def _show(viewer: LocalViewer, stream: LiveStream, log: RunLog) -> None:
         return
     state = f"{log.used} images used, {latest.state}, {stream.mapper.loops} loops"
     viewer.show_trajectory(stream.trajectory()[1], [state])
+    loops = [edge.key for edge in stream.mapper.loop_edges() if edge.accepted]
+    viewer.show_graph(stream.mapper.keyframe_poses(), loops)
     if viewer.wants_map():
         cloud = stream.map.cloud(SHOWN_MAP_POINTS)
         viewer.show_map(cloud.positions.numpy(), cloud.colors.numpy())

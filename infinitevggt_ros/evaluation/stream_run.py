@@ -172,7 +172,8 @@ class StreamRun:
         )
 
     def _compare(self, result: FrameResult, truth: Truth) -> None:
-        self.references.add(result.camera_from_world, self.stream.latest_reference)
+        estimate = self.stream.latest_estimate
+        self.references.add(result.camera_from_world, estimate.reference if estimate else None)
         found = FrameMetrics(result.camera_from_world, result.depth, result.world_points())
         depth, pixel_map = None, result.pixel_map
         if truth.depth is not None and same_view(truth.depth, pixel_map.camera_size):

@@ -20,6 +20,7 @@ from infinitevggt_ros.output.camera_publishers import (
 )
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.map_publisher import MapPublisher
+from infinitevggt_ros.output.marker_publisher import MarkerPublisher
 from infinitevggt_ros.output.odometry import OdometryMessages
 from infinitevggt_ros.output.tf_tree import TfTree, visual_frame
 from infinitevggt_ros.params.qos import create_publisher
@@ -75,6 +76,7 @@ class StreamPublisher:
             for camera in cameras
         }
         self._map = MapPublisher(node, self._map_frame, name)
+        self._markers = MarkerPublisher(node, self._map_frame, name)
         self._grid = create_publisher(
             node, OccupancyGrid, f"~/{topic_of(name, 'grid')}", LATCHED_QOS
         )
@@ -131,6 +133,7 @@ class StreamPublisher:
             self._map_version = stream.map_version
             self._mapped = stream.latest  # an empty map has no stamp, and it is not sent again
             self._map.clear()
+            self._markers.clear()
 
     def publish_periodic(self, stream: Stream) -> None:
         """Publish the map and its changes, if they are due."""
@@ -142,6 +145,7 @@ class StreamPublisher:
             self._map.publish_changes(stream.map, latest, settings)
             self._updates_sent_s = now_s
         self._publish_grid(stream, latest, now_s)
+        self._markers.publish(latest, stream.scene, settings.markers_period)
         is_due = now_s - self._map_sent_s >= settings.map_period
         if latest is not self._mapped and is_due and self._map.has_subscribers:
             self._map.publish(stream.map, latest, settings)

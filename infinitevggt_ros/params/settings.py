@@ -380,6 +380,13 @@ class OutputSettings(Options):
         low=1,
         high=20_000_000,
     )
+    markers_period: float = option(
+        0.5,
+        "shortest time between two publications of the markers",
+        unit="s",
+        low=0.02,
+        high=3600.0,
+    )
     path_poses: int = option(
         2000,
         "most poses of the path; a full path keeps every second pose",

@@ -47,6 +47,8 @@ class PoseEstimate:
     """(4, 4) without the jumps of loop closures; None if the pose has none."""
     reference: PoseReference | None = None
     """Keyframe that the image hangs on; None if there is none."""
+    points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    """(N, 3), points tracked in the image, in the world."""
     is_keyframe: bool = False
     keyframes: dict[int, Similarity3] = field(default_factory=dict)
     """World_from_keyframe of all keyframes, given with the first image after a correction."""

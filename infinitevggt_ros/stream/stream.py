@@ -34,6 +34,7 @@ from infinitevggt_ros.input.network_image import NetworkImage
 from infinitevggt_ros.input.robot import Robot, UnknownRobot
 from infinitevggt_ros.output.covariance import UNKNOWN, Covariance
 from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.markers import TrackedScene
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.floor_grid import FloorGrid
@@ -42,7 +43,6 @@ from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.pose_source import (
     NetworkPose,
     PoseEstimate,
-    PoseReference,
     PoseSource,
 )
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
@@ -122,8 +122,8 @@ class Stream:
         """Latest result in this map."""
         self.latest_of: dict[str, FrameResult] = {}
         """Latest result of each camera in this map."""
-        self.latest_reference: PoseReference | None = None
-        """Keyframe that the latest image hangs on; None if there is none."""
+        self.latest_estimate: PoseEstimate | None = None
+        """Pose of the latest image, as its source gave it."""
         self._robot = robot or UnknownRobot()
         self.scale = StreamScale(settings, self._robot, warn)
         self.grid = FloorGrid(settings.grid)
@@ -199,7 +199,7 @@ class Stream:
         self.measure_scale()
         self._apply_scale()
         estimate = self.pose_source.locate(received, admitted.network, prediction)
-        self.latest_reference = estimate.reference
+        self.latest_estimate = estimate
         if admitted.up is not None and not self._keeps_map:
             rotation = estimate.camera_from_world[:, :3]
             self.placement = self.placement.levelled(rotation.T @ admitted.up)
@@ -310,6 +310,24 @@ class Stream:
     def awaits_scale(self) -> bool:
         """True if outputs wait for the scale."""
         return self.settings.scale.source != "none" and not self.is_metric
+
+    def scene(self) -> TrackedScene | None:
+        """Return keyframes, loops and tracked points; None if there are no keyframes."""
+        estimate, poses = self.latest_estimate, self.pose_source.keyframes()
+        if estimate is None or not poses:
+            return None
+        loops = [
+            (poses[one].translation, poses[other].translation)
+            for one, other in self.pose_source.loops()
+            if one in poses and other in poses
+        ]
+        return TrackedScene(
+            keyframes=np.stack([pose.rigid()[:3] for _, pose in sorted(poses.items())]),
+            loops=np.array(loops).reshape(-1, 2, 3),
+            points=estimate.points,
+            position=inverted(estimate.camera_from_world)[:3, 3],
+            covariance=estimate.covariance[:3, :3],
+        )
 
     def snapshot(self, camera: str) -> StreamSnapshot:
         """Return plain values for the status of one camera."""
@@ -495,7 +513,7 @@ class Stream:
         return latest.header.frame_id, latest.pose @ optical_from_body
 
     def _clear_results(self) -> None:
-        self.latest = self._unmeasured = self.latest_reference = None
+        self.latest = self._unmeasured = self.latest_estimate = None
         self.latest_of.clear()
 
     def _restored_trajectory(self, state: dict[str, Any]) -> Trajectory:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from infinitevggt_core import Prediction
 from infinitevggt_core.io.plain_state import with_arrays, with_tensors
-from infinitevggt_core.tracking import CameraView, TrackedStream, TrackingConfig
+from infinitevggt_core.tracking import CameraView, LocatedView, TrackedStream, TrackingConfig
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
@@ -59,6 +59,7 @@ class TrackingPose:
             reason=located.reason,
             odom_from_camera=inverted(located.camera_from_odom),
             reference=reference,
+            points=_points_in_world(located),
             is_keyframe=frame.keyframe,
             keyframes=keyframes,
         )
@@ -98,3 +99,10 @@ class TrackingPose:
         if matrix is None:
             matrix = prediction.intrinsics[0].cpu()
         return image.pixel_map.camera_intrinsics(matrix.double().numpy())
+
+
+def _points_in_world(located: LocatedView) -> NDArray[np.float64]:
+    """Return the tracked points (N, 3) in the corrected world."""
+    odom, world = located.frame.camera_from_world, located.camera_from_map
+    seen = located.unit * (located.frame.points @ odom[:, :3].T + odom[:, 3])
+    return np.asarray((seen - world[:, 3]) @ world[:, :3])

@@ -2,13 +2,16 @@
 """Show a stream of this process on the page, without ROS."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
+from infinitevggt_ros.output.markers import SIZE_SHARE, pyramid_lines
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.options import ViewerOptions
 from infinitevggt_ros.viewer.pictures import depth_picture
@@ -23,6 +26,7 @@ class Shown(Protocol):
     def show_camera(self, position: NDArray[np.float64], wxyz: NDArray[np.float64]) -> None: ...
     def show_view_angle(self, fov: float, aspect: float) -> None: ...
     def show_path(self, segments: NDArray[np.float32]) -> None: ...
+    def show_graph(self, keyframes: NDArray[np.float32], loops: NDArray[np.float32]) -> None: ...
     def show_map(self, points: NDArray[np.float32], colors: NDArray[np.uint8]) -> None: ...
     def show_depth(self, picture: NDArray[np.uint8]) -> None: ...
     def show_curves(self, columns: dict[str, NDArray[np.float64]]) -> None: ...
@@ -91,3 +95,18 @@ class LocalViewer:
         points = centers.astype(np.float32)
         self._page.show_path(np.stack((points[:-1], points[1:]), axis=1))
         self._page.show_state(lines)
+
+    def show_graph(
+        self, keyframes: dict[int, Similarity3], loops: Sequence[tuple[int, int]]
+    ) -> None:
+        """Show keyframes, world_from_camera by their numbers, and the pairs that loops join."""
+        centers = {k: pose.translation @ AXES.T for k, pose in keyframes.items()}
+        way = np.array([centers[k] for k in sorted(centers)], np.float32).reshape(-1, 3)
+        step = float(np.median(np.linalg.norm(np.diff(way, axis=0), axis=1))) if len(way) > 1 else 0
+        poses = np.array([pose.rigid()[:3] for pose in keyframes.values()]).reshape(-1, 3, 4)
+        lines = pyramid_lines(poses, SIZE_SHARE * step) @ AXES.T
+        ends = [(centers[a], centers[b]) for a, b in loops if a in centers and b in centers]
+        self._page.show_graph(
+            lines.reshape(-1, 2, 3).astype(np.float32),
+            np.array(ends, np.float32).reshape(-1, 2, 3),
+        )

@@ -86,6 +86,17 @@ class Page:
             "/path", segments, (255, 92, 57), thickness=2.0, thickness_units="screen"
         )
 
+    def show_graph(self, keyframes: NDArray[np.float32], loops: NDArray[np.float32]) -> None:
+        """Show keyframes and loop closures. Both: ends of lines, (N, 2, 3)."""
+        lines = {"/keyframes": (keyframes, (255, 214, 102)), "/loops": (loops, (64, 192, 87))}
+        for name, (segments, color) in lines.items():
+            if len(segments):
+                self._server.scene.add_line_segments(
+                    name, segments, color, thickness=1.5, thickness_units="screen"
+                )
+            else:
+                self._server.scene.remove_by_name(name)
+
     def show_map(self, points: NDArray[np.float32], colors: NDArray[np.uint8]) -> None:
         """Show the map. points, colors: (N, 3)."""
         extent = self._extent(points)

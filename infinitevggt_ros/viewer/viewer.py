@@ -12,8 +12,10 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.output.markers import KEYFRAMES, LOOPS, lines_of
 from infinitevggt_ros.topics import topic_of
 from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.controls import Control
@@ -36,6 +38,7 @@ class Shown(Protocol):
     def show_camera(self, position: NDArray[np.float64], wxyz: NDArray[np.float64]) -> None: ...
     def show_view_angle(self, fov: float, aspect: float) -> None: ...
     def show_path(self, segments: NDArray[np.float32]) -> None: ...
+    def show_graph(self, keyframes: NDArray[np.float32], loops: NDArray[np.float32]) -> None: ...
     def show_map(self, points: NDArray[np.float32], colors: NDArray[np.uint8]) -> None: ...
     def show_depth(self, picture: NDArray[np.uint8]) -> None: ...
     def show_curves(self, columns: dict[str, NDArray[np.float64]]) -> None: ...
@@ -73,6 +76,10 @@ class Viewer:
             latest(PointCloud2, topic, period_s=options.map_period_s, latched=True)
             for topic in dict.fromkeys(("map", of_camera("map")))
         ]
+        self._markers = [
+            latest(MarkerArray, topic, latched=True)
+            for topic in dict.fromkeys(("markers", of_camera("markers")))
+        ]
         self._depth = latest(Image, of_camera("depth/image"))
         self._info = latest(CameraInfo, of_camera("depth/camera_info"))
         status = f"{options.node}/status"
@@ -92,6 +99,10 @@ class Viewer:
         for clouds in self._maps:
             if cloud := clouds.take(now_s):
                 self._page.show_map(*arrays.cloud_arrays(cloud, self._options.map_points))
+        for markers in self._markers:
+            if shown := markers.take(now_s):
+                kinds = (KEYFRAMES, LOOPS)
+                self._page.show_graph(*(lines_of(shown.markers, kind) for kind in kinds))
         if depth := self._depth.take(now_s):
             self._page.show_depth(arrays.depth_picture(depth, DEPTH_WIDTH))
         if self._curves.frames > self._drawn_frames:

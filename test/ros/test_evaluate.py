@@ -9,6 +9,7 @@ import pytest
 from infinitevggt_ros.commands import cli
 
 SMALL = ["--frames", "6", "--size", "28x42", "--checkpoint", "random:tiny", "--level", "easy"]
+SMALL += ["--pose-source", "network"]
 TOP = ("ate_percent", "rotation_deg_median", "depth_absrel", "depth_delta125")
 TOP += ("acc", "comp", "nc", "fps", "memory_mb")
 
@@ -27,6 +28,18 @@ def test_worlds_give_a_table_and_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     for word in ("10000", "10001", "mean", "trivial", "AbsRel"):
         assert word in said
+
+
+def test_tracking_is_measured_live_and_corrected(tmp_path: Path) -> None:
+    path = tmp_path / "easy.json"
+    options = ["--seeds", "10000", "--frames", "12", "--size", "120x160", "--level", "easy"]
+    assert cli.main(["evaluate", "synthetic", *options, "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    assert report["settings"]["pose_source"] == "tracking"
+    assert report["lost"] == 0
+    for name in ("rotation_deg_median", "rotation_deg_median_corrected"):
+        assert 0 < report[name] < 1
+    assert 0 < report["ate_percent_corrected"] < 5
 
 
 @pytest.mark.parametrize(

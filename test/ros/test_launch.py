@@ -60,6 +60,7 @@ ARGUMENTS = {
 }
 DISPLAY_TYPES = {
     "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/MarkerArray": "visualization_msgs/msg/MarkerArray",
     "rviz_default_plugins/Path": "nav_msgs/msg/Path",
     "rviz_default_plugins/PointCloud2": "sensor_msgs/msg/PointCloud2",
 }
@@ -216,10 +217,12 @@ def test_rviz_topics_follow_the_node_into_a_namespace() -> None:
 
 def test_rviz_shows_the_first_camera_of_a_rig_and_its_map_or_that_of_all() -> None:
     shared, independent = (dict(function("rviz_topics")(["left"], own)) for own in (False, True))
-    assert independent == {**shared, "/infinitevggt/map": "infinitevggt/left/map"}
+    own = {f"/infinitevggt/{name}": f"infinitevggt/left/{name}" for name in ("map", "markers")}
+    assert independent == {**shared, **own}
     assert shared == {
         "/infinitevggt/path": "infinitevggt/left/path",
         "/infinitevggt/map": "infinitevggt/map",
+        "/infinitevggt/markers": "infinitevggt/markers",
         "/infinitevggt/points": "infinitevggt/left/points",
         "/infinitevggt/depth/image": "infinitevggt/left/depth/image",
     }

@@ -14,18 +14,26 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
 
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
 from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.markers import KEYFRAMES, LOOPS, POINTS, UNCERTAINTY
 from infinitevggt_ros.output.trajectory import Trajectory
-from infinitevggt_ros.params.settings import ModelSettings, PoseSettings, Settings, StateSettings
+from infinitevggt_ros.params.settings import (
+    ModelSettings,
+    OutputSettings,
+    PoseSettings,
+    Settings,
+    StateSettings,
+)
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.camera import header
-from support.rig import Rig
+from support.rig import MARKERS, Rig
 from support.tracking_samples import MATRIX, SIZE, Box, walk
 
 FRAMES = 60
@@ -168,6 +176,22 @@ def test_time_that_goes_back_keeps_a_map_that_is_only_used(
     rig.stream.configure(settings)
     run(rig, images[20:24], first=500)
     assert rig.stream.state_dict()["map"]["time"] > before["map"]["time"]
+
+
+def test_markers_show_the_keyframes_and_tracked_points(images: list[NDArray[np.uint8]]) -> None:
+    rig = tracking_rig(output=OutputSettings(markers_period=0.02))
+    results = run(rig, images[:20])
+    shown = {marker.ns: marker for marker in rig.messages(MARKERS)[-1].markers}
+    assert set(shown) == {KEYFRAMES, LOOPS, POINTS, UNCERTAINTY}
+    assert len(shown[KEYFRAMES].points) == 16 * len(rig.stream.pose_source.keyframes())
+    assert len(shown[POINTS].points) > 60
+    points = np.array([(p.x, p.y, p.z) for p in shown[POINTS].points])
+    depth = ((points - results[-1].pose[:3, 3]) @ results[-1].pose[:3, :3])[:, 2]
+    known = results[-1].depth
+    assert np.median(depth) == pytest.approx(float(np.median(known)), rel=0.5)
+    rig.stream.reset("for the test")
+    rig.pass_time()
+    assert [marker.action for marker in rig.messages(MARKERS)[-1].markers] == [Marker.DELETEALL]
 
 
 def test_what_hangs_on_keyframes_moves_with_them() -> None:

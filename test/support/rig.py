@@ -38,6 +38,7 @@ SMALL = ModelSettings(image_size=28)
 MODEL = load_model(SMALL)
 IMAGES = film(6, 28, 28)
 UPDATES, PATH = "/infinitevggt/map_updates", "/infinitevggt/path"
+MARKERS = "/infinitevggt/markers"
 
 
 PAIR = Settings(
@@ -61,7 +62,7 @@ class Rig:
         settings = replace(settings, pose=replace(settings.pose, source=pose_source))
         self.sent: list[tuple[str, Any]] = []
         self.warnings: list[str] = []
-        wanted = {TF, ODOMETRY, MAP, UPDATES, STATUS, PATH, POINTS}
+        wanted = {TF, ODOMETRY, MAP, UPDATES, STATUS, PATH, POINTS, MARKERS}
         self.node: Any = RecordingNode(lambda *sent: self.sent.append(sent), wanted)
         self.publishers = {p.name: p for p in publishers_of_worlds(self.node, settings, self._warn)}
         self.streams = [
