@@ -18,7 +18,7 @@ from infinitevggt_ros.output.camera_publishers import (
     Timing,
     timing,
 )
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.output.map_publisher import MapPublisher
 from infinitevggt_ros.output.marker_publisher import MarkerPublisher
 from infinitevggt_ros.output.odometry import OdometryMessages
@@ -103,17 +103,25 @@ class StreamPublisher:
         self._world = (stream.map_id, stream.placement_id)
         self._map_version, self._mapped = stream.map_version, None
 
+    def publish_pose(self, stream: Stream, pose: FramePose) -> None:
+        """Publish transform and odometry of one image, once. Nothing while the scale is awaited."""
+        self.follow(stream)
+        camera = self._cameras[pose.camera]
+        if pose.awaits_scale or camera.has_sent(pose):
+            return
+        if not pose.is_placed:
+            self._warn("pose", "the network gave a pose that is not finite: not published")
+            return
+        self._publish_transform(pose)
+        camera.publish_pose(pose)
+
     def publish(self, stream: Stream, result: FrameResult) -> None:
         """Publish the result of one image. Nothing is published while the scale is awaited."""
-        self.follow(stream)
+        self.publish_pose(stream, result)
         camera = self._cameras[result.camera]
         if result.awaits_scale:
             camera.clear_timings()
             return
-        if result.is_placed:
-            self._publish_transform(result)
-        else:
-            self._warn("pose", "the network gave a pose that is not finite: not published")
         camera.publish(
             result,
             stream.trajectories[result.camera].poses,
@@ -173,7 +181,7 @@ class StreamPublisher:
         """Send by timers again."""
         self.tf.is_resting = False
 
-    def _publish_transform(self, result: FrameResult) -> None:
+    def _publish_transform(self, result: FramePose) -> None:
         try:
             self.tf.publish(result)
         except TransformException as error:

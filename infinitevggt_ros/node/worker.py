@@ -19,7 +19,7 @@ from infinitevggt_ros.input.network_image import ImageMessage
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.node.status import StatusPublisher, WorkerSnapshot
 from infinitevggt_ros.output.camera_publishers import Timing
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.batch import Batch, process_batch
 from infinitevggt_ros.stream.stream import Stream
@@ -43,6 +43,8 @@ refuse it."""
 
 class ResultPublisher(Protocol):
     """Publishes the results of one stream."""
+
+    def publish_pose(self, stream: Stream, pose: FramePose) -> None: ...
 
     def publish(self, stream: Stream, result: FrameResult) -> None: ...
 
@@ -265,7 +267,7 @@ class StreamWorker:
             for _, received in batch:
                 self._drop(received)
             return
-        results = process_batch(batch, self._warn)
+        results = process_batch(batch, self._warn, self._publish_pose)
         for (stream, received), result in zip(batch, results, strict=True):
             with self._guarded(received):
                 if isinstance(result, Exception):
@@ -274,6 +276,9 @@ class StreamWorker:
                 stream.measure_scale()  # after publishing, because it may wait for /tf
                 received.camera.processed += 1
                 self._publish_status(received, StreamStatus.PROCESSED)
+
+    def _publish_pose(self, stream: Stream, pose: FramePose) -> None:
+        self._publishers[stream.name].publish_pose(stream, pose)
 
     def _serve_requests(self) -> None:
         with self._lock:

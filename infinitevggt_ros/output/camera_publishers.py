@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from infinitevggt_ros.output.frame_messages import depth_messages, points_message
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.output.odometry import OdometryMessages
 from infinitevggt_ros.params.qos import create_publisher
 from infinitevggt_ros.params.settings import OutputSettings
@@ -39,6 +39,7 @@ class CameraPublishers:
         """name: of the camera, before its topics; empty for a single camera."""
         self.timings: dict[str, Timing] = {}
         """Timing of each output of the last frame."""
+        self._sent: tuple[int, ...] = ()  # identifies the image whose pose was sent last
         self._clock = node.get_clock()
         self._map_frame = map_frame
         self._odometry_messages = odometry
@@ -58,6 +59,17 @@ class CameraPublishers:
         self._odometry_messages.reset()
         self._path.publish(Path(header=Header(frame_id=self._map_frame), poses=path))
 
+    def has_sent(self, pose: FramePose) -> bool:
+        """Return True if the pose of this image was published."""
+        return self._sent == _key(pose)
+
+    def publish_pose(self, pose: FramePose) -> None:
+        """Publish the odometry of an image whose pose is finite, with the image's stamp."""
+        self.timings = {}
+        self._odometry.publish(self._odometry_messages.message(pose))
+        self._sent = _key(pose)
+        self._time("pose", pose)
+
     def publish(
         self,
         result: FrameResult,
@@ -65,16 +77,15 @@ class CameraPublishers:
         settings: OutputSettings,
         points_frame: str = "",
     ) -> None:
-        """Publish pose, depth and points, all with the image's stamp.
+        """Publish path, depth and points, all with the image's stamp.
 
         points_frame: name of the optical frame in the points' message; the image's by default.
         """
-        self.timings = {}
+        if not self.has_sent(result):
+            self.timings = {}
         if result.is_placed:
-            self._odometry.publish(self._odometry_messages.message(result))
             header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
             self._path.publish(Path(header=header, poses=path))
-            self._time("pose", result)
         self._publish_depth(result, settings)
         if self._points.get_subscription_count():
             self._points.publish(points_message(result, settings, points_frame))
@@ -94,9 +105,14 @@ class CameraPublishers:
         self._confidence.publish(depth.confidence)
         self._time("depth", result)
 
-    def _time(self, output: str, result: FrameResult) -> None:
+    def _time(self, output: str, result: FramePose) -> None:
         now_ns = int(self._clock.now().nanoseconds)
         self.timings[output] = timing(result.stamp_ns, result.received_s, now_ns)
+
+
+def _key(pose: FramePose) -> tuple[int, ...]:
+    """Return what identifies the pose of an image."""
+    return pose.stamp_ns, pose.map_id, pose.placement_id
 
 
 def timing(stamp_ns: int, received_s: float, now_ns: int) -> Timing:

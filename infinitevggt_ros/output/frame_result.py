@@ -14,10 +14,10 @@ from infinitevggt_ros.input.calibration import Calibration
 from infinitevggt_ros.output.covariance import UNKNOWN
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameResult:
-    """Images are at the network's resolution (H, W). Lengths are in the map's unit: metres once the
-    scale is known, else the stream's own unit."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FramePose:
+    """Pose of one image. Lengths are in the map's unit: metres once the scale is known, else the
+    stream's own unit."""
 
     camera: str
     """Name of the camera; empty for a single camera."""
@@ -26,18 +26,8 @@ class FrameResult:
     stamp_ns: int
     received_s: float
     """Time of arrival of the image, seconds of time.monotonic."""
-    colors: NDArray[np.float32]
-    """(H, W, 3), RGB in [0, 1]."""
-    depth: NDArray[np.float32]
-    """(H, W), along the optical axis."""
-    confidence: NDArray[np.float32]
-    """(H, W), above 1."""
-    intrinsics: NDArray[np.float64]
-    """(3, 3), px: calibrated if known, else predicted; NaN if the prediction is not finite."""
     camera_from_world: NDArray[np.float64]
     """(3, 4), in the axes and the unit of the stream."""
-    pixel_map: PixelMap
-    """Relation between the pixels of the camera's image and those of the network's."""
     covariance: NDArray[np.float64] = field(default_factory=lambda: np.diag([UNKNOWN] * 6))
     """(6, 6) of the optical frame's pose in the map: position, then rotation about the map's
     axes."""
@@ -54,17 +44,9 @@ class FrameResult:
     """Reason of a state other than `tracking` or `network`."""
     odom_from_camera: NDArray[np.float64] | None = None
     """(4, 4) in the stream's unit, without the jumps of loop closures; None if unknown."""
-    calibration: Calibration | None = None
-    """Calibration of the camera's images; None if there is none."""
-    is_calibrated: bool = False
-    """True if the calibration gives the intrinsics."""
-    is_rectified: bool = False
-    """True if lens distortion was removed here."""
     map_id: int = 0
     placement_id: int = 0
     """Number of times the map's pose in its own frame was set from outside."""
-    inference_s: float = math.nan
-    """Duration of the forward pass, s."""
     pose: NDArray[np.float64] = field(init=False)
     """(4, 4), the optical frame in the map."""
 
@@ -87,6 +69,30 @@ class FrameResult:
     def is_placed(self) -> bool:
         """True if the pose is finite."""
         return bool(np.isfinite(self.pose).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FrameResult(FramePose):
+    """Pose and images, which are at the network's resolution (H, W)."""
+
+    colors: NDArray[np.float32]
+    """(H, W, 3), RGB in [0, 1]."""
+    depth: NDArray[np.float32]
+    """(H, W), along the optical axis."""
+    confidence: NDArray[np.float32]
+    """(H, W), above 1."""
+    intrinsics: NDArray[np.float64]
+    """(3, 3), px: calibrated if known, else predicted; NaN if the prediction is not finite."""
+    pixel_map: PixelMap
+    """Relation between the pixels of the camera's image and those of the network's."""
+    calibration: Calibration | None = None
+    """Calibration of the camera's images; None if there is none."""
+    is_calibrated: bool = False
+    """True if the calibration gives the intrinsics."""
+    is_rectified: bool = False
+    """True if lens distortion was removed here."""
+    inference_s: float = math.nan
+    """Duration of the forward pass, s."""
 
     @property
     def depth_in_units(self) -> NDArray[np.float32]:

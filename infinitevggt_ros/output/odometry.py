@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from infinitevggt_ros.axes import pose_from_matrix
 from infinitevggt_ros.input.robot import Robot
 from infinitevggt_ros.output.covariance import UNKNOWN, Covariance, bounded, unknown
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose
 from infinitevggt_ros.params.settings import OdometrySettings
 
 LONGEST_STEP_S = 1.0
@@ -68,7 +68,7 @@ class OdometryMessages:
             pose = state["pose"].numpy()
             self._before = _Placed(state["child"], state["stamp_ns"], pose, orientation)
 
-    def message(self, result: FrameResult) -> Odometry:
+    def message(self, result: FramePose) -> Odometry:
         """Return the odometry of a frame whose pose is finite."""
         optical_from_base = self._optical_from_base(result)
         child = result.header.frame_id if optical_from_base is None else self._base_frame
@@ -85,13 +85,13 @@ class OdometryMessages:
         self._fill_twist(message, now, result)
         return message
 
-    def _optical_from_base(self, result: FrameResult) -> NDArray[np.float64] | None:
+    def _optical_from_base(self, result: FramePose) -> NDArray[np.float64] | None:
         """Return the base in the optical frame; None if unknown, or if lengths are not metres."""
         if not result.is_metric or self._base_frame == result.header.frame_id:
             return None
         return self._robot.pose_of(self._base_frame, result.header)
 
-    def _fill_twist(self, message: Odometry, now: _Placed, result: FrameResult) -> None:
+    def _fill_twist(self, message: Odometry, now: _Placed, result: FramePose) -> None:
         before, self._before = self._before, now
         elapsed_s = 0.0 if before is None else (now.stamp_ns - before.stamp_ns) / 1e9
         if before is None or before.child != now.child or not 0 < elapsed_s <= LONGEST_STEP_S:
@@ -118,7 +118,7 @@ class OdometryMessages:
         message.twist.covariance = bounded(np.diag(variances))
 
 
-def moved_covariance(result: FrameResult, position: NDArray[np.float64]) -> Covariance:
+def moved_covariance(result: FramePose, position: NDArray[np.float64]) -> Covariance:
     """Return the covariance of a point that is rigidly fixed to the camera.
 
     position: (3,) of the point in the map. Its covariance follows from that of the optical frame

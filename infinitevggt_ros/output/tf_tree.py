@@ -12,7 +12,7 @@ from tf2_ros import TransformBroadcaster, TransformException
 
 from infinitevggt_ros.input.robot_tf import RobotTf
 from infinitevggt_ros.output.frame_messages import transform_message
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose
 from infinitevggt_ros.params.settings import TfSettings
 from infinitevggt_ros.topics import frame_name
 
@@ -56,7 +56,7 @@ class TfTree:
         self._sent = dict.fromkeys(self._sent)
         self._map_from_odom = self._odom_from_map = None
 
-    def publish(self, result: FrameResult) -> None:
+    def publish(self, result: FramePose) -> None:
         """Send the transform of the mode for the pose of one image.
 
         Raises TransformException if the camera's pose on the robot is unknown, or if the frame has
@@ -91,7 +91,7 @@ class TfTree:
         header = Header(stamp=ahead.to_msg())
         self._send(self._map_frame, self._odom_frame, map_from_odom, header)
 
-    def _publish_own_tree(self, result: FrameResult) -> None:
+    def _publish_own_tree(self, result: FramePose) -> None:
         child = visual_frame(result.header.frame_id)
         if not self._is_visual_said:
             self._is_visual_said = True

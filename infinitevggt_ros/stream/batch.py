@@ -2,19 +2,25 @@
 """Images of several streams, in one forward pass of the network."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from infinitevggt_core import Prediction, push_together
 from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.mailbox import Received
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.stream.stream import AdmittedImage, Stream
 
 Batch = Sequence[tuple[Stream, Received]]
 """Images with their streams, no two of one stream."""
 
 
-def process_batch(batch: Batch, warn: Warn) -> list[FrameResult | Exception]:
+OnPose = Callable[[Stream, FramePose], None]
+"""Receiver of poses that are known before the network's prediction."""
+
+
+def process_batch(
+    batch: Batch, warn: Warn, on_pose: OnPose | None = None
+) -> list[FrameResult | Exception]:
     """Return the result of each image, or what `Stream.process` would raise for it.
 
     The images of several streams pass the network together. If that fails, they pass it one by one,
@@ -26,6 +32,9 @@ def process_batch(batch: Batch, warn: Warn) -> list[FrameResult | Exception]:
         for (stream, _), image in zip(batch, admitted, strict=True)
         if isinstance(image, AdmittedImage)
     ]
+    if on_pose is not None:
+        for stream, ready in good:
+            _follow(stream, ready, warn, on_pose)
     predictions = iter(_predict_together(good, warn))
     results: list[FrameResult | Exception] = []
     for (stream, _), image in zip(batch, admitted, strict=True):
@@ -42,6 +51,16 @@ def _admit(stream: Stream, received: Received) -> AdmittedImage | Exception:
     except Exception as error:
         stream.refuse(received, error)
         return error
+
+
+def _follow(stream: Stream, image: AdmittedImage, warn: Warn, on_pose: OnPose) -> None:
+    """Pass on the pose of an image if it is known early. A failure leaves it to the result."""
+    try:
+        pose = stream.follow(image)
+        if pose is not None:
+            on_pose(stream, pose)
+    except Exception as error:
+        warn("early pose", f"no pose before the depth: {type(error).__name__}: {error}")
 
 
 def _predict_together(

@@ -27,8 +27,8 @@ class PoseReference:
     """Units of the stream per unit of the tracker at the time of the image."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PoseEstimate:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EarlyPose:
     """Pose of one image in the stream's world: OpenCV axes, the stream's unit."""
 
     camera_from_world: NDArray[np.float64]
@@ -37,14 +37,20 @@ class PoseEstimate:
     """(6, 6) of world_from_camera: position, then rotation about the world's axes."""
     state: str
     """Origin of the pose, for ~/status: network, tracking, degraded or lost."""
-    depth: NDArray[np.float32]
-    """(H, W) of the network's image, in the stream's unit."""
-    intrinsics: NDArray[np.float64] | None = None
-    """(3, 3), px of the network's image; None if the source does not measure them."""
     reason: str = ""
     """Reason of a state other than `tracking` or `network`."""
     odom_from_camera: NDArray[np.float64] | None = None
     """(4, 4) without the jumps of loop closures; None if the pose has none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PoseEstimate(EarlyPose):
+    """Pose of one image and what the network's prediction adds to it."""
+
+    depth: NDArray[np.float32]
+    """(H, W) of the network's image, in the stream's unit."""
+    intrinsics: NDArray[np.float64] | None = None
+    """(3, 3), px of the network's image; None if the source does not measure them."""
     reference: PoseReference | None = None
     """Keyframe that the image hangs on; None if there is none."""
     points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
@@ -55,7 +61,14 @@ class PoseEstimate:
 
 
 class PoseSource(Protocol):
-    """Gives the camera's pose after the network's prediction, for the cameras of one stream."""
+    """Gives the pose of each image of a stream's cameras."""
+
+    def follow(self, received: Received, image: NetworkImage) -> EarlyPose | None:
+        """Return the pose of an image before the network has seen it; None if it is unknown yet.
+
+        Called before `locate` with the same image, or not at all; `locate` returns the same pose.
+        """
+        ...
 
     def locate(
         self, received: Received, image: NetworkImage, prediction: Prediction
@@ -124,6 +137,9 @@ class NetworkPose:
     def close(self) -> None:
         pass
 
+    def follow(self, received: Received, image: NetworkImage) -> EarlyPose | None:
+        return None
+
     def locate(
         self, received: Received, image: NetworkImage, prediction: Prediction
     ) -> PoseEstimate:
@@ -141,7 +157,12 @@ class NetworkPose:
             ),
             3,
         )
-        return PoseEstimate(pose, np.diag(stds**2), "network", predicted_depth(prediction))
+        return PoseEstimate(
+            camera_from_world=pose,
+            covariance=np.diag(stds**2),
+            state="network",
+            depth=predicted_depth(prediction),
+        )
 
     def keyframes(self) -> dict[int, Similarity3]:
         return {}

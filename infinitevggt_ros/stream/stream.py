@@ -33,7 +33,7 @@ from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
 from infinitevggt_ros.input.robot import Robot, UnknownRobot
 from infinitevggt_ros.output.covariance import UNKNOWN, Covariance
-from infinitevggt_ros.output.frame_result import FrameResult
+from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.output.markers import TrackedScene
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
@@ -41,6 +41,7 @@ from infinitevggt_ros.stream.floor_grid import FloorGrid
 from infinitevggt_ros.stream.gravity import Gravity, Vector
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.pose_source import (
+    EarlyPose,
     NetworkPose,
     PoseEstimate,
     PoseSource,
@@ -179,6 +180,17 @@ class Stream:
             self.restart(admitted.restart)
             text = f"{admitted.restart}: the stream starts again, map {self.map_id}"
             self._warn("restart", text)
+
+    def follow(self, admitted: AdmittedImage) -> FramePose | None:
+        """Return the pose of an image before the network has seen it; None if it is unknown yet.
+
+        May be left out. `complete` returns the same pose.
+        """
+        self.restart_for(admitted)
+        self.measure_scale()
+        self._apply_scale()
+        early = self.pose_source.follow(admitted.received, admitted.network)
+        return None if early is None else FramePose(**self._pose_values(admitted, early))
 
     def predict(self, admitted: AdmittedImage) -> Prediction:
         """Return the network's prediction, [1, ...]. Raises BadInputError."""
@@ -560,7 +572,7 @@ class Stream:
     def _result(
         self, admitted: AdmittedImage, prediction: Prediction, estimate: PoseEstimate
     ) -> FrameResult:
-        received, image = admitted.received, admitted.network
+        image = admitted.network
         matrix = image.intrinsics
         intrinsics = (prediction.intrinsics[0] if matrix is None else matrix).double().cpu().numpy()
         if not np.isfinite(intrinsics).all():
@@ -569,33 +581,40 @@ class Stream:
         if estimate.intrinsics is not None:
             intrinsics = estimate.intrinsics
         return FrameResult(
-            camera=received.camera.name,
-            header=received.header,
-            stamp_ns=received.stamp_ns,
-            received_s=received.time_s,
+            **self._pose_values(admitted, estimate),
             colors=np.ascontiguousarray(image.pixels.permute(1, 2, 0).float().cpu().numpy()),
             depth=estimate.depth * np.float32(self.placement.scale),
             confidence=np.asarray(prediction.depth_confidence[0].float().cpu().numpy()),
             intrinsics=intrinsics,
-            camera_from_world=estimate.camera_from_world,
             pixel_map=image.pixel_map,
-            covariance=self._covariance(estimate),
-            placement=self.placement,
-            is_metric=self.is_metric,
-            awaits_scale=self.awaits_scale,
-            scale_std=self.scale.relative_std,
-            pose_state=estimate.state,
-            pose_reason=estimate.reason,
-            odom_from_camera=estimate.odom_from_camera,
             calibration=image.calibration,
             is_calibrated=matrix is not None,
             is_rectified=image.is_rectified,
-            map_id=self.map_id,
-            placement_id=self.placement_id,
             inference_s=self.inference_s,
         )
 
-    def _covariance(self, estimate: PoseEstimate) -> Covariance:
+    def _pose_values(self, admitted: AdmittedImage, estimate: EarlyPose) -> dict[str, Any]:
+        """Return the fields of a FramePose."""
+        received = admitted.received
+        return {
+            "camera": received.camera.name,
+            "header": received.header,
+            "stamp_ns": received.stamp_ns,
+            "received_s": received.time_s,
+            "camera_from_world": estimate.camera_from_world,
+            "covariance": self._covariance(estimate),
+            "placement": self.placement,
+            "is_metric": self.is_metric,
+            "awaits_scale": self.awaits_scale,
+            "scale_std": self.scale.relative_std,
+            "pose_state": estimate.state,
+            "pose_reason": estimate.reason,
+            "odom_from_camera": estimate.odom_from_camera,
+            "map_id": self.map_id,
+            "placement_id": self.placement_id,
+        }
+
+    def _covariance(self, estimate: EarlyPose) -> Covariance:
         """Return the covariance of the optical frame in the map.
 
         A position in an arbitrary unit is unknown. In metres, the scale's deviation adds to it in

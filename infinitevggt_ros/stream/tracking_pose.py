@@ -8,12 +8,23 @@ from numpy.typing import NDArray
 
 from infinitevggt_core import Prediction
 from infinitevggt_core.io.plain_state import with_arrays, with_tensors
-from infinitevggt_core.tracking import CameraView, LocatedView, TrackedStream, TrackingConfig
+from infinitevggt_core.tracking import (
+    CameraView,
+    LocatedPose,
+    LocatedView,
+    TrackedStream,
+    TrackingConfig,
+)
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
-from infinitevggt_ros.stream.pose_source import PoseEstimate, PoseReference, predicted_depth
+from infinitevggt_ros.stream.pose_source import (
+    EarlyPose,
+    PoseEstimate,
+    PoseReference,
+    predicted_depth,
+)
 
 
 class TrackingPose:
@@ -26,22 +37,35 @@ class TrackingPose:
         self._tracked = TrackedStream(
             config, background=background, localization_only=localization_only
         )
+        self._background = background
         self._changes = 0
+        self._followed: Received | None = None
+
+    def follow(self, received: Received, image: NetworkImage) -> EarlyPose | None:
+        self._followed = None
+        # adjustments at once change the pose of a keyframe after it is found
+        if image.intrinsics is None or not self._background:
+            return None
+        intrinsics = image.pixel_map.camera_intrinsics(image.intrinsics.double().numpy())
+        located = self._tracked.follow(image.gray, intrinsics, stamp_s=received.stamp_ns / 1e9)
+        self._followed = received
+        return None if located is None else EarlyPose(**_pose_values(located))
 
     def locate(
         self, received: Received, image: NetworkImage, prediction: Prediction
     ) -> PoseEstimate:
         pixel_map = image.pixel_map
-        located = self._tracked.locate(
-            CameraView(
-                gray=image.gray,
-                intrinsics=self._camera_intrinsics(image, prediction),
-                depth=predicted_depth(prediction),
-                depth_from_gray=pixel_map.model_intrinsics(np.eye(3)),
-                prior=prediction.camera_from_world[0].double().cpu().numpy(),
-                stamp_s=received.stamp_ns / 1e9,
-            )
+        view = CameraView(
+            gray=image.gray,
+            intrinsics=self._camera_intrinsics(image, prediction),
+            depth=predicted_depth(prediction),
+            depth_from_gray=pixel_map.model_intrinsics(np.eye(3)),
+            prior=prediction.camera_from_world[0].double().cpu().numpy(),
+            stamp_s=received.stamp_ns / 1e9,
         )
+        is_followed = self._followed is received
+        self._followed = None
+        located = self._tracked.complete(view) if is_followed else self._tracked.locate(view)
         frame = located.frame
         reference = None
         if frame.reference >= 0:
@@ -51,13 +75,9 @@ class TrackingPose:
             self._changes = located.changes
             keyframes = self.keyframes()
         return PoseEstimate(
-            camera_from_world=located.camera_from_map,
-            covariance=located.covariance,
-            state=located.state,
+            **_pose_values(located),
             depth=located.depth,
             intrinsics=pixel_map.model_intrinsics(located.intrinsics),
-            reason=located.reason,
-            odom_from_camera=inverted(located.camera_from_odom),
             reference=reference,
             points=_points_in_world(located),
             is_keyframe=frame.keyframe,
@@ -66,7 +86,7 @@ class TrackingPose:
 
     def reset(self) -> None:
         self._tracked.reset()
-        self._changes = 0
+        self._changes, self._followed = 0, None
 
     def set_localization_only(self, localization_only: bool) -> None:
         self._tracked.set_localization_only(localization_only)
@@ -106,3 +126,14 @@ def _points_in_world(located: LocatedView) -> NDArray[np.float64]:
     odom, world = located.frame.camera_from_world, located.camera_from_map
     seen = located.unit * (located.frame.points @ odom[:, :3].T + odom[:, 3])
     return np.asarray((seen - world[:, 3]) @ world[:, :3])
+
+
+def _pose_values(located: LocatedPose) -> dict[str, Any]:
+    """Return the fields of an EarlyPose."""
+    return {
+        "camera_from_world": located.camera_from_map,
+        "covariance": located.covariance,
+        "state": located.state,
+        "reason": located.reason,
+        "odom_from_camera": inverted(located.camera_from_odom),
+    }

@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
+from infinitevggt_core import Prediction
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.tracking.similarity import Similarity3
@@ -33,7 +34,7 @@ from infinitevggt_ros.params.settings import (
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.camera import header
-from support.rig import MARKERS, Rig
+from support.rig import MARKERS, ODOMETRY, PATH, TF, Rig
 from support.tracking_samples import MATRIX, SIZE, Box, walk
 
 FRAMES = 60
@@ -57,8 +58,9 @@ def walk_file(images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPath
     return path
 
 
-def tracking_rig(**changes: object) -> Rig:
-    rig = Rig(Settings(model=ModelSettings(image_size=112), **changes), pose_source="tracking")
+def tracking_rig(*, background: bool = False, **changes: object) -> Rig:
+    settings = Settings(model=ModelSettings(image_size=112), **changes)
+    rig = Rig(settings, pose_source="tracking", background=background)
     info = CameraInfo(header=header(0), height=SIZE[0], width=SIZE[1])
     info.k = MATRIX.ravel().tolist()
     rig.cameras[""].converter.calibration = info
@@ -103,6 +105,31 @@ def test_poses_follow_the_camera_whatever_the_network_says(images: list[NDArray[
     assert errors.rotation_deg_median < 1.5
     assert {result.pose_state for result in results} <= {"tracking", "degraded"}
     assert np.isfinite(results[-1].covariance).all()
+
+
+def test_the_pose_is_published_before_the_network_is_done(
+    images: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = tracking_rig(background=True)
+    push = rig.stream.session.push
+
+    def noted_push(pixels: torch.Tensor) -> Prediction:
+        rig.sent.append(("network", None))
+        return push(pixels)
+
+    monkeypatch.setattr(rig.stream.session, "push", noted_push)
+    for number, image in enumerate(images[:20]):
+        del rig.sent[:]
+        rig.take_together({"": image}, 10**9 + 33_000_000 * number)
+        topics = [topic for topic, _ in rig.sent]
+        assert topics.count(ODOMETRY) == topics.count(TF) == 1
+        is_early = topics.index(ODOMETRY) < topics.index("network")
+        assert is_early == (number > 0)  # the first image has no pose before it has depth
+        assert (topics.index(TF) < topics.index("network")) == is_early
+        odometry, path = rig.messages(ODOMETRY)[0], rig.messages(PATH)[0]
+        assert odometry.header.stamp == path.poses[-1].header.stamp
+        assert odometry.pose.pose.position == path.poses[-1].pose.position
+    rig.stream.close()
 
 
 def test_depth_is_in_the_unit_of_the_trajectory(images: list[NDArray[np.uint8]]) -> None:

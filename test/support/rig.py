@@ -56,6 +56,8 @@ class Rig:
         settings: Settings | None = None,
         pose_source: str = "network",
         now_ns: Callable[[], int] = lambda: 0,
+        *,
+        background: bool = False,
     ) -> None:
         """pose_source: replaces that of the settings; images this small cannot be tracked."""
         settings = settings or Settings(model=SMALL)
@@ -74,6 +76,7 @@ class Rig:
                 name=name,
                 cameras=publisher.cameras,
                 now_ns=now_ns,
+                background=background,
             )
             for name, publisher in self.publishers.items()
         ]
