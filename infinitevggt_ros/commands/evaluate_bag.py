@@ -138,7 +138,7 @@ def run_all(specs: list[tuple[str, Any]], options: argparse.Namespace) -> int:
     """Run every source with every setting, then write the page."""
     from infinitevggt_ros.evaluation.cluster import run_on_ray
     from infinitevggt_ros.evaluation.page import write_page
-    from infinitevggt_ros.evaluation.summary import summary
+    from infinitevggt_ros.evaluation.summary import summary, weights_notes
     from infinitevggt_ros.evaluation.sweep import jobs_of, run_here
 
     jobs = jobs_of(
@@ -160,7 +160,7 @@ def run_all(specs: list[tuple[str, Any]], options: argparse.Namespace) -> int:
         print("interrupted; the same command continues from here")
         return 130
     runs = write_page(options.out, jobs)
-    print(summary(runs))
+    print("\n".join([summary(runs), *weights_notes(runs)]))
     print(f"{options.out / 'index.html'}: open it in a browser; metrics.json has all figures")
     return 0
 

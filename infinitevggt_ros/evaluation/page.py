@@ -23,6 +23,7 @@ from infinitevggt_ros.evaluation.summary import (
     cell,
     mean_figures,
     recommended,
+    weights_notes,
 )
 from infinitevggt_ros.evaluation.sweep import Job
 from infinitevggt_ros.viewer.pictures import depth_colors
@@ -54,7 +55,13 @@ def write_page(out: Path, jobs: list[Job]) -> list[Run]:
         label: [m.shown(figures[m.title]) for m in MEASURES]
         for label, figures in mean_figures(runs).items()
     }
-    data = {"runs": shown, "means": means, "advice": advice(runs), "measures": measure_columns()}
+    data = {
+        "runs": shown,
+        "means": means,
+        "advice": advice(runs),
+        "notes": weights_notes(runs),
+        "measures": measure_columns(),
+    }
     with whole_file(out / "index.html") as partial:
         partial.write_text(filled_in(data), encoding="utf-8")
     return runs

@@ -4,6 +4,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from infinitevggt_core.model.model_card import model_note
+from infinitevggt_ros.params.settings import DEFAULT_CHECKPOINT
+
 AS_GOOD = 1.1
 """A setting is as good as the best up to this factor of its errors."""
 Run = dict[str, Any]
@@ -96,6 +99,12 @@ def advice(runs: list[Run]) -> list[str]:
         for name, group in groups.items()
         if len(group) > 1 and has_truth(group)
     ]
+
+
+def weights_notes(runs: list[Run]) -> list[str]:
+    """Return the limits of the weights that the runs used, one sentence each."""
+    sources = [run["parameters"]["model"]["checkpoint"] or DEFAULT_CHECKPOINT for run in runs]
+    return [f"weights: {note}" for source in dict.fromkeys(sources) if (note := model_note(source))]
 
 
 def recommendation(name: str, runs: list[Run]) -> str:

@@ -23,6 +23,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, Imu
 
 from infinitevggt_core import VGGT, StreamSession
+from infinitevggt_core.model.model_card import model_note
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.node.diagnostics import Diagnostics
@@ -203,6 +204,8 @@ class StreamNode(ManagedNode):
             )
         self.status.model = settings.model
         model = load_model(settings.model)
+        if note := model_note(settings.model.source):
+            self.get_logger().info(note)
         streams = [
             self._new_stream(model, publisher) for publisher in self._stream_publishers.values()
         ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from infinitevggt_core.model.model_card import model_note
 from infinitevggt_ros.evaluation.summary import advice, recommended
 from support.bag_evaluation import (
     evaluate,
@@ -24,8 +25,10 @@ def test_a_sweep_has_a_row_for_each_setting(
     assert [run["label"] for run in runs] == ["diversity 700", "diversity 3000", "window"]
     kept = [run["run"]["tokens_kept"] for run in runs]
     assert kept[0] <= 700 < kept[1] <= 3000
-    assert "needs the least memory" in capsys.readouterr().out
-    page = (out / "index.html").read_text()
+    said, page = capsys.readouterr().out, (out / "index.html").read_text()
+    assert "needs the least memory" in said
+    note = model_note("tiny")
+    assert (said.count(note), page.count(note)) == (1, 1), "said once of all runs"
     assert all(run["label"] in page for run in runs)
     # again: nothing is run twice
     stamp = (out / "world-diversity-700/map.ply").stat().st_mtime_ns

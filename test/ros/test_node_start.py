@@ -102,6 +102,15 @@ def test_a_calibration_that_was_latched_before_the_start_is_heard(
     assert "incompatible QoS" not in finish(process)[1]
 
 
+def test_the_limits_of_the_weights_are_said_once(spawn: Spawn, listener: Listener) -> None:
+    process = spawn("stream_node")
+    camera = Camera(listener)
+    camera.wait_for_node()
+    camera.send_film(film(2))
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[1].count("trained on synthetic rooms only") == 1
+
+
 def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
     """With simulated time and nobody who publishes /clock, too."""
     logs = listener.listen(Log, "/rosout")

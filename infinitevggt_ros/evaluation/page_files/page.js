@@ -163,6 +163,7 @@ function select(number) {
   listing(at("about"), run.about);
 }
 
+at("notes").textContent = DATA.notes.join(" · ");
 if (DATA.runs.length > 1) DATA.runs.forEach((run, number) => {
   const tab = html("button", titleOf(run), run.recommended ? "best" : "");
   tab.addEventListener("click", () => select(number));
