@@ -146,6 +146,8 @@ def generate_launch_description() -> LaunchDescription:
 def processes(context: LaunchContext) -> list[Action]:
     """Return what to start, now that the arguments have values."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    for name in ("params_file", "bag"):  # of name:=~/file, no shell replaces the ~
+        value[name] = str(Path(value[name]).expanduser()) if value[name] else ""
     check(value)
     is_bag, keeps = bool(value["bag"]), truth("keep", value["keep"])
     if is_bag:  # its topics are absolute

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Package metadata, the messages alone, and pip beside an installed ROS 2."""
 
+import configparser
 import importlib.util
 import os
 import re
@@ -66,6 +67,26 @@ def test_a_headless_robot_needs_neither_rviz_nor_launch() -> None:
     needed = {element.text for element in package if element.tag in ("depend", "exec_depend")}
     assert not needed & {"rviz2", "launch", "launch_ros"}
     assert package.find("author") is not None
+
+
+def test_the_two_descriptions_of_the_package_agree() -> None:
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    maintainer = package.find("maintainer")
+    assert maintainer is not None
+    assert (
+        dict(setup["metadata"]).items()
+        >= {
+            "name": package.findtext("name"),
+            "version": package.findtext("version"),
+            "author": package.findtext("author"),
+            "maintainer": maintainer.text,
+            "maintainer_email": maintainer.get("email"),
+            "url": package.findtext("url"),
+            "license": package.findtext("license"),
+        }.items()
+    )
 
 
 def test_the_shims_are_installed_without_a_ros_and_said(
