@@ -51,6 +51,12 @@ class Mailbox:
             self._changed.notify()
             return before
 
+    @property
+    def is_empty(self) -> bool:
+        """True if no image waits."""
+        with self._changed:
+            return not self._slots
+
     def take(self, timeout_s: float) -> list[Received]:
         """Return the newest image of each camera, the oldest stamp first; empty after a timeout."""
         with self._changed:

@@ -21,7 +21,7 @@ from infinitevggt_ros.node.status import StatusPublisher, WorkerSnapshot
 from infinitevggt_ros.output.camera_publishers import Timing
 from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.params.settings import Settings
-from infinitevggt_ros.stream.batch import Batch, process_batch
+from infinitevggt_ros.stream.batch import Batch, BegunImage, begin_batch
 from infinitevggt_ros.stream.stream import Stream
 
 IDLE_S = 0.1
@@ -78,6 +78,7 @@ class StreamWorker:
         """
         self._mailbox = Mailbox()
         self._taken: deque[Received] = deque()
+        self._begun: list[BegunImage] = []  # in the network, not yet in the world
         self.streams: Sequence[Stream] = ()
         """Empty before they are loaded. Other threads only read them."""
         self.load_error: Exception | None = None
@@ -200,9 +201,13 @@ class StreamWorker:
     def step(self, timeout_s: float = 0.0) -> bool:
         """Answer the requests and compute the next images; return True if there were images.
 
-        timeout_s: longest wait for images.
+        Where the network computes beside the host and more images wait, the results of these ones
+        follow in the next step, after it has begun the next images. timeout_s: longest wait for
+        images.
         """
         batch = self._next(timeout_s)
+        if self._needs_whole_streams:
+            self._finish()
         with self._guarded():
             self._serve_requests()
         self._process(batch)
@@ -228,6 +233,7 @@ class StreamWorker:
                 self._has_loaded.set()
         while not self._stopping.is_set():
             self.step(IDLE_S)
+        self._finish()
         for end in (Stream.begin_saving, Stream.close):  # all begin before one is waited for
             for stream in self.streams:
                 try:
@@ -262,16 +268,31 @@ class StreamWorker:
             else:  # ROS was shut down meanwhile
                 self._stopping.set()
 
+    @property
+    def _needs_whole_streams(self) -> bool:
+        """True if something waits that must not see an image which is in the network only."""
+        with self._lock:
+            is_asked = bool(self._requests) or self._wanted is not None
+        return is_asked or not self.is_active or any(x.is_saving_due for x in self.streams)
+
     def _process(self, batch: Batch) -> None:
+        """Begin the images, and finish those before while the device computes."""
         if not self.is_active:  # it was deactivated meanwhile
             for _, received in batch:
                 self._drop(received)
             return
-        results = process_batch(batch, self._warn, self._publish_pose)
-        for (stream, received), result in zip(batch, results, strict=True):
+        self._begun = begin_batch(batch, self._warn, self._publish_pose, self._finish)
+        more_wait = bool(self._taken) or not self._mailbox.is_empty
+        if not more_wait or not all(image.stream.computes_beside_host for image in self._begun):
+            self._finish()
+
+    def _finish(self) -> None:
+        """Publish the results of the images that have begun."""
+        begun, self._begun = self._begun, []
+        for image in begun:
+            stream, received = image.stream, image.received
             with self._guarded(received):
-                if isinstance(result, Exception):
-                    raise result
+                result = image.finish()
                 self._publishers[stream.name].publish(stream, result)
                 stream.measure_scale()  # after publishing, because it may wait for /tf
                 received.camera.processed += 1

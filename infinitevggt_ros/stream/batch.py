@@ -3,8 +3,10 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from infinitevggt_core import Prediction, push_together
+from infinitevggt_core.model.late_tensors import LatePrediction
 from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.output.frame_result import FramePose, FrameResult
@@ -12,19 +14,39 @@ from infinitevggt_ros.stream.stream import AdmittedImage, Stream
 
 Batch = Sequence[tuple[Stream, Received]]
 """Images with their streams, no two of one stream."""
-
-
 OnPose = Callable[[Stream, FramePose], None]
 """Receiver of poses that are known before the network's prediction."""
 
 
-def process_batch(
-    batch: Batch, warn: Warn, on_pose: OnPose | None = None
-) -> list[FrameResult | Exception]:
-    """Return the result of each image, or what `Stream.process` would raise for it.
+@dataclass(frozen=True, slots=True)
+class BegunImage:
+    """An image whose prediction is on its way from the device."""
+
+    stream: Stream
+    received: Received
+    found: tuple[AdmittedImage, LatePrediction] | Exception
+    """Exception: what `Stream.process` would raise for the image."""
+    started_s: float
+    """Time before the network, of time.monotonic."""
+
+    def finish(self) -> FrameResult:
+        """Wait for the prediction and add it to the world. Raises what was found instead."""
+        if isinstance(self.found, Exception):
+            raise self.found
+        admitted, late = self.found
+        prediction = late.read()
+        self.stream.inference_s = time.monotonic() - self.started_s
+        return self.stream.complete(admitted, prediction)
+
+
+def begin_batch(
+    batch: Batch, warn: Warn, on_pose: OnPose, finish_earlier: Callable[[], None]
+) -> list[BegunImage]:
+    """Start the network on the images; it may still run when this returns.
 
     The images of several streams pass the network together. If that fails, they pass it one by one,
-    so that only the bad one is lost.
+    so that only the bad one is lost. finish_earlier: finishes the images that began before; called
+    once, as soon as the network computes beside it, but before a stream restarts.
     """
     admitted = [_admit(stream, received) for stream, received in batch]
     good = [
@@ -32,17 +54,28 @@ def process_batch(
         for (stream, _), image in zip(batch, admitted, strict=True)
         if isinstance(image, AdmittedImage)
     ]
-    if on_pose is not None:
+    is_beside = all(s.computes_beside_host and not image.restart for s, image in good)
+
+    def work_on_host() -> None:
+        finish_earlier()
         for stream, ready in good:
             _follow(stream, ready, warn, on_pose)
+
+    if not is_beside:
+        work_on_host()
+    started_s = time.monotonic()
     predictions = iter(_predict_together(good, warn))
-    results: list[FrameResult | Exception] = []
-    for (stream, _), image in zip(batch, admitted, strict=True):
+    begun = []
+    for (stream, received), image in zip(batch, admitted, strict=True):
+        found: tuple[AdmittedImage, LatePrediction] | Exception
         if isinstance(image, AdmittedImage):
-            results.append(_complete(stream, image, next(predictions)))
+            found = _predict(stream, image, next(predictions))
         else:
-            results.append(image)
-    return results
+            found = image
+        begun.append(BegunImage(stream, received, found, started_s))
+    if is_beside:
+        work_on_host()
+    return begun
 
 
 def _admit(stream: Stream, received: Received) -> AdmittedImage | Exception:
@@ -69,24 +102,22 @@ def _predict_together(
     """Return a prediction for each image; None where the images must pass one by one."""
     if len(images) < 2:
         return [None] * len(images)
-    started_s = time.monotonic()
     try:
         for stream, image in images:
             stream.restart_for(image)
         sessions = [stream.session for stream, _ in images]
-        predictions = push_together(sessions, [image.network.pixels for _, image in images])
+        return push_together(sessions, [image.network.pixels for _, image in images])
     except Exception as error:
         warn("together", f"the cameras are computed one by one: {error}")
         return [None] * len(images)
-    for stream, _ in images:
-        stream.inference_s = time.monotonic() - started_s
-    return predictions
 
 
-def _complete(
+def _predict(
     stream: Stream, image: AdmittedImage, prediction: Prediction | None
-) -> FrameResult | Exception:
+) -> tuple[AdmittedImage, LatePrediction] | Exception:
     try:
-        return stream.complete(image, prediction or stream.predict(image))
+        late = LatePrediction(prediction or stream.predict(image))
+        stream.accept(image)
     except Exception as error:
         return error
+    return image, late

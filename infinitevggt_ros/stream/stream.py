@@ -152,7 +152,9 @@ class Stream:
         except BadInputError as problem:
             self.refuse(received, problem)
             raise
-        return self.complete(admitted, self.predict(admitted))
+        prediction = self.predict(admitted)
+        self.accept(admitted)
+        return self.complete(admitted, prediction)
 
     def admit(self, received: Received) -> AdmittedImage:
         """Return an image if it may enter. Changes nothing. Raises BadInputError."""
@@ -203,11 +205,18 @@ class Stream:
         self.inference_s = time.monotonic() - started_s
         return prediction
 
-    def complete(self, admitted: AdmittedImage, prediction: Prediction) -> FrameResult:
-        """Return the result of an image with its prediction, after adding it to the world."""
+    def accept(self, admitted: AdmittedImage) -> None:
+        """Record an image that has entered the network: the next one must be newer."""
         received, camera = admitted.received, admitted.received.camera.name
         self._gate.admit(received.stamp_ns, admitted.network.pixel_map.camera_size, camera)
         self._warn_of_delay(received)
+
+    def complete(self, admitted: AdmittedImage, prediction: Prediction) -> FrameResult:
+        """Return the result of an image with its prediction, after adding it to the world.
+
+        The next image may have entered the network already.
+        """
+        received, camera = admitted.received, admitted.received.camera.name
         self.measure_scale()
         self._apply_scale()
         estimate = self.pose_source.locate(received, admitted.network, prediction)
@@ -382,9 +391,19 @@ class Stream:
         if self._device.type != "cpu":
             self.session.to(self._device)
 
+    @property
+    def computes_beside_host(self) -> bool:
+        """True if the network computes an image while the host does something else."""
+        return self.session.model.device.type == "cuda"
+
+    @property
+    def is_saving_due(self) -> bool:
+        """True if `save_periodic` will write, if anything is unsaved."""
+        return self.latest is not None and self._periodic.is_due
+
     def save_periodic(self) -> None:
         """Begin to write `state.path` if that is due."""
-        if self.latest is not None and self._periodic.is_due:
+        if self.is_saving_due:
             self.begin_saving()
 
     def begin_saving(self) -> None:
