@@ -65,9 +65,12 @@ def read_recording(path: Path) -> Recording:
             if topic in (NODE_DEPTH, NODE_MAP):  # large, and the last one is enough
                 messages[topic].clear()
             messages[topic].append(deserialize_message(serialized, KINDS[topic]))
+    statuses = [m for m in messages[NODE_STATUS] if m.outcome != StreamStatus.NO_IMAGE]
+    waited_for = statuses[-1].waiting_for if statuses else ""
     for topic, found in messages.items():
         if not found:
-            raise CommandError(f"{path} has no message on {topic}: see the node's warnings above")
+            reason = f"the node waited for {waited_for}" if waited_for else "see its warnings above"
+            raise CommandError(f"{path} has no message on {topic}: {reason}")
     poses = [odometry.pose.pose for odometry in messages[NODE_ODOMETRY]]
     cloud, depth = messages[NODE_MAP][-1], messages[NODE_DEPTH][-1]
     rows = point_cloud2.read_points_numpy(cloud, ["x", "y", "z", "rgb", "confidence"])
@@ -80,7 +83,7 @@ def read_recording(path: Path) -> Recording:
         rows[:, 4],
         CvBridge().imgmsg_to_cv2(depth),
         stamp_ns(depth),
-        [m for m in messages[NODE_STATUS] if m.outcome != StreamStatus.NO_IMAGE],
+        statuses,
     )
 
 

@@ -13,17 +13,15 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import (
-    DurabilityPolicy,
-    QoSProfile,
-    ReliabilityPolicy,
     qos_profile_sensor_data,
 )
 from rclpy.subscription import Subscription
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, Image, Imu
+from sensor_msgs.msg import Image, Imu
 
 from infinitevggt_core import VGGT, StreamSession
 from infinitevggt_core.model.model_card import model_note
+from infinitevggt_ros.input.calibration_subscription import CalibrationSubscription
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.image_subscription import ImageSubscription, image_topic
 from infinitevggt_ros.node.diagnostics import Diagnostics
@@ -85,7 +83,7 @@ class StreamNode(ManagedNode):
         """Subscriptions while the node is active."""
         self._imu: Subscription | None = None
         for camera in self.cameras:
-            self._subscribe_to_calibration(camera)
+            CalibrationSubscription(self, topic_of(camera.name, "camera_info"), camera.calibrate)
         Services(self, self.worker, FileRoot(settings.files.root))
         self.add_on_set_parameters_callback(self._check_parameters)
         rclpy_compat.add_post_set_parameters_callback(self, self._apply_parameters)
@@ -275,24 +273,6 @@ class StreamNode(ManagedNode):
         topic = image_topic(self, topic_of(name, "image"), settings.image_transport)
         asked_reliability(self, topic)  # here, where what cannot be ends the start
         return Camera(name, topic, settings, self.warn)
-
-    def _subscribe_to_calibration(self, camera: Camera) -> None:
-        """Subscribe to messages of any publisher, and to a latched one sent before the start."""
-        topic = topic_of(camera.name, "camera_info")
-        any_publisher = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(
-            CameraInfo, topic, camera.calibrate, any_publisher, qos_overriding_options=OVERRIDABLE
-        )
-        # a volatile subscription does not get what a publisher latched; to most publishers this one
-        # is incompatible, and rclpy would warn of each
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(
-            CameraInfo,
-            topic,
-            camera.calibrate,
-            latched,
-            event_callbacks=rclpy_compat.no_event_callbacks(),
-        )
 
     def _subscribe(self, device: object) -> None:
         """Subscribe to the images and the IMU."""

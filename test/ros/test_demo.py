@@ -102,11 +102,12 @@ def test_the_demo_takes_compressed_bags(tmp_path: Path) -> None:
         (("--frames", "0"), "--frames"),
         (("--param", "x"), "NAME:=VALUE"),
         (("--frames", "1", "--checkpoint", "/nowhere.pt"), "no such file"),
+        (("--frames", "3", "--param", "scale.source:=odometry"), "waited for the scale from"),
     ],
 )
 def test_the_demo_explains_mistakes(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
     command = [*CLI, "demo", "--out", str(tmp_path), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert result.returncode == 1
     assert words in result.stderr
     assert "Traceback" not in result.stderr
