@@ -89,11 +89,6 @@ class MapFromWorld:
         return matrix
 
 
-def points_in_map(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return points (..., 3) of a level world in the axes of the map, in the same unit."""
-    return points @ MAP_FROM_WORLD[:3, :3].T.astype(np.float32)
-
-
 def matrix_from_transform(transform: Transform) -> NDArray[np.float64]:
     """Return the 4 x 4 matrix of a geometry_msgs/Transform."""
     q, t = transform.rotation, transform.translation

@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.evaluation.sweep import Interrupt, Job
+from infinitevggt_ros.evaluation.sweep import Job
+from infinitevggt_ros.interrupt import Interrupt
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """Time limits for a head node to accept a connection, and to answer as Ray does."""

@@ -3,8 +3,9 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from infinitevggt_core.evaluation.tally import FEWEST_POSES, known_poses
 from infinitevggt_core.evaluation.trajectory import camera_centers, rotation_errors_deg
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_ros.evaluation.picture import data_url
-from infinitevggt_ros.evaluation.report import MAP_TO_WORLD, METRICS, SERIES
+from infinitevggt_ros.evaluation.run_files import MAP_TO_WORLD, METRICS, SERIES
 from infinitevggt_ros.evaluation.summary import (
     MEASURES,
     Run,
@@ -25,7 +26,6 @@ from infinitevggt_ros.evaluation.summary import (
     recommended,
     weights_notes,
 )
-from infinitevggt_ros.evaluation.sweep import Job
 from infinitevggt_ros.viewer.pictures import depth_colors
 
 FILES = Path(__file__).parent / "page_files"
@@ -37,7 +37,21 @@ COORDINATES = 32_000
 """Number of steps to which coordinates of the 3-D view are rounded, over half of the cloud."""
 
 
-def write_page(out: Path, jobs: list[Job]) -> list[Run]:
+class FinishedRun(Protocol):
+    """A run whose files are written."""
+
+    @property
+    def label(self) -> str:
+        """Short name of the setting."""
+        ...
+
+    @property
+    def out(self) -> Path:
+        """Folder of the files."""
+        ...
+
+
+def write_page(out: Path, jobs: Sequence[FinishedRun]) -> list[Run]:
     """Write the page of finished runs, and metrics.json of a sweep; return the runs."""
     runs = [{**json.loads((job.out / METRICS).read_text()), "label": job.label} for job in jobs]
     if len(runs) > 1:

@@ -28,9 +28,12 @@ def map_from_above(
 ) -> Pixels:
     """Return (HEIGHT, WIDTH, 3) RGB: x (forward) upwards, y (left) to the left.
 
-    points: (N, 3). colors: (N, 3) in [0, 1]. path: (M, 3), trajectory of the camera in the map.
-    keyframes: (K, 3). loops: (L, 2, 3), both ends of each loop closure.
+    points: (N, 3). colors: (N, 3) in [0, 1]. path: (M, 3), trajectory of the camera in the map;
+    positions that are not finite are left out. keyframes: (K, 3). loops: (L, 2, 3), both ends of
+    each loop closure.
     """
+    path = path[np.isfinite(path).all(axis=1)]
+    path = path if len(path) else np.zeros((1, 3))
     picture = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
     if len(points) < 10:
         return picture

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infinitevggt_ros.msg import StreamStatus
-
 COLUMNS = ("used", "latency_ms", "memory_bytes", "process_bytes", "tokens", "map_points")
 STATM = Path("/proc/self/statm")
 
@@ -26,17 +24,22 @@ class RunLog:
         self._rows: list[tuple[float, ...]] = []
 
     def add(
-        self, stamp_ns: int, status: StreamStatus, latency_ms: float, device: torch.device
+        self,
+        stamp_ns: int,
+        rejection: str,
+        device: torch.device,
+        *,
+        latency_ms: float,
+        memory_bytes: int,
+        tokens: int,
+        map_points: int,
     ) -> None:
-        used = status.outcome == StreamStatus.PROCESSED
-        if not used:
-            reason = status.last_rejection
-            self.rejections[reason] = self.rejections.get(reason, 0) + 1
+        """Add one image. rejection: reason why it was not used; empty if it was."""
+        if rejection:
+            self.rejections[rejection] = self.rejections.get(rejection, 0) + 1
         self.stamps_ns.append(stamp_ns)
-        self.restarts = status.map_id
-        tokens = sum(status.stored_tokens)
-        row = (used, latency_ms, status.memory_bytes, process_bytes(device))
-        self._rows.append((*map(float, row), float(tokens), float(status.map_points)))
+        row = (not rejection, latency_ms, memory_bytes, process_bytes(device), tokens, map_points)
+        self._rows.append(tuple(map(float, row)))
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return one column (N,) for the images that were used."""

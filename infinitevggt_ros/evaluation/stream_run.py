@@ -139,7 +139,16 @@ class StreamRun:
             self.tally = StreamTally(self.source.frame_count, self.source.farthest_m)
             self.references = PoseReferences()
         status = self._status(received, result)
-        self.log.add(received.stamp_ns, status, latency_ms, self.stream.session.model.device)
+        self.log.restarts = status.map_id
+        self.log.add(
+            received.stamp_ns,
+            "" if result else status.last_rejection,
+            self.stream.session.model.device,
+            latency_ms=latency_ms,
+            memory_bytes=status.memory_bytes,
+            tokens=sum(status.stored_tokens),
+            map_points=status.map_points,
+        )
         if self._journal:
             for topic, message in self._record.messages(status, result):
                 self._journal.append(TOPIC_NUMBERS[topic], received.stamp_ns, message)
@@ -181,7 +190,8 @@ class StreamRun:
             depth = fit_depth(rectified, pixel_map)
         true_points = self._true_points(result, truth, depth)
         self.tally.add(found, FrameMetrics(truth.camera_from_world, depth, true_points))
-        self.strips.add(self.frames_read, result, depth)
+        image = (result.colors * 255).round().astype(np.uint8)
+        self.strips.add(self.frames_read, image, result.depth, depth)
 
     def _true_points(
         self, result: FrameResult, truth: Truth, depth: NDArray[np.float32] | None

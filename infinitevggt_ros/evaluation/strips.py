@@ -7,28 +7,43 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from infinitevggt_ros.output.frame_result import FrameResult
-
 SHOWN_FRAMES = 6
 
 
 class Strips:
-    """Frames evenly spread over the run, at the network's resolution."""
+    """Frames evenly spread over the run."""
 
-    def __init__(self, frames: int) -> None:
-        self._wanted = {(2 * i + 1) * frames // (2 * SHOWN_FRAMES) for i in range(SHOWN_FRAMES)}
+    def __init__(self, frames: int | None) -> None:
+        """frames: number of frames; None if it is unknown, then the frames are thinned out."""
+        self._wanted = frames and {
+            (2 * i + 1) * frames // (2 * SHOWN_FRAMES) for i in range(SHOWN_FRAMES)
+        }
+        self._stride = 1
         self.shown: list[dict[str, NDArray[Any]]] = []
-        """index: of the frame; image (H, W, 3) uint8; depth and truth (H, W), NaN where unknown."""
+        """index: of the frame; image (H, W, 3) uint8; depth and truth (h, w), NaN where unknown."""
 
-    def add(self, index: int, result: FrameResult, truth: NDArray[np.float32] | None) -> None:
-        if index not in self._wanted:
+    def is_due(self, index: int) -> bool:
+        """Return True if the frame is one of those to show."""
+        return index in self._wanted if self._wanted else index % self._stride == 0
+
+    def add(
+        self,
+        index: int,
+        image: NDArray[np.uint8],
+        depth: NDArray[np.float32],
+        truth: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Keep a frame if it is due. truth: (h, w), 0 or NaN where unknown."""
+        if not self.is_due(index):
             return
-        image = (result.colors * 255).round().astype(np.uint8)
-        unknown = np.full_like(result.depth, np.nan)
+        unknown = np.full_like(depth, np.nan)
         true_depth = unknown if truth is None else np.where(truth > 0, truth, unknown)
         self.shown.append(
-            {"index": np.array(index), "image": image, "depth": result.depth, "truth": true_depth}
+            {"index": np.array(index), "image": image, "depth": depth, "truth": true_depth}
         )
+        if len(self.shown) > SHOWN_FRAMES and not self._wanted:
+            self._stride *= 2
+            self.shown = [kept for kept in self.shown if int(kept["index"]) % self._stride == 0]
 
     def state_dict(self) -> list[dict[str, torch.Tensor]]:
         return [{k: torch.from_numpy(v) for k, v in shown.items()} for shown in self.shown]

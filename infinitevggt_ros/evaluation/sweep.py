@@ -2,21 +2,19 @@
 """Sweep of several sources over several settings: whole runs, one after the other."""
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.frames import Source
-from infinitevggt_ros.evaluation.report import METRICS, write_files
+from infinitevggt_ros.evaluation.report import write_files
+from infinitevggt_ros.evaluation.run_files import METRICS
 from infinitevggt_ros.evaluation.stream_run import StreamRun
+from infinitevggt_ros.interrupt import Interrupt
 from infinitevggt_ros.params.settings import ModelSettings, Settings
 from infinitevggt_ros.processor import thread_count
 
@@ -78,7 +76,7 @@ class Job:
         with whole_file(self.out / JOB) as partial:
             partial.write_text(json.dumps(self.identity, indent=1))
 
-    def run(self, source: Source | None = None, interrupt: "Interrupt | None" = None) -> bool:
+    def run(self, source: Source | None = None, interrupt: Interrupt | None = None) -> bool:
         """Run the job; return False if it was interrupted. Progress is kept."""
         import torch
         from tqdm import tqdm
@@ -111,32 +109,6 @@ class Job:
         write_files(result, source, self.settings, self.out)
         work.remove_snapshot()
         return True
-
-
-class Interrupt:
-    """Handler of Ctrl-C and SIGTERM: after the first, the current frame is finished."""
-
-    def __init__(self) -> None:
-        self._set = False
-
-    def is_set(self) -> bool:
-        return self._set
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, self._handle)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._set:
-            raise KeyboardInterrupt
-        self._set = True
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import IN_THE_MAP, write_tum
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.live.stream import LiveKeyframe, LiveStream
-from infinitevggt_ros.map_axes import MAP_FROM_WORLD
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD, points_in_map
 
 RUN_FILE = "run.json"
 KEYFRAMES = "keyframes"
@@ -63,12 +63,12 @@ class RunWriter:
         self.out = out
         if (out / RUN_FILE).exists() or (out / KEYFRAMES).exists():
             raise CommandError(f"{out} holds a run already: choose another --out")
-        (out / KEYFRAMES).mkdir(parents=True)
         self._numbers: set[int] = set()
 
     def put(self, keyframe: LiveKeyframe) -> None:
         """Write one keyframe, or its final points."""
         path = self.out / KEYFRAMES / f"{keyframe.index:06d}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if keyframe.index not in self._numbers:
             bgr = cv2.cvtColor(keyframe.rgb, cv2.COLOR_RGB2BGR)
             quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
@@ -81,16 +81,13 @@ class RunWriter:
 
     def finish(self, stream: LiveStream, figures: dict[str, Any]) -> None:
         """Write trajectory.tum, map.ply, map.pcd and run.json, which is last."""
+        self.out.mkdir(parents=True, exist_ok=True)
         stream.finish()
         stamps_ns, poses = stream.trajectory()
         write_poses(self.out / "trajectory.tum", stamps_ns, poses)
         cloud = stream.map.cloud()
-        axes = MAP_FROM_WORLD[:3, :3].astype(np.float32)
-        arrays = (
-            cloud.positions.numpy() @ axes.T,
-            cloud.colors.numpy(),
-            cloud.confidences.numpy(),
-        )
+        positions = points_in_map(cloud.positions.numpy())
+        arrays = (positions, cloud.colors.numpy(), cloud.confidences.numpy())
         write_ply(self.out / "map.ply", *arrays, IN_THE_MAP)
         write_pcd(self.out / "map.pcd", *arrays, IN_THE_MAP)
         placed = stream.mapper.keyframe_poses()

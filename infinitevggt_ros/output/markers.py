@@ -13,6 +13,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from infinitevggt_ros.axes import MapFromWorld
 from infinitevggt_ros.output.covariance import UNKNOWN
+from infinitevggt_ros.output.pyramids import SIZE_SHARE, pyramid_lines
 
 KEYFRAMES, LOOPS, POINTS, UNCERTAINTY = "keyframes", "loops", "points", "uncertainty"
 """Namespaces of the markers; each has one marker, of number 0."""
@@ -24,12 +25,8 @@ COLORS = {
     POINTS: (0.3, 0.75, 1.0, 1.0),
     UNCERTAINTY: (0.9, 0.4, 0.9, 0.35),
 }
-SIZE_SHARE = 0.4
-"""Depth of a keyframe's pyramid, as a share of the median distance of two keyframes."""
 SIGMAS = 2.0
 """Half of an axis of the ellipsoid, standard deviations."""
-CORNERS = np.array([(-0.6, -0.45, 1), (0.6, -0.45, 1), (0.6, 0.45, 1), (-0.6, 0.45, 1)])
-"""Corners of an image in the camera, at depth 1."""
 Floats = NDArray[np.float64]
 
 
@@ -75,16 +72,6 @@ def marker_array(scene: TrackedScene, placement: MapFromWorld, header: Header) -
 def no_markers(header: Header) -> MarkerArray:
     """Return the message that removes all markers."""
     return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
-
-
-def pyramid_lines(world_from_camera: Floats, size: float) -> Floats:
-    """Return the ends (16 K, 3) of the eight lines of a pyramid for each pose (K, 3, 4)."""
-    rotation, center = world_from_camera[:, :, :3], world_from_camera[:, :, 3]
-    corners = np.einsum("kij,cj->kci", rotation, size * CORNERS) + center[:, None]  # (K, 4, 3)
-    apex = np.repeat(center[:, None], 4, axis=1)
-    rays = np.stack((apex, corners), axis=2)  # (K, 4, 2, 3)
-    edges = np.stack((corners, np.roll(corners, -1, axis=1)), axis=2)
-    return np.concatenate((rays, edges), axis=1).reshape(-1, 3)
 
 
 def in_map(points: Floats, placement: MapFromWorld) -> Floats:

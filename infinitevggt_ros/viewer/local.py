@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.map_axes import MAP_FROM_WORLD
-from infinitevggt_ros.output.markers import SIZE_SHARE, pyramid_lines
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD, points_in_map
+from infinitevggt_ros.output.pyramids import SIZE_SHARE, pyramid_lines
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.options import ViewerOptions
 from infinitevggt_ros.viewer.pictures import depth_picture
@@ -49,8 +49,7 @@ class LocalViewer:
     def show_map(self, points: NDArray[np.float32], colors: NDArray[np.float32]) -> None:
         """Show points (N, 3) of the map with colours (N, 3) in [0, 1]. World: OpenCV axes."""
         self._map_due_s = time.monotonic() + self._options.map_period_s
-        placed = points @ AXES.T.astype(np.float32)
-        self._page.show_map(placed, (colors * 255).round().astype(np.uint8))
+        self._page.show_map(points_in_map(points), (colors * 255).round().astype(np.uint8))
 
     def show_frame(
         self,

@@ -3,6 +3,14 @@
 
 from dataclasses import dataclass
 
+MEMORY_PARAMETERS = (
+    "memory.policy",
+    "memory.total_budget",
+    "memory.window",
+    "memory.anchor_frames",
+)
+"""Parameters with a control on the page."""
+
 
 @dataclass(frozen=True)
 class ViewerOptions:

@@ -21,10 +21,9 @@ from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.controls import Control
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest
-from infinitevggt_ros.viewer.options import ViewerOptions
+from infinitevggt_ros.viewer.options import MEMORY_PARAMETERS, ViewerOptions
 from infinitevggt_ros.viewer.remote_parameters import RemoteParameters
 
-PARAMETERS = "memory.policy", "memory.total_budget", "memory.window", "memory.anchor_frames"
 DEPTH_WIDTH = 320
 SILENT_S = 5.0
 """After this time without a status the page says so."""
@@ -58,7 +57,7 @@ class Viewer:
         self._curves = Curves(options.history)
         self._drawn_frames = 0
         self.parameters = RemoteParameters(
-            node, options.node, PARAMETERS, self._on_value, self._on_refusal
+            node, options.node, MEMORY_PARAMETERS, self._on_value, self._on_refusal
         )
         page.on_request = self.parameters.request
 

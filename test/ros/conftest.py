@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node that listens in this process, replays in others, and an evaluated bag."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from infinitevggt_ros.commands import cli
 from support.bag_evaluation import FRAMES, HEIGHT, SEED, WIDTH, evaluate
+from support.browser import browser_page
 from support.camera import Camera, Spawn
 from support.listening import Listener
 
@@ -30,6 +32,36 @@ def camera(listener: Listener, spawn: Spawn) -> Camera:
     camera = Camera(listener)
     camera.wait_for_node()
     return camera
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "infinitevggt_ros.commands.cli", *map(str, arguments)]
+        processes.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        )
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page in a headless Chromium."""
+    with browser_page() as page:
+        yield page
 
 
 @pytest.fixture

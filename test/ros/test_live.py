@@ -2,7 +2,6 @@
 """`infinitevggt run` and its sources, without ROS."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from infinitevggt_ros.bags.camera_messages import header_at, raw_image
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.live.calibration_file import info_of_fov, read_camera_file
-from infinitevggt_ros.live.run_folder import RunFolder, RunWriter
+from infinitevggt_ros.live.run_folder import RunFolder, RunWriter, write_poses
 from infinitevggt_ros.live.sources import (
     CameraFrames,
     SourceFrame,
@@ -31,8 +30,8 @@ from infinitevggt_ros.live.sources import (
 from infinitevggt_ros.live.stream import LiveStream
 from support.bag_evaluation import FRAMES
 from support.bag_making import noise, write_image_bag
+from support.world_images import HEIGHT, SEED, STRIDE, WIDTH, endless_photos, world_images
 
-SEED, WIDTH, HEIGHT, STRIDE = 10_007, 160, 120, 6
 FOV_DEG = 60.0
 CAMERA_YAML = """
 image_width: 160
@@ -45,15 +44,6 @@ rectification_matrix: {rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
 projection_matrix: {rows: 3, cols: 4, data: [130, 0, 80, 0, 0, 131, 60, 0, 0, 0, 1, 0]}
 """
 ROS_PACKAGES = ("rclpy", "sensor_msgs", "geometry_msgs", "cv_bridge", "tf2_ros", "std_msgs")
-
-
-def world_images(count: int) -> list[np.ndarray]:
-    """RGB images (HEIGHT, WIDTH, 3) of a synthetic room."""
-    world = World(SEED, config=WorldConfig.of("easy", motion="handheld"))
-    shots = [world.render([STRIDE * index], HEIGHT, WIDTH) for index in range(count)]
-    return [
-        (shot.images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for shot in shots
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +197,64 @@ def test_a_calibration_of_another_camera_is_said() -> None:
 
 @pytest.fixture(scope="module")
 def finished_run(video: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "room"
-    assert main(["run", str(video), "--fov", str(FOV_DEG), "--out", str(out)]) == 0
+    folder = tmp_path_factory.mktemp("runs")
+    out, truth = folder / "room", folder / "truth.tum"
+    world = World(SEED, config=WorldConfig.of("easy", motion="handheld"))
+    poses = world.render([STRIDE * index for index in range(12)], 8, 8).camera_from_world.numpy()
+    write_poses(truth, [10**9 + index * 10**8 for index in range(12)], poses.astype(float))
+    fov = str(FOV_DEG)
+    assert main(["run", str(video), "--fov", fov, "--out", str(out), "--truth", str(truth)]) == 0
     return out
+
+
+def test_a_run_leaves_the_page_and_the_figures_of_an_evaluation(finished_run: Path) -> None:
+    figures = json.loads((finished_run / "metrics.json").read_text())
+    assert figures["run"]["frames_used"] == 12
+    assert figures["run"]["latency_ms"]["p50"] > 0
+    for name in ("trajectory", "trajectory_corrected"):
+        trajectory = figures[name]
+        assert trajectory["poses"] == 12
+        assert trajectory["sim3"]["ate_rmse"] < 0.5 * trajectory["ate_rmse_standing"]
+    assert np.loadtxt(finished_run / "truth.tum").shape == (12, 8)
+    page = (finished_run / "index.html").read_text()
+    assert "{{data}}" not in page
+    assert '"error":[' in page, "errors over time"
+    assert "data:image/jpeg;base64," in page
+
+
+def test_a_video_that_ends_early_leaves_a_complete_result(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, out = tmp_path / "short.avi", tmp_path / "run"
+    content = video.read_bytes()
+    short.write_bytes(content[: 6 * len(content) // 10])
+    assert main(["run", str(short), "--out", str(out), "--checkpoint", "random:tiny"]) == 0
+    used = json.loads((out / "metrics.json").read_text())["run"]["frames_used"]
+    assert 0 < used < 12
+    assert f"{used} of 12 frames could be decoded" in capsys.readouterr().err
+    assert (out / "index.html").exists()
+    assert len(np.loadtxt(out / "trajectory.tum", ndmin=2)) == used
+
+
+class BreakingSource:
+    """A source that fails after three images, as a damaged bag does."""
+
+    name, count, calibration = "broken", 10, None
+
+    def frames(self, stopped: Callable[[], bool]) -> Iterator[SourceFrame]:
+        for index in range(3):
+            yield SourceFrame(10**9 + index, noise(HEIGHT, WIDTH, seed=index))
+        raise CommandError("the rest is damaged")
+
+
+def test_a_source_that_fails_leaves_a_complete_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infinitevggt_ros.commands.run.open_frames", lambda *_: BreakingSource())
+    out = tmp_path / "run"
+    assert main(["run", "any", "--out", str(out), "--checkpoint", "random:tiny"]) == 0
+    assert "ends after 3 images: the rest is damaged" in capsys.readouterr().err
+    assert json.loads((out / "metrics.json").read_text())["run"]["frames_used"] == 3
 
 
 def test_a_run_leaves_trajectory_map_and_keyframes(finished_run: Path) -> None:
@@ -254,38 +299,10 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    processes: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "infinitevggt_ros.commands.cli", *map(str, arguments)]
-        processes.append(
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        )
-        return processes[-1]
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
 def test_ctrl_c_ends_the_run_with_everything_written(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for index, image in enumerate(world_images(6)):
-        for copy in range(200):  # 1,200 images: far more than are processed
-            name = photos / f"{copy:03d}_{index}.png"
-            cv2.imwrite(str(name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    photos = endless_photos(tmp_path / "photos")
     out = tmp_path / "run"
     process = start("run", photos, "--out", out)
     wait_for(out / "keyframes" / "000000.npz", process)
@@ -297,15 +314,22 @@ def test_ctrl_c_ends_the_run_with_everything_written(
     used = json.loads((out / "run.json").read_text())["frames_used"]
     assert 0 < used < 1200
     assert len(np.loadtxt(out / "trajectory.tum", ndmin=2)) == used
+    assert json.loads((out / "metrics.json").read_text())["run"]["frames_used"] == used
+    assert (out / "index.html").exists()
 
 
 def test_mistakes_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "0.png"), noise(48, 64, seed=0))
     for arguments, words in {
         ("/nowhere.mp4",): "does not exist",
         (str(empty),): "no image in",
         (str(empty), "--frames", "-1"): "--frames",
+        (str(empty), "--truth", "a.tum"): "--truth needs --out",
+        (str(photos), "--truth", "/nowhere.tum", "--out", str(empty)): "/nowhere.tum is missing",
         (str(write_image_bag(tmp_path / "a.mcap", 2)), "--checkpoint", "/nowhere.pt"): "/nowhere",
     }.items():
         assert main(["run", *arguments]) == 1

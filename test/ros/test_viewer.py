@@ -20,8 +20,8 @@ from infinitevggt_ros.output import messages
 from infinitevggt_ros.viewer import arrays
 from infinitevggt_ros.viewer.curves import Curves
 from infinitevggt_ros.viewer.latest import Latest
-from infinitevggt_ros.viewer.options import ViewerOptions
-from infinitevggt_ros.viewer.viewer import PARAMETERS, Viewer
+from infinitevggt_ros.viewer.options import MEMORY_PARAMETERS, ViewerOptions
+from infinitevggt_ros.viewer.viewer import Viewer
 from support.camera import Camera, Spawn, film, info_message
 from support.listening import Listener
 from support.node_process import NODE, call, started
@@ -120,7 +120,7 @@ def test_the_page_shows_the_node_and_sets_its_memory(listener: Listener, spawn: 
     options = ViewerOptions(node=NODE, map_points=100, map_period_s=0.1, period_s=0.05)
     viewer = Viewer(listener.node, page, options)  # type: ignore[arg-type]
     camera = started(listener, spawn, "stream_node", "--ros-args", "-p", "output.map_period:=0.05")
-    listener.spin_until(lambda: page.parameters.keys() == set(PARAMETERS))
+    listener.spin_until(lambda: page.parameters.keys() == set(MEMORY_PARAMETERS))
     send_until_all_is_shown(camera, page)
     assert len(page.shown["show_map"][0]) == 100
 

@@ -1,44 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The viewer in a headless Chromium: node, viewer and browser are processes of their own."""
 
-import io
-import shutil
-import socket
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from rcl_interfaces.srv import GetParameters
 
+from support.browser import drawn_pixels, free_port
 from support.camera import STATUS, Spawn, film
 from support.listening import Listener
 from support.node_process import NODE, call, started
 
-TIMEOUT_MS = 90_000
-"""Without a GPU the browser draws on the processor, which it shares with the network."""
-BACKGROUND = np.array((16, 20, 27))
-FLAGS = (
-    *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-    *("--disable-background-networking", "--disable-component-update", "--no-first-run"),
-)
 FRAMES = 4
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
-    pytest.importorskip("viser", reason="an extra: make extras")
-    playwright = pytest.importorskip("playwright.sync_api", reason="an extra: make extras")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's package chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1000, "height": 1400})
-        page.set_default_timeout(TIMEOUT_MS)
-        yield page
-        browser.close()
 
 
 @pytest.mark.ros
@@ -61,20 +34,10 @@ def test_the_page_in_a_browser(page: Any, listener: Listener, spawn: Spawn) -> N
 
 def show(page: Any, listener: Listener, spawn: Spawn) -> None:
     """Start a viewer and look at it, once it hears the node."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     spawn("infinitevggt", "viewer", "--host", "127.0.0.1", "--port", str(port), "--node", NODE)
     listener.spin_until(lambda: listener.node.count_subscribers(STATUS) == 2, 60)
     page.goto(f"http://127.0.0.1:{port}")
-
-
-def drawn_pixels(page: Any) -> int:
-    """Count the pixels of the scene that are neither background nor the grey of lines."""
-    picture = page.screenshot(clip={"x": 0, "y": 250, "width": 600, "height": 1000})
-    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
-    far = abs(pixels - BACKGROUND).sum(axis=-1) > 60
-    return int((far & (np.ptp(pixels, axis=-1) > 20)).sum())
 
 
 def budget(listener: Listener) -> int:

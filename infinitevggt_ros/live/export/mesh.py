@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a run as a mesh: TSDF fusion of the keyframes' depth, by Open3D."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,9 +27,12 @@ def write_mesh(run: RunFolder, path: Path, voxel: float = 0.0) -> tuple[int, int
     not installed or there are too few keyframes.
     """
     try:
-        import open3d as o3d
-    except ModuleNotFoundError as error:
-        raise CommandError("meshes need Open3D: pip install open3d") from error
+        o3d: Any = import_module("open3d")
+    except ImportError as error:  # also of a system library that Open3D needs
+        hint = "pip install open3d"
+        if not isinstance(error, ModuleNotFoundError):
+            hint = f"it is installed and cannot be loaded ({error})"
+        raise CommandError(f"meshes need Open3D: {hint}") from error
     run.require_keyframes(FEWEST_KEYFRAMES)
     median = float(np.median([np.nanmedian(k.depth) for k in run.keyframes()]))
     voxel = voxel or median / VOXELS_PER_DEPTH
