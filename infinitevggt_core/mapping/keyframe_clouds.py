@@ -51,6 +51,17 @@ class KeyframeClouds:
     def __len__(self) -> int:
         return len(self._clouds)
 
+    @property
+    def indices(self) -> list[int]:
+        """Numbers of the keyframes, oldest first."""
+        return list(self._clouds)
+
+    def depth_of(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return depth [H, W] (unit of the tracking), confidence [H, W] and intrinsics [3, 3] (px)
+        of a keyframe, float32. Raises KeyError if it is not kept."""
+        cloud = self._clouds[index]
+        return cloud.depth.float(), cloud.confidence.float(), cloud.intrinsics
+
     def clear(self) -> None:
         """Drop every keyframe."""
         self._clouds.clear()

@@ -60,7 +60,7 @@ def map_from_above(
     cv2.polylines(picture, [line], False, (12, 14, 18), 7, cv2.LINE_AA)
     cv2.polylines(picture, [line], False, (255, 92, 57), 3, cv2.LINE_AA)
     for center in pixels(np.empty((0, 3)) if keyframes is None else keyframes)[:, ::-1].tolist():
-        cv2.circle(picture, center, 3, (255, 214, 102), -1, cv2.LINE_AA)
+        cv2.circle(picture, center, 4, (255, 214, 102), -1, cv2.LINE_AA)
     for one, other in [] if loops is None else loops:
         start, end = pixels(np.stack((one, other)))[:, ::-1].tolist()
         cv2.line(picture, start, end, (64, 192, 87), 2, cv2.LINE_AA)

@@ -107,9 +107,14 @@ class FrameResult(FramePose):
 
     def optical_points(self) -> NDArray[np.float64]:
         """Return (H, W, 3), depth unprojected into the optical frame."""
-        height, width = self.depth.shape
-        (fx, _, cx), (_, fy, cy), _ = self.intrinsics
-        x = (np.arange(width) - cx) / fx
-        y = (np.arange(height) - cy)[:, None] / fy
-        depth = self.depth.astype(np.float64)
-        return np.stack((x * depth, y * depth, depth), axis=-1)
+        return unprojected(self.depth, self.intrinsics)
+
+
+def unprojected(depth: NDArray[np.float32], intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the points (H, W, 3) of a depth image (H, W) in the camera. intrinsics: (3, 3), px."""
+    height, width = depth.shape
+    (fx, _, cx), (_, fy, cy), _ = intrinsics
+    x = (np.arange(width) - cx) / fx
+    y = (np.arange(height) - cy)[:, None] / fy
+    z = depth.astype(np.float64)
+    return np.stack((x * z, y * z, z), axis=-1)

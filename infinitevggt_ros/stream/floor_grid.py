@@ -2,13 +2,13 @@
 """Occupancy of the floor around the robot, from depth images: a bounded grid of log odds."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.metric.floor import floor_distance
-from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import GridSettings
 
 MAX_POINTS = 4000
@@ -34,6 +34,34 @@ MIN_HITS = 2
 
 Cells = NDArray[np.float32]
 """(N, N): rows along y, columns along x."""
+
+
+class DepthView(Protocol):
+    """Depth image with its pose, as FrameResult. Lengths in metres."""
+
+    @property
+    def pose(self) -> NDArray[np.float64]:
+        """(4, 4), the optical frame in the map."""
+        ...
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """(H, W)."""
+        ...
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(H, W)."""
+        ...
+
+    @property
+    def is_placed(self) -> bool:
+        """True if the pose is finite."""
+        ...
+
+    def optical_points(self) -> NDArray[np.float64]:
+        """Return (H, W, 3), depth unprojected into the optical frame."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +117,7 @@ class FloorGrid:
         return GridImage(cells, (x, y), float(np.median(self._floors)), self._settings.resolution)
 
     def add(
-        self, result: FrameResult, min_confidence: float = 1.0, floor: float | None = None
+        self, result: DepthView, min_confidence: float = 1.0, floor: float | None = None
     ) -> bool:
         """Add a frame if it is a keyframe; return True if it was added.
 
@@ -115,7 +143,7 @@ class FloorGrid:
         turned = Rotation.from_matrix(self._before[:3, :3].T @ pose[:3, :3]).magnitude()
         return bool(moved >= KEYFRAME_M or turned >= KEYFRAME_RAD)
 
-    def _points(self, result: FrameResult, min_confidence: float) -> NDArray[np.float64]:
+    def _points(self, result: DepthView, min_confidence: float) -> NDArray[np.float64]:
         """Return (N, 3), points within the range, in the map."""
         step = max(1, int(np.sqrt(result.depth.size / MAX_POINTS)))
         depth, confidence = (a[::step, ::step] for a in (result.depth, result.confidence))
@@ -124,7 +152,7 @@ class FloorGrid:
         used &= np.linalg.norm(points, axis=-1) <= self._settings.max_range
         return np.asarray(points[used] @ result.pose[:3, :3].T + result.pose[:3, 3])
 
-    def _floor_below(self, result: FrameResult) -> float | None:
+    def _floor_below(self, result: DepthView) -> float | None:
         """Return the height of the lowest level surface in the depth; None if there is none."""
         down = -result.pose[2, :3]
         distance = floor_distance(result.optical_points(), down)

@@ -71,12 +71,17 @@ class PoseSource(Protocol):
         ...
 
     def locate(
-        self, received: Received, image: NetworkImage, prediction: Prediction
+        self,
+        received: Received,
+        image: NetworkImage,
+        prediction: Prediction,
+        depth_m: NDArray[np.float32] | None = None,
     ) -> PoseEstimate:
         """Return the pose of an image. Called once for each image, in order.
 
         received: the camera's message, at its own resolution. image, prediction: the network's
-        input and output ([1, ...]) for it.
+        input and output ([1, ...]) for it. depth_m: (H, W) of a depth camera, m, of any size,
+        registered to the rectified image.
         """
         ...
 
@@ -141,7 +146,11 @@ class NetworkPose:
         return None
 
     def locate(
-        self, received: Received, image: NetworkImage, prediction: Prediction
+        self,
+        received: Received,
+        image: NetworkImage,
+        prediction: Prediction,
+        depth_m: NDArray[np.float32] | None = None,
     ) -> PoseEstimate:
         pose = prediction.camera_from_world[0].double().cpu().numpy()
         position = inverted(pose)[:3, 3]

@@ -39,6 +39,7 @@ from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.floor_grid import FloorGrid
 from infinitevggt_ros.stream.gravity import Gravity, Vector
+from infinitevggt_ros.stream.grid_rebuild import GridRebuild, KeyframeView
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.pose_source import (
     EarlyPose,
@@ -129,6 +130,7 @@ class Stream:
         self.scale = StreamScale(settings, self._robot, warn)
         self.grid = FloorGrid(settings.grid)
         """Occupancy of the floor, for Nav2."""
+        self._grid_rebuild = GridRebuild(settings.grid)
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, self._robot)
         self._background = background
         self.pose_source: PoseSource = self._new_pose_source()
@@ -219,7 +221,9 @@ class Stream:
         received, camera = admitted.received, admitted.received.camera.name
         self.measure_scale()
         self._apply_scale()
-        estimate = self.pose_source.locate(received, admitted.network, prediction)
+        calibration = admitted.network.calibration
+        depth_m = self.scale.depth_at(camera, received.stamp_ns, calibration)
+        estimate = self.pose_source.locate(received, admitted.network, prediction, depth_m)
         self.latest_estimate = estimate
         if admitted.up is not None and not self._keeps_map:
             rotation = estimate.camera_from_world[:, :3]
@@ -232,6 +236,7 @@ class Stream:
         if result.is_placed:
             self._extend_trajectory(result)
             self._extend_grid(result)
+            self._renew_grid(result)
         self.latest = self.latest_of[camera] = self._unmeasured = result
         return result
 
@@ -277,7 +282,7 @@ class Stream:
         self.pose_source.reset()
         self._keyframes, self._rebuild_at, self._rebuilt_at = KeyframeHistory(), None, 0
         self._clouds.clear()
-        self.grid.reset()
+        self._reset_grid()
         self._robot.forget_time()
         self.placement, self.is_metric = MapFromWorld(), False
         for trajectory in self.trajectories.values():
@@ -308,7 +313,7 @@ class Stream:
             trajectory.transform(new_from_old)
         self._clear_results()
         self.map.mark_all_changed()
-        self.grid.reset()
+        self._reset_grid()
         self.map_version += 1
         self.placement_id += 1
         return frame
@@ -491,7 +496,7 @@ class Stream:
         self.placement = MapFromWorld(matrix[:3, :3].copy(), matrix[:3, 3].copy(), scale)
         self.is_metric = bool(state.get("is_metric", self.scale.is_metric))
         self._clear_results()
-        self.grid.reset()
+        self._reset_grid()
         self.map_version += 1
         self._saved_frame = self.session.frame_index
 
@@ -662,10 +667,43 @@ class Stream:
         """Add a frame to the grid of the floor, which needs metres."""
         if not result.is_metric:
             return
+        self.grid.add(result, self.settings.output.min_confidence, self._floor_of(result))
+
+    def _floor_of(self, result: FrameResult) -> float | None:
+        """Return the height of the floor in the map; None if the robot's base is unknown."""
         base = frame_name(self.settings.tf.base_frame)
         pose = self._robot.pose_of(base, result.header)
-        floor = None if pose is None else float((result.pose @ pose)[2, 3])
-        self.grid.add(result, self.settings.output.min_confidence, floor)
+        return None if pose is None else float((result.pose @ pose)[2, 3])
+
+    def _reset_grid(self) -> None:
+        self.grid.reset()
+        self._grid_rebuild.reset()
+
+    def _renew_grid(self, result: FrameResult) -> None:
+        """Continue to make the grid that follows a correction, if there was one."""
+        if not result.is_metric:
+            return
+        grid = self._grid_rebuild.step(
+            self._clouds.indices,
+            self._keyframe_view,
+            self.settings.output.min_confidence,
+            self._floor_of(result),
+        )
+        if grid is not None:
+            self.grid = grid
+
+    def _keyframe_view(self, index: int) -> KeyframeView | None:
+        """Return the depth of a keyframe at its corrected pose, in metres; None if unknown."""
+        pose = self._keyframes.poses.get(index)
+        if pose is None:
+            return None
+        depth, confidence, intrinsics = (part.numpy() for part in self._clouds.depth_of(index))
+        return KeyframeView(
+            pose=self.placement.pose(inverted(pose.rigid())[:3]),
+            depth=depth * np.float32(float(pose.scale) * self.placement.scale),
+            confidence=confidence,
+            intrinsics=intrinsics.astype(np.float64),
+        )
 
     def _fuse(self, image: NetworkImage, result: FrameResult) -> None:
         """Add the depth of a frame to the map."""
@@ -713,6 +751,7 @@ class Stream:
             if correction is not None:
                 for trajectory in self.trajectories.values():
                     trajectory.correct(correction.move)
+                self._grid_rebuild.begin()
                 if self._rebuild_at is None:
                     self._rebuild_at = max(frame, self._rebuilt_at + REBUILD_FRAMES)
         if self._rebuild_at is not None and frame >= self._rebuild_at:

@@ -39,6 +39,7 @@ class TrackingPose:
         )
         self._background = background
         self._changes = 0
+        self._is_metric: bool | None = None
         self._followed: Received | None = None
 
     def follow(self, received: Received, image: NetworkImage) -> EarlyPose | None:
@@ -52,8 +53,14 @@ class TrackingPose:
         return None if located is None else EarlyPose(**_pose_values(located))
 
     def locate(
-        self, received: Received, image: NetworkImage, prediction: Prediction
+        self,
+        received: Received,
+        image: NetworkImage,
+        prediction: Prediction,
+        depth_m: NDArray[np.float32] | None = None,
     ) -> PoseEstimate:
+        if self._is_metric is None:  # the first image of a map decides about its unit
+            self._is_metric = depth_m is not None
         pixel_map = image.pixel_map
         view = CameraView(
             gray=image.gray,
@@ -62,6 +69,7 @@ class TrackingPose:
             depth_from_gray=pixel_map.model_intrinsics(np.eye(3)),
             prior=prediction.camera_from_world[0].double().cpu().numpy(),
             stamp_s=received.stamp_ns / 1e9,
+            sensor_depth_m=depth_m if self._is_metric else None,
         )
         is_followed = self._followed is received
         self._followed = None
@@ -86,7 +94,7 @@ class TrackingPose:
 
     def reset(self) -> None:
         self._tracked.reset()
-        self._changes, self._followed = 0, None
+        self._changes, self._followed, self._is_metric = 0, None, None
 
     def set_localization_only(self, localization_only: bool) -> None:
         self._tracked.set_localization_only(localization_only)
@@ -105,11 +113,11 @@ class TrackingPose:
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = with_tensors(self._tracked.state_dict())
-        return {**state, "seen_changes": self._changes}
+        return {**state, "seen_changes": self._changes, "is_metric": self._is_metric}
 
     def load_state_dict(self, state: dict[str, Any], *, resume: bool) -> None:
         self._tracked.load_state_dict(with_arrays(state), resume=resume)
-        self._changes = int(state["seen_changes"])
+        self._changes, self._is_metric = int(state["seen_changes"]), state["is_metric"]
 
     def _camera_intrinsics(
         self, image: NetworkImage, prediction: Prediction

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from infinitevggt_core import preprocess
+from infinitevggt_core import Prediction, preprocess
+from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_core.worlds import World
 from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.input.mailbox import Received
+from infinitevggt_ros.input.network_image import NetworkImage
 from infinitevggt_ros.output.frame_result import FrameResult
-from infinitevggt_ros.params.settings import GridSettings
+from infinitevggt_ros.params.settings import GridSettings, OdometrySettings
 from infinitevggt_ros.stream.floor_grid import FREE, OCCUPIED, UNKNOWN, FloorGrid
+from infinitevggt_ros.stream.grid_rebuild import GridRebuild, KeyframeView
+from infinitevggt_ros.stream.pose_source import NetworkPose, PoseEstimate, PoseReference
 from support.camera import header
 from support.rig import Rig
 from support.scales import METRIC, use_scale
@@ -22,6 +27,52 @@ HEIGHT, WIDTH = 84, 112
 _, PIXEL_MAP = preprocess(np.zeros((HEIGHT, WIDTH, 3), np.uint8), WIDTH)
 LEVEL = MapFromWorld(rotation=np.eye(3))
 """A world's own axes are z-up and in metres."""
+
+
+class WallPoses(NetworkPose):
+    """Source of a camera half a metre above the floor, which looks along x at a wall and makes a
+    keyframe of each image. `shift` moves all keyframes, and tells of it with the next image."""
+
+    def __init__(self) -> None:
+        super().__init__(OdometrySettings())
+        self.shift = self._told = 0.0
+        self._count = 0
+
+    def locate(
+        self,
+        received: Received,
+        image: NetworkImage,
+        prediction: Prediction,
+        depth_m: np.ndarray | None = None,
+    ) -> PoseEstimate:
+        rows = np.arange(prediction.depth[0].shape[0], dtype=np.float32)[:, None]
+        floor = 0.5 * 8 / np.maximum(rows - 14, 1e-3)
+        depth = np.broadcast_to(np.minimum(floor, 1.0), prediction.depth[0].shape)
+        keyframes = self.keyframes() if self.shift != self._told else {}
+        self._told, number = self.shift, self._count
+        self._count += 1
+        return PoseEstimate(
+            camera_from_world=self._pose(number),
+            covariance=np.eye(6),
+            state="tracking",
+            depth=depth.astype(np.float32),
+            intrinsics=np.array([[8.0, 0, 14], [0, 8, 14], [0, 0, 1]]),
+            reference=PoseReference(number, np.eye(3, 4), 1.0),
+            is_keyframe=True,
+            keyframes=keyframes,
+        )
+
+    def keyframes(self) -> dict[int, Similarity3]:
+        poses = {
+            number: Similarity3.from_rigid(self._pose(number)) for number in range(self._count)
+        }
+        return {number: pose.inverse() for number, pose in poses.items()}
+
+    def _pose(self, number: int) -> np.ndarray:
+        """Return camera_from_world; z of the stream's world is x of the map."""
+        pose = np.eye(3, 4)
+        pose[:, 3] = (0.15 * (number % 3), 0.0, -self.shift)
+        return pose
 
 
 def frame(camera_from_world: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray) -> FrameResult:
@@ -145,3 +196,58 @@ def test_a_camera_that_stands_adds_one_keyframe() -> None:
     grid = FloorGrid(SETTINGS)
     result = next(walk(World(10_001, "easy"), 1))
     assert [grid.add(result, floor=0.0) for _ in range(5)] == [True, False, False, False, False]
+
+
+def keyframe_view(result: FrameResult, shift: float = 0.0) -> KeyframeView:
+    """Return a frame as a keyframe, moved along x."""
+    pose = result.pose.copy()
+    pose[0, 3] += shift
+    return KeyframeView(pose, result.depth, result.confidence, result.intrinsics)
+
+
+def test_a_grid_is_made_anew_from_corrected_keyframes() -> None:
+    """Half of the keyframes had drifted: the new grid is that of the true poses, and not before it
+    holds all of them."""
+    frames = list(walk(World(10_001, "easy"), 12))
+    expected, drifted, rebuild = FloorGrid(SETTINGS), FloorGrid(SETTINGS), GridRebuild(SETTINGS)
+    for number, result in enumerate(frames):
+        expected.add(keyframe_view(result), floor=0.0)
+        drifted.add(keyframe_view(result, 0.4 if number > 5 else 0.0), floor=0.0)
+    assert not np.array_equal(drifted.image().cells, expected.image().cells)
+    views = {10 + number: keyframe_view(result) for number, result in enumerate(frames)}
+    assert rebuild.step(views, views.get, floor=0.0) is None, "nothing was corrected"
+    rebuild.begin()
+    found = [rebuild.step(views, views.get, floor=0.0) for _ in range(4)]
+    assert found[:3] == [None] * 3
+    assert found[3] is not None
+    np.testing.assert_array_equal(found[3].image().cells, expected.image().cells)
+    assert rebuild.step(views, views.get, floor=0.0) is None
+
+
+def test_a_correction_meanwhile_makes_another_grid() -> None:
+    views = {n: keyframe_view(result) for n, result in enumerate(walk(World(10_001, "easy"), 5))}
+    rebuild = GridRebuild(SETTINGS)
+    rebuild.begin()
+    assert rebuild.step(views, views.get, floor=0.0) is None
+    rebuild.begin()
+    grids = [rebuild.step(views, views.get, floor=0.0) for _ in range(4)]
+    assert [grid is not None for grid in grids] == [True, False, True, False]
+
+
+def test_the_grid_of_a_stream_follows_a_loop_closure() -> None:
+    """The camera sees a wall from two keyframes; then both move two metres forward."""
+    rig = Rig(METRIC)
+    use_scale(rig.stream, 1.0)
+    poses = WallPoses()
+    rig.stream.pose_source = poses
+    rig.push(8)
+    before = rig.stream.grid.image()
+    poses.shift = 2.0
+    rig.push(5)
+    after = rig.stream.grid.image()
+    columns = [np.flatnonzero((image.cells == OCCUPIED).any(axis=0)) for image in (before, after)]
+    places = [
+        image.origin[0] + image.resolution * float(np.median(found))
+        for image, found in zip((before, after), columns, strict=True)
+    ]
+    assert places[1] - places[0] == pytest.approx(2.0, abs=0.1)

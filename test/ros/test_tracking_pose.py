@@ -28,12 +28,13 @@ from infinitevggt_ros.params.settings import (
     ModelSettings,
     OutputSettings,
     PoseSettings,
+    ScaleSettings,
     Settings,
     StateSettings,
 )
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
-from support.camera import header
+from support.camera import header, image_message
 from support.rig import MARKERS, ODOMETRY, PATH, TF, Rig
 from support.tracking_samples import MATRIX, SIZE, Box, walk
 
@@ -219,6 +220,26 @@ def test_markers_show_the_keyframes_and_tracked_points(images: list[NDArray[np.u
     rig.stream.reset("for the test")
     rig.pass_time()
     assert [marker.action for marker in rig.messages(MARKERS)[-1].markers] == [Marker.DELETEALL]
+
+
+def test_a_depth_camera_gives_metres_to_poses_and_depth(
+    images: list[NDArray[np.uint8]],
+) -> None:
+    rig = tracking_rig(scale=ScaleSettings("depth", samples=2))
+    results = []
+    for number, image in enumerate(images[:30]):
+        stamp_ns = 10**9 + 33_000_000 * number
+        true_depth = BOX.render(POSES[number])[1].astype(np.float32)
+        rig.stream.scale.keep_depth(image_message(true_depth, stamp_ns, "32FC1"))
+        results.append(rig.take(image, stamp_ns))
+    found = np.stack([result.camera_from_world for result in results])
+    errors = trajectory_errors(found, np.stack(POSES[:30]), scaled=False)
+    assert errors.ate_percent < 3
+    last = results[-1]
+    assert last.is_metric
+    assert last.scale == pytest.approx(1, rel=0.03), "the tracker's own unit is the metre"
+    true_depth = last.pixel_map.to_model(BOX.render(POSES[29])[1].astype(np.float32))
+    assert np.median(np.abs(last.depth / true_depth - 1)) < 0.05
 
 
 def test_what_hangs_on_keyframes_moves_with_them() -> None:

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 
 from infinitevggt_core.io.stamps import Recent
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
+from infinitevggt_ros.input.calibration import Calibration
 from infinitevggt_ros.input.depth_images import metres_from_image
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.input.image_gate import BadInputError
@@ -49,18 +50,25 @@ class Depth(ScaleSource):
         thinned = metres[step // 2 :: step, step // 2 :: step].copy()
         self._kept[camera].add(stamp_ns(image), thinned)
 
+    def depth_at(
+        self, camera: str, stamp_ns: int, calibration: Calibration | None
+    ) -> Metres | None:
+        kept = self._kept[camera].nearest(stamp_ns, TOLERANCE_NS)
+        if kept is None or calibration is None:
+            return kept
+        return calibration.rectified_depth(kept)
+
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
-        kept = self._kept[result.camera].nearest(result.stamp_ns, TOLERANCE_NS)
-        if kept is None:
+        depth = self.depth_at(result.camera, result.stamp_ns, result.calibration)
+        if depth is None:
             self._warn(
                 "scale", "no image on `depth` beside the camera's: the scale is not measured"
             )
             return
         units = result.pixel_map.to_camera(result.depth_in_units)
         height, width = units.shape
-        depth = kept if result.calibration is None else result.calibration.rectified_depth(kept)
         metres = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST))
         usable = np.isfinite(metres) & (metres > 0) & np.isfinite(units) & (units > 0)
         if usable.mean() >= MIN_SHARE:

@@ -4,10 +4,13 @@
 import math
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_ros.errors import Warn
+from infinitevggt_ros.input.calibration import Calibration
 from infinitevggt_ros.input.robot import Robot
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import Settings
@@ -46,6 +49,14 @@ class StreamScale:
         """Store an image on the camera's `depth`. Called in the executor."""
         if self.source is not None:
             self.source.keep_depth(image, camera)
+
+    def depth_at(
+        self, camera: str, stamp_ns: int, calibration: Calibration | None
+    ) -> NDArray[np.float32] | None:
+        """Return the depth camera's image, see `ScaleSource.depth_at`; None without one."""
+        if self.source is None:
+            return None
+        return self.source.depth_at(camera, stamp_ns, calibration)
 
     @property
     def is_metric(self) -> bool:
