@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asynchronous copy of tensors to the host."""
+"""Asynchronous copies of tensors from and to the host."""
 
 import torch
 from torch import Tensor
 
 from infinitevggt_core.model.prediction import Prediction
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device. One in pageable memory is copied while the host goes on; its
+    owner may change it then."""
+    if device.type != "cuda" or tensor.is_cuda or tensor.is_pinned():
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class LateTensors:

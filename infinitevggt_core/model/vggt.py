@@ -19,6 +19,7 @@ from infinitevggt_core.model.heads.track_head import TrackHead
 from infinitevggt_core.model.layers import Block, check_compiler, parameter_dtype
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.preprocess import PixelMap, preprocess
+from infinitevggt_core.model.side_stream import beside
 
 
 class VGGT(nn.Module):
@@ -126,17 +127,23 @@ class VGGT(nn.Module):
             indices=context.indices,
             observe=context.observe if context.watches_updates else None,
         )
-        pose = self.camera_head(features[self.config.depth - 1], context.attend_camera)
-        if self.config.predicts_world_from_camera:
-            pose = invert_pose_encoding(pose)
         size = (images.shape[-2], images.shape[-1])
-        depth, depth_confidence = self.depth_head(features, size)
+        pose, (depth, depth_confidence) = beside(
+            images.device,
+            lambda: self._poses(features, context),
+            lambda: self.depth_head(features, size),
+        )
         prediction = Prediction(pose, depth[..., 0], depth_confidence)
         if points:
             prediction = replace(prediction, **self._points(features, size))
         if query_points is not None:
             prediction = replace(prediction, **self._tracks(features, size, query_points))
         return prediction
+
+    def _poses(self, features: dict[int, Tensor], context: Context) -> Tensor:
+        """Return pose encodings (B, S, 9), camera_from_world."""
+        pose: Tensor = self.camera_head(features[self.config.depth - 1], context.attend_camera)
+        return invert_pose_encoding(pose) if self.config.predicts_world_from_camera else pose
 
     def _points(self, features: dict[int, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         self.check_point_head()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from infinitevggt_core.memory import MemoryConfig
+from infinitevggt_core.model.late_tensors import moved
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.streaming import snapshot
@@ -172,7 +173,7 @@ class StreamSession(SessionView):
             )
         if not images.isfinite().all():  # one such pixel would stay in the anchors for good
             raise ValueError("the image holds values that are not finite")
-        return _moved(images, self.model.device)
+        return moved(images, self.model.device)
 
     def _refuse_if_interrupted(self) -> None:
         if self.is_interrupted:
@@ -224,11 +225,3 @@ class StreamSession(SessionView):
         converted to the precision of this one. Raises ValueError, and changes nothing, if it does
         not fit."""
         self._state, self.memory = snapshot.load(state, self.model)
-
-
-def _moved(images: Tensor, device: torch.device) -> Tensor:
-    """Return images on a device. Those in pageable memory are copied while the host goes on; the
-    caller of `push` may change them then."""
-    if device.type != "cuda" or images.is_cuda or images.is_pinned():
-        return images.to(device)
-    return images.pin_memory().to(device, non_blocking=True)

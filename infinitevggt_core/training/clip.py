@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infinitevggt_core.model.late_tensors import moved
 from infinitevggt_core.model.preprocess import PixelMap
 
 
@@ -47,7 +48,7 @@ class Clip:
     """[B, S, 3, 3], pixels."""
 
     def to(self, device: torch.device) -> "Clip":
-        return self._each(lambda tensor: tensor.to(device))
+        return self._each(lambda tensor: moved(tensor, device))
 
     def __getitem__(self, which: Tensor | slice) -> "Clip":
         """Return the clips selected by `which`."""

@@ -79,12 +79,16 @@ def patch_shifts(targets: Targets, patch_size: int, reference: int = 0) -> tuple
     in_front = depth > LEAST_DEPTH
     pixels = points[..., :2] / depth.clamp(min=LEAST_DEPTH)[..., None]
     pixels = pixels * matrix.diagonal(dim1=-2, dim2=-1)[..., :2] + matrix[..., :2, 2]
-    size = pixels.new_tensor((width, height))
-    near = ((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size)).all(-1)
+    near = _is_near(pixels[..., 0], width) & _is_near(pixels[..., 1], height)
     hidden = depth > (1 + HIDDEN) * _depth_at(targets.depth[:, reference], pixels)
     rows, cols = pixels.shape[2:4]
     shifts = (middles(rows, cols, patch_size, pixels) - pixels) / width
     return shifts.flatten(2, 3), (valid & in_front & near & ~hidden).flatten(2, 3)
+
+
+def _is_near(pixels: Tensor, size: int) -> Tensor:
+    """Return True for coordinates in an image of `size` pixels, or just outside."""
+    return (pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size)
 
 
 def _depth_at(depth: Tensor, pixels: Tensor) -> Tensor:

@@ -105,13 +105,15 @@ def learning_rate(step: int, config: OptimizerConfig) -> float:
     return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
 
 
-def clip_gradients(parts: Iterable[nn.Module], limit: float) -> float:
-    """Clip the gradient norm of each part to `limit` (0: no limit) and return the total norm.
+def clip_gradients(parts: Iterable[nn.Module], limit: float) -> Tensor:
+    """Clip the gradient norm of each part to `limit` (0: no limit) and return the total norm, a
+    scalar on the device.
 
     Parts are clipped one by one because the gradient of the pose is far larger than the others.
     """
     norms = [nn.utils.clip_grad_norm_(part.parameters(), limit or math.inf) for part in parts]
-    return float(torch.stack(norms).norm())
+    total: Tensor = torch.stack(norms).norm()
+    return total
 
 
 class Ema:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from infinitevggt_core.config import ModelConfig
 from infinitevggt_core.model.attention import Attend, batch_attention
+from infinitevggt_core.model.late_tensors import moved
 from infinitevggt_core.model.layers import LayerScale
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.training.config import StudentConfig
@@ -77,7 +78,8 @@ class Student(nn.Module):
         with torch.autocast(kind, torch.bfloat16, enabled=self.autocasts), self._attention(kind):
             levels = model.aggregator(images, attend_layer, model.feature_layers)
             seen = tuple(matches)
-            dense = {level: x[:, list(subset.dense)] for level, x in levels.items()}
+            chosen = moved(torch.tensor(subset.dense), images.device)
+            dense = {level: x.index_select(1, chosen) for level, x in levels.items()}
             depth, depth_confidence = model.depth_head(dense, size)
             points, confidence = model.point_head(dense, size) if self.points else (None, None)
         last = levels[model.config.depth - 1]

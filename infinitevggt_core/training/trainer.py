@@ -3,6 +3,7 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,28 +143,27 @@ class Trainer:
         seed = self.config.seed
         shape = shape_at(self.step, self.config.clips, self.student.patch_size, seed)
         subset = subset_at(self.step, shape.frames, self.config.student.dense_share, seed)
-        totals: dict[str, Tensor] = {}
+        batches: list[tuple[Clip, dict[str, Tensor]]] = []
         for micro in range(config.accumulate):
             number = (self.step * config.accumulate + micro) * self.processes.count
             clip = self.feed.batch(number + self.processes.rank, shape)
             with self._without_sync(micro + 1 < config.accumulate):
                 parts = self.losses(clip, subset)
                 loss = torch.stack(list(parts.values())).sum()
-                self._refuse_nan(loss, parts, clip)
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
-            for name, part in parts.items():
-                totals[name] = totals.get(name, 0) + part.detach() / config.accumulate
-        norm = clip_gradients(self.student.parts(), config.clip_norm)
-        if not math.isfinite(norm):
-            self._diverged("the gradient", clip)
+            batches.append((clip, {name: part.detach() for name, part in parts.items()}))
+        gradient = {"norm": clip_gradients(self.student.parts(), config.clip_norm)}
+        # the only wait for the device, before the weights change
+        *losses, norms = on_host([*(parts for _, parts in batches), gradient])
+        self._refuse_nan([clip for clip, _ in batches], losses, norms["norm"])
         for optimizer in self.optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.frames += shape.batch * shape.frames * config.accumulate * self.processes.count
         self.ema.update(self.student.model, self.step)
-        values = {name: float(part) for name, part in totals.items()}
-        return {"loss": sum(values.values()), **values, "lr": lr, "gradient_norm": norm}
+        values = {name: sum(x[name] for x in losses) / len(losses) for name in losses[0]}
+        return {"loss": sum(values.values()), **values, "lr": lr, "gradient_norm": norms["norm"]}
 
     def _without_sync(self, apply: bool) -> AbstractContextManager[None]:
         """Exchange gradients once per step, with its last batch."""
@@ -194,10 +194,16 @@ class Trainer:
             self.processes.device.type, torch.bfloat16, enabled=self.student.autocasts
         )
 
-    def _refuse_nan(self, loss: Tensor, parts: dict[str, Tensor], clip: Clip) -> None:
-        if not bool(loss.detach().isfinite()):
-            bad = [name for name, part in parts.items() if not bool(part.detach().isfinite())]
-            self._diverged(f"the loss ({', '.join(bad)})", clip)
+    def _refuse_nan(
+        self, clips: Sequence[Clip], losses: Sequence[Mapping[str, float]], norm: float
+    ) -> None:
+        """Raise DivergedError if the losses of one of the clips or the gradient are not finite."""
+        for clip, parts in zip(clips, losses, strict=True):
+            bad = [name for name, part in parts.items() if not math.isfinite(part)]
+            if bad:
+                self._diverged(f"the loss ({', '.join(bad)})", clip)
+        if not math.isfinite(norm):
+            self._diverged("the gradient", clips[-1])
 
     def _diverged(self, what: str, clip: Clip) -> None:
         path = self.out / f"diverged_step{self.step}_process{self.processes.rank}.pt"
@@ -267,3 +273,10 @@ class Trainer:
         self.feed.skipped.clear()
         self.feed.skipped.update(state.skipped)
         set_random_state(state.random)
+
+
+def on_host(groups: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """Return scalars of the device as numbers, in one transfer."""
+    scalars = [scalar.float() for group in groups for scalar in group.values()]
+    numbers = iter(torch.stack(scalars).tolist())
+    return [{name: next(numbers) for name in group} for group in groups]

@@ -57,6 +57,9 @@ def test_a_step_of_training(
     report = run.run()
     assert report.step == 2
     assert {p.device.type for p in run.student.parameters()} == {"cuda"}
+    with waits() as found:
+        run.train_step()
+    assert found == {"trainer.py:on_host": 1}
 
 
 def test_the_map_takes_a_frame_from_the_device() -> None:

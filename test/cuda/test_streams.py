@@ -193,3 +193,25 @@ def test_a_prediction_goes_to_the_host_while_the_next_frame_is_computed() -> Non
     for prediction in (late.read(), after.read()):
         assert {x.device.type for x in present(prediction)} == {"cpu"}
         assert prediction.depth.shape == (1, HEIGHT, WIDTH)
+
+
+def test_the_camera_head_runs_beside_the_depth_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = stream(FRAMES)
+    used: dict[str, torch.cuda.Stream] = {}
+
+    def note(name: str) -> None:
+        head = getattr(session.model, name)
+        forward = head.forward
+
+        def noted(*args: Any) -> Any:
+            used[name] = torch.cuda.current_stream()
+            return forward(*args)
+
+        monkeypatch.setattr(head, "forward", noted)
+
+    note("camera_head")
+    note("depth_head")
+    main = torch.cuda.current_stream()
+    run(session, 3)
+    assert used["depth_head"] == main == torch.cuda.current_stream()
+    assert used["camera_head"] != main
