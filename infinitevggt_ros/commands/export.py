@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make files for other tools from a run of `infinitevggt run SOURCE --out RUN`.
 
-Poses are those after the last loop closure. Lengths are in the unit of the stream.
+RUN may also be a state that a node has saved (`~/save_state`): it holds the map and the poses of
+the keyframes, for --pcd and --tum. Poses are those after the last loop closure. Lengths are in the
+unit of the stream, or metres where a node knew the scale.
 """
 
 import argparse
@@ -12,6 +14,7 @@ from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.live.export.colmap import write_colmap
 from infinitevggt_ros.live.export.mesh import write_mesh
 from infinitevggt_ros.live.export.nerfstudio import write_nerfstudio
+from infinitevggt_ros.live.export.saved_state import SavedState
 from infinitevggt_ros.live.run_folder import RunFolder
 
 EXAMPLE = "infinitevggt export walk --colmap walk_colmap --mesh room.ply"
@@ -20,7 +23,7 @@ COPIED = {"tum": "trajectory.tum", "pcd": "map.pcd"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", type=Path, metavar="RUN", help="folder of a run")
+    add("folder", type=Path, metavar="RUN", help="folder of a run, or a saved state")
     add("--tum", type=Path, metavar="FILE", help="trajectory as TUM RGB-D and evo read it")
     add("--pcd", type=Path, metavar="FILE", help="fused map as PCL and Open3D read it")
     add("--colmap", type=Path, metavar="DIR", help="COLMAP model (text and binary) with images")
@@ -35,10 +38,24 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("name what to export: --tum, --pcd, --colmap, --nerfstudio or --mesh")
     if not options.voxel >= 0:
         raise CommandError("--voxel must not be below 0")
+    if options.folder.is_file():
+        state = SavedState(options.folder)
+        for name in asked:
+            print(_export_state(state, name, getattr(options, name)))
+        return 0
     folder = RunFolder(options.folder)
     for name in asked:
         print(_export(folder, name, options))
     return 0
+
+
+def _export_state(state: SavedState, name: str, out: Path) -> str:
+    if name not in COPIED:
+        raise CommandError(f"--{name} needs the folder of a run: a state has no images")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if name == "tum":
+        return f"{out}: {state.write_trajectory(out)} keyframes"
+    return f"{out}: {state.write_map(out)} points"
 
 
 def _export(folder: RunFolder, name: str, options: argparse.Namespace) -> str:

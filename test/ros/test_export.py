@@ -8,13 +8,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
+from infinitevggt_core import MapConfig, PointMap
+from infinitevggt_core.io.plain_state import with_tensors
+from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.live.export.colmap import write_colmap
 from infinitevggt_ros.live.run_folder import RUN_FILE, RunFolder, RunWriter
 from infinitevggt_ros.live.stream import LiveKeyframe
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
+from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
+from infinitevggt_ros.stream.state_file import write_state
 
 WIDTH, HEIGHT = 160, 120
 K = np.array([[130.0, 0, 79.5], [0, 130.0, 59.5], [0, 0, 1]])
@@ -203,3 +209,60 @@ def test_a_picture_that_is_gone_is_named(
     assert main(["export", str(run), "--colmap", str(tmp_path / "c")]) == 1
     assert "000001.jpg" in capsys.readouterr().err
     assert cv2.imread(str(run / "keyframes" / "000000.jpg")) is not None
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """State of a stream whose map is 2 m per unit and one metre high, with two keyframes."""
+    settings = MapConfig(
+        voxel_size=0.1, max_points=100, pixel_stride=1, keep_fraction=1.0, min_confidence=1.0
+    )
+    points = PointMap(settings)
+    v, u = torch.meshgrid(torch.arange(4.0), torch.arange(5.0), indexing="ij")
+    grid = torch.stack((u, v, torch.full_like(u, 5.0)), dim=-1)
+    points.insert(grid, torch.full((3, 4, 5), 0.5), torch.full((4, 5), 9.0))
+    keyframes = KeyframeHistory()
+    for index in range(2):
+        rotation = Rotation.from_euler("y", 90.0 * index, degrees=True).as_matrix()
+        pose = Similarity3(np.array(1.0), rotation, np.array([0.0, 0.0, 1.0 * index]))
+        keyframes.add(index, 10**9 * (index + 1), pose)
+    matrix = MAP_FROM_WORLD.copy()
+    matrix[2, 3] = 1.0
+    path = tmp_path / "stream.pt"
+    write_state(
+        path,
+        {
+            "map_from_world": torch.from_numpy(matrix),
+            "scale": 2.0,
+            "is_metric": True,
+            "map": points.state_dict(),
+            "keyframes": with_tensors(keyframes.state_dict()),
+        },
+    )
+    return path
+
+
+def test_a_saved_state_gives_its_keyframes_and_its_map(state: Path, tmp_path: Path) -> None:
+    tum, pcd = tmp_path / "out" / "keyframes.tum", tmp_path / "out" / "map.pcd"
+    assert main(["export", str(state), "--tum", str(tum), "--pcd", str(pcd)]) == 0
+    rows = np.loadtxt(tum)
+    np.testing.assert_allclose(rows[:, 0], (1, 2))
+    np.testing.assert_allclose(rows[:, 1:4], [(0, 0, 1), (2, 0, 1)], atol=1e-9)
+    forward = Rotation.from_quat(rows[:, 4:]).apply((0, 0, 1))
+    np.testing.assert_allclose(forward, [(1, 0, 0), (0, -1, 0)], atol=1e-9)
+    assert "metres" in tum.read_text().splitlines()[0]
+    header, _, content = pcd.read_bytes().partition(b"DATA binary\n")
+    assert b"POINTS 20" in header
+    places = np.frombuffer(content, np.float32).reshape(20, 5)[:, :3]
+    np.testing.assert_allclose(places[:, 0], 10.0, atol=1e-5)
+    np.testing.assert_allclose(sorted(set(places[:, 2].round(4))), (-5, -3, -1, 1), atol=1e-4)
+
+
+def test_what_a_state_cannot_give_is_said(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(state), "--mesh", str(tmp_path / "a.ply")]) == 1
+    assert "a state has no images" in capsys.readouterr().err
+    state.write_bytes(b"no state")
+    assert main(["export", str(state), "--tum", str(tmp_path / "a.tum")]) == 1
+    assert "is not the state of a stream" in capsys.readouterr().err
