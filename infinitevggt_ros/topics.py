@@ -15,6 +15,8 @@ NODE_CONFIDENCE = f"{NODE_NAME}/depth/confidence"
 NODE_POINTS = f"{NODE_NAME}/points"
 NODE_STATUS = f"{NODE_NAME}/status"
 NODE_MAP = f"{NODE_NAME}/map"
+NODE_PATH = f"{NODE_NAME}/path"
+NODE_MARKERS = f"{NODE_NAME}/markers"
 TF, TF_STATIC = "/tf", "/tf_static"
 RESULT_TOPICS = {
     TF: "tf2_msgs/msg/TFMessage",

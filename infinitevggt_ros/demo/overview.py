@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_ros.demo.recording import Recording
+from infinitevggt_ros.evaluation.picture import map_from_above
 
 MOST_POINTS, FEWEST_POINTS = 200_000, 100
 STEP_BACK, STEP_UP = 0.7, 0.6
@@ -51,15 +52,22 @@ def draw_overview(
     figure.colorbar(drawn, ax=depth_axes, location="bottom", shrink=0.8)
     for axes in (shown, depth_axes):
         axes.set_axis_off()
-    _draw_path(figure.add_subplot(grid[0, 2]), result.positions, truth, (1, 0))
-    _draw_path(figure.add_subplot(grid[1, 2]), result.positions, truth, (0, 2))
+    _draw_path(figure.add_subplot(grid[0, 2]), result, truth, (1, 0))
+    _draw_path(figure.add_subplot(grid[1, 2]), result, truth, (0, 2))
     figure.suptitle(title, fontsize=13, color="crimson" if is_warning else "black")
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
 
 def _draw_map(axes: Axes, result: Recording) -> None:
-    """Draw the map as seen from behind the start and above."""
+    """Draw the map from above where loops lead back, else from behind the start and above."""
+    if len(result.loops):
+        colors, path = result.colors, result.corrected[:, :3]
+        picture = map_from_above(result.points, colors, path, result.keyframes, result.loops)
+        axes.imshow(picture)
+        axes.set_axis_off()
+        axes.set_title("fused map from above, without ceilings; keyframes (yellow), loops (green)")
+        return
     axes.set_title("fused map, from behind the start and above")
     axes.set_facecolor("0.12")
     axes.set_xticks([])
@@ -71,7 +79,7 @@ def _draw_map(axes: Axes, result: Recording) -> None:
         drawn = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)
         points, colors = points[drawn], colors[drawn]
     middle = np.median(points, axis=0)
-    path = result.positions
+    path = result.corrected[:, :3]
     away = middle - path[0]
     away[2] = 0
     distance = max(float(np.linalg.norm(away)), 1e-6)
@@ -112,7 +120,7 @@ def _seen_from(
 
 def _draw_path(
     axes: Axes,
-    path: NDArray[np.float64],
+    result: Recording,
     truth: NDArray[np.float64] | None,
     shown: tuple[int, int],
 ) -> None:
@@ -122,7 +130,19 @@ def _draw_path(
         axes.plot(
             truth[:, across], truth[:, up], color="0.6", linewidth=5, label="truth, Sim(3)-aligned"
         )
-    axes.plot(path[:, across], path[:, up], color="crimson", linewidth=2, label="trajectory")
+    path, live = result.corrected[:, :3], result.positions
+    if len(result.loops):
+        for ends in result.loops:
+            axes.plot(ends[:, across], ends[:, up], color="seagreen", linewidth=1)
+        axes.plot(
+            live[:, across],
+            live[:, up],
+            color="tab:blue",
+            linewidth=1,
+            label="live, before closure",
+        )
+    label = "trajectory, loops closed" if len(result.loops) else "trajectory"
+    axes.plot(path[:, across], path[:, up], color="crimson", linewidth=2, label=label)
     axes.plot(path[0, across], path[0, up], "o", color="crimson", markersize=7)
     axes.set_aspect("equal", adjustable="datalim")
     if across == 1:

@@ -8,19 +8,30 @@ from typing import Any
 
 import numpy as np
 from cv_bridge import CvBridge
+from geometry_msgs.msg import Pose
 from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
 from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
+from visualization_msgs.msg import MarkerArray
 
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image, stamp_ns
 from infinitevggt_ros.msg import StreamStatus
+from infinitevggt_ros.output.markers import KEYFRAMES, LINES_OF_A_KEYFRAME, LOOPS, lines_of
 from infinitevggt_ros.output.messages import unpacked_rgb
-from infinitevggt_ros.topics import NODE_DEPTH, NODE_MAP, NODE_ODOMETRY, NODE_STATUS
+from infinitevggt_ros.topics import (
+    NODE_DEPTH,
+    NODE_MAP,
+    NODE_MARKERS,
+    NODE_ODOMETRY,
+    NODE_PATH,
+    NODE_STATUS,
+)
 
 KINDS = {
     NODE_ODOMETRY: Odometry,
@@ -28,6 +39,8 @@ KINDS = {
     NODE_STATUS: StreamStatus,
     NODE_MAP: PointCloud2,
 }
+MAYBE_KINDS = {NODE_PATH: PathMessage, NODE_MARKERS: MarkerArray}
+"""Topics that a recording may lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,42 +62,79 @@ class Recording:
     """Depth (H, W) of the last image."""
     depth_stamp_ns: int
     statuses: list[StreamStatus]
+    corrected: NDArray[np.float64]
+    """Poses (N, 7) as in the last path, after all corrections: position, quaternion xyzw."""
+    keyframes: NDArray[np.float64]
+    """Positions (K, 3) of the keyframes; empty where poses are not tracked."""
+    loops: NDArray[np.float64]
+    """Both ends (L, 2, 3) of each loop closure."""
 
     @property
     def camera_from_map(self) -> NDArray[np.float64]:
-        """Poses (N, 3, 4) of the optical frame."""
-        rotation = Rotation.from_quat(self.quats_xyzw).inv().as_matrix()
-        return np.concatenate((rotation, -rotation @ self.positions[..., None]), axis=-1)
+        """Poses (N, 3, 4) of the optical frame, as published with each image."""
+        return _camera_from_map(self.positions, self.quats_xyzw)
+
+    @property
+    def corrected_camera_from_map(self) -> NDArray[np.float64]:
+        """Poses (N, 3, 4) of the optical frame after all corrections."""
+        return _camera_from_map(self.corrected[:, :3], self.corrected[:, 3:])
 
 
 def read_recording(path: Path) -> Recording:
     """Read a result bag. Raises CommandError if the node published no pose."""
-    messages: dict[str, list[Any]] = {topic: [] for topic in KINDS}
+    messages: dict[str, list[Any]] = {topic: [] for topic in (*KINDS, *MAYBE_KINDS)}
     with BagReader(path) as reader:
-        for topic, _, serialized in reader.messages(list(KINDS)):
+        for topic, _, serialized in reader.messages(list(messages)):
             if topic in (NODE_DEPTH, NODE_MAP):  # large, and the last one is enough
                 messages[topic].clear()
-            messages[topic].append(deserialize_message(serialized, KINDS[topic]))
+            kind = {**KINDS, **MAYBE_KINDS}[topic]
+            messages[topic].append(deserialize_message(serialized, kind))
     statuses = [m for m in messages[NODE_STATUS] if m.outcome != StreamStatus.NO_IMAGE]
     waited_for = statuses[-1].waiting_for if statuses else ""
     for topic, found in messages.items():
-        if not found:
+        if not found and topic in KINDS:
             reason = f"the node waited for {waited_for}" if waited_for else "see its warnings above"
             raise CommandError(f"{path} has no message on {topic}: {reason}")
     poses = [odometry.pose.pose for odometry in messages[NODE_ODOMETRY]]
     cloud, depth = messages[NODE_MAP][-1], messages[NODE_DEPTH][-1]
     rows = point_cloud2.read_points_numpy(cloud, ["x", "y", "z", "rgb", "confidence"])
+    stamps_ns = [stamp_ns(odometry) for odometry in messages[NODE_ODOMETRY]]
+    live = dict(zip(stamps_ns, map(_pose_row, poses), strict=True))
+    final = {
+        stamp_ns(stamped): _pose_row(stamped.pose)
+        for path in messages[NODE_PATH][-1:]
+        for stamped in path.poses
+    }
+    live_rows = np.array([live[ns] for ns in stamps_ns])
+    markers = [marker for array in messages[NODE_MARKERS][-1:] for marker in array.markers]
     return Recording(
-        [stamp_ns(odometry) for odometry in messages[NODE_ODOMETRY]],
-        np.array([[p.position.x, p.position.y, p.position.z] for p in poses]),
-        np.array([[getattr(p.orientation, axis) for axis in "xyzw"] for p in poses]),
+        stamps_ns,
+        live_rows[:, :3],
+        live_rows[:, 3:],
         rows[:, :3],
         unpacked_rgb(rows[:, 3]),
         rows[:, 4],
         CvBridge().imgmsg_to_cv2(depth),
         stamp_ns(depth),
         statuses,
+        np.array([final.get(ns, live[ns]) for ns in stamps_ns]),
+        lines_of(markers, KEYFRAMES)[::LINES_OF_A_KEYFRAME, 0].astype(np.float64),
+        lines_of(markers, LOOPS).astype(np.float64),
     )
+
+
+def _pose_row(pose: Pose) -> list[float]:
+    """Return position and quaternion xyzw."""
+    place, turn = pose.position, pose.orientation
+    return [place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w]
+
+
+def _camera_from_map(
+    positions: NDArray[np.float64], quats_xyzw: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return poses (N, 3, 4) from those of the camera in the map."""
+    rotation = Rotation.from_quat(quats_xyzw).inv().as_matrix()
+    return np.concatenate((rotation, -rotation @ positions[..., None]), axis=-1)
 
 
 def read_depths(path: Path) -> Iterator[tuple[int, NDArray[np.float32]]]:

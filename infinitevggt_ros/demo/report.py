@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infinitevggt_core.evaluation import Similarity, trajectory_errors
-from infinitevggt_core.evaluation.tally import FrameMetrics, StreamTally, known_poses, measures
+from infinitevggt_core.evaluation.tally import (
+    FrameMetrics,
+    StreamTally,
+    known_poses,
+    measures,
+    trajectory_measures,
+)
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.ply import write_ply
 from infinitevggt_core.io.tum import IN_THE_MAP, write_tum
@@ -30,18 +36,24 @@ UNKNOWN_POSE = np.full((3, 4), np.nan)
 def write_report(bag: Path, image_topic: str, recording: Path, out: Path) -> str:
     """Write trajectory.tum, map.ply and overview.png in `out`; return a summary in a few lines."""
     result = read_recording(recording)
-    write_tum(out / "trajectory.tum", result.stamps_ns, result.positions, result.quats_xyzw)
+    corrected = result.corrected
+    write_tum(out / "trajectory.tum", result.stamps_ns, corrected[:, :3], corrected[:, 3:])
     write_ply(out / "map.ply", result.points, result.colors, result.confidences, IN_THE_MAP)
     image = read_image(bag, image_topic, result.depth_stamp_ns)
     last = result.statuses[-1]
     warning = RANDOM_WEIGHTS if last.random_weights else ""
     tally = compare(BagSource(BagSpec(bag, image_topic)), recording, result)
-    figures = figures_line(tally)
+    figures = figures_lines(tally, poses_of(tally, result), len(result.loops))
     title = f"policy {last.policy}: {last.frames_processed} frames, {len(result.points)} points, "
     title += f"{sum(last.stored_tokens)} of at most {last.total_budget} tokens in memory"
-    lines = [text for text in (warning, title, figures) if text]
+    lines = [text for text in (warning, title, *figures) if text]
     draw_overview(
-        out / "overview.png", image, result, "\n".join(lines), aligned_truth(tally), bool(warning)
+        out / "overview.png",
+        image,
+        result,
+        "\n".join(lines),
+        aligned_truth(tally, poses_of(tally, result)),
+        bool(warning),
     )
     return "\n".join(
         [*([warning] if warning else []), *summary(result, recording, out), *truth_lines(figures)]
@@ -63,9 +75,9 @@ def summary(result: Recording, recording: Path, out: Path) -> list[str]:
     ]
 
 
-def truth_lines(figures: str) -> list[str]:
-    """Return the line about errors, if the bag holds the truth."""
-    return [f"errors against the truth in the bag: {figures}"] if figures else []
+def truth_lines(figures: list[str]) -> list[str]:
+    """Return the lines about errors, if the bag holds the truth."""
+    return ["errors against the truth in the bag:", *figures] if figures else []
 
 
 def compare(source: BagSource, recording: Path, result: Recording) -> StreamTally:
@@ -91,24 +103,42 @@ def compare(source: BagSource, recording: Path, result: Recording) -> StreamTall
     return tally
 
 
-def figures_line(tally: StreamTally) -> str:
-    """Return the errors in one line; empty if there is no truth."""
+def poses_of(tally: StreamTally, result: Recording) -> NDArray[np.float64]:
+    """Return the corrected poses (N, 3, 4) of the tally's frames; NaN if unknown."""
+    truth = tally.poses[1]
+    poses = np.full((len(truth), 3, 4), np.nan)
+    known = np.isfinite(tally.poses[0]).all(axis=(1, 2))
+    poses[known] = result.corrected_camera_from_map[: known.sum()]
+    return poses
+
+
+def figures_lines(tally: StreamTally, corrected: NDArray[np.float64], loops: int) -> list[str]:
+    """Return the errors, a line for each of the trajectories; empty if there is no truth.
+
+    corrected: poses (N, 3, 4) after all corrections. loops: number of loop closures.
+    """
     found = measures(tally)
-    parts = []
+    lines = []
     if found["trajectory"]:
-        errors = found["trajectory"]["sim3"]
-        parts.append(
-            f"ATE {errors['ate_rmse']:.3f} m, {errors['ate_percent']:.1f} % of "
-            f"{errors['path_length']:.2f} m (Sim(3)-aligned)"
-        )
-        parts.append(
-            f"rotation error {errors['rotation_deg_median']:.1f} deg of "
-            f"{true_rotation_deg(tally):.1f} deg rotation"
-        )
+        after = trajectory_measures(np.stack((corrected, tally.poses[1])))
+        lines.append(f"live, before corrections: {_errors(found['trajectory']['sim3'])}")
+        if after is not None:
+            lines.append(
+                f"corrected, {loops} loop closures: {_errors(after['sim3'])} of "
+                f"{true_rotation_deg(tally):.1f} deg rotation"
+            )
     if found["depth"]:
         errors = found["depth"]["scale"]
-        parts.append(f"depth AbsRel {errors['absrel']:.3f}, delta < 1.25: {errors['delta125']:.3f}")
-    return ", ".join(parts)
+        lines.append(f"depth AbsRel {errors['absrel']:.3f}, delta < 1.25: {errors['delta125']:.3f}")
+    return lines
+
+
+def _errors(errors: dict[str, float]) -> str:
+    return (
+        f"ATE {errors['ate_rmse']:.3f} m, {errors['ate_percent']:.2f} % of "
+        f"{errors['path_length']:.2f} m (Sim(3)-aligned), "
+        f"rotation error {errors['rotation_deg_median']:.2f} deg"
+    )
 
 
 def true_rotation_deg(tally: StreamTally) -> float:
@@ -119,11 +149,13 @@ def true_rotation_deg(tally: StreamTally) -> float:
     return trajectory_errors(fixed, truth).rotation_deg_median
 
 
-def aligned_truth(tally: StreamTally) -> NDArray[np.float64] | None:
-    """Return the true positions (N, 3), Sim(3)-aligned to the map; None if there is no truth."""
-    if measures(tally)["trajectory"] is None:
+def aligned_truth(tally: StreamTally, corrected: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the true positions (N, 3), Sim(3)-aligned to the corrected trajectory; None if there
+    is no truth."""
+    poses = np.stack((corrected, tally.poses[1]))
+    if trajectory_measures(poses) is None:
         return None
-    found, truth = tally.poses[:, known_poses(tally.poses)]
+    found, truth = poses[:, known_poses(poses)]
     centers = camera_centers(truth)
     return Similarity.of(centers, camera_centers(found))(centers)
 

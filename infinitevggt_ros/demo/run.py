@@ -11,9 +11,11 @@ from pathlib import Path
 from threading import Thread
 
 import rclpy
+from nav_msgs.msg import Path as PathMessage
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.reader import BagReader
@@ -21,7 +23,15 @@ from infinitevggt_ros.bags.recorder import BagRecorder
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.topics import NODE_DEPTH, NODE_MAP, NODE_ODOMETRY, NODE_STATUS, RESULT_TOPICS
+from infinitevggt_ros.topics import (
+    NODE_DEPTH,
+    NODE_MAP,
+    NODE_MARKERS,
+    NODE_ODOMETRY,
+    NODE_PATH,
+    NODE_STATUS,
+    RESULT_TOPICS,
+)
 
 START_TIMEOUT_S = 300.0
 """A busy machine needs minutes to import PyTorch."""
@@ -29,6 +39,8 @@ LAST_RESULTS_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 PARAMETERS = ["output.map_period:=2.0", "time.max_behind:=1e12"]
 """Parameters of the node. The stamps are those of the recording, which are far behind the clock."""
+LAST_ONLY = [NODE_MAP, NODE_PATH, NODE_MARKERS]
+"""Topics whose last message holds all: the map, the corrected trajectory, keyframes and loops."""
 Process = subprocess.Popen
 Say = Callable[[str], None]
 
@@ -65,10 +77,10 @@ class DemoRun:
         node.create_subscription(PointCloud2, NODE_MAP, self._on_map, latched)
         recorder = BagRecorder(
             node,
-            RESULT_TOPICS,
+            {**RESULT_TOPICS, NODE_PATH: PathMessage, NODE_MARKERS: MarkerArray},
             self._recording,
-            latched=[NODE_MAP, "/tf_static"],
-            last_only=[NODE_MAP],
+            latched=[*LAST_ONLY, "/tf_static"],
+            last_only=LAST_ONLY,
             overwrite=True,
         )
         stream = self._start_node()
@@ -141,7 +153,7 @@ class DemoRun:
 
     def _is_complete(self, recorder: BagRecorder) -> bool:
         """Return True if all results of the last image are recorded; topics overtake each other."""
-        topics = NODE_ODOMETRY, NODE_DEPTH
+        topics = NODE_ODOMETRY, NODE_DEPTH, NODE_PATH
         return (
             self._status.frames_received >= self.image_count
             and (self._map_stamp_ns >= self._last_used_ns or not self._published)

@@ -27,6 +27,8 @@ COLORS = {
 }
 SIGMAS = 2.0
 """Half of an axis of the ellipsoid, standard deviations."""
+LINES_OF_A_KEYFRAME = 8
+"""Lines of a keyframe's pyramid; the first one begins at the camera."""
 Floats = NDArray[np.float64]
 
 

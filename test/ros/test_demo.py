@@ -73,6 +73,9 @@ def test_the_demo_renders_a_room_and_compares_the_trajectory_with_the_truth(
     assert size < 9e6, "30 MB for 200 images: whole maps are recorded once"
     [(error_deg, turned_deg)] = re.findall(r"rotation error ([\d.]+) deg of ([\d.]+) deg", said)
     assert float(error_deg) < float(turned_deg) / 2, "an inverse pose would be wrong by twice that"
+    percents = [float(found) for found in re.findall(r"ATE [\d.]+ m, ([\d.]+) %", said)]
+    assert len(percents) == 2
+    assert max(percents) < 5, "live and corrected"
     [absrel] = re.findall(r"depth AbsRel ([\d.]+)", said)
     assert float(absrel) < 0.25
 

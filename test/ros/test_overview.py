@@ -14,7 +14,7 @@ from infinitevggt_ros.msg import StreamStatus
 RNG = np.random.default_rng(3)
 
 
-def recording(points: int) -> Recording:
+def recording(points: int, loops: np.ndarray | None = None) -> Recording:
     """A wall 2 in front of a camera that moved a little."""
     places = np.column_stack((np.full(points, 2.0), *RNG.uniform(-1, 1, (2, points))))
     path = np.array([[0.0, 0, 0], [0.1, 0, 0]])
@@ -28,6 +28,9 @@ def recording(points: int) -> Recording:
         depth=np.ones((6, 8), np.float32),
         depth_stamp_ns=1,
         statuses=[StreamStatus()],
+        corrected=np.column_stack((path, np.array([[0.0, 0, 0, 1]] * 2))),
+        keyframes=np.empty((0, 3)) if loops is None else np.array([[1.0, 0.5, 0.0]]),
+        loops=np.empty((0, 2, 3)) if loops is None else loops,
     )
 
 
@@ -39,3 +42,13 @@ def test_the_map_is_drawn_in_its_colours(tmp_path: Path, points: int, share: flo
     left_half = picture[:, : picture.shape[1] // 3]
     blue = (left_half == (255, 0, 0)).all(axis=-1).mean()
     assert blue > share if share else blue == 0
+
+
+def test_loops_and_keyframes_are_drawn_on_the_map(tmp_path: Path) -> None:
+    image = np.zeros((6, 8, 3), np.uint8)
+    loops = np.array([[[0.1, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    draw_overview(tmp_path / "overview.png", image, recording(5000, loops), "policy diversity")
+    picture = cv2.imread(str(tmp_path / "overview.png"))
+    map_half = picture[:, : picture.shape[1] // 2].astype(int)
+    assert (np.abs(map_half - (87, 192, 64)).max(axis=-1) < 30).any(), "a green loop"
+    assert (np.abs(map_half - (102, 214, 255)).max(axis=-1) < 30).any(), "a yellow keyframe"
