@@ -16,6 +16,10 @@ FEWEST_KEYFRAMES = 2
 VOXELS_PER_DEPTH = 150
 """Number of voxels in the median depth."""
 TRUNCATION_VOXELS = 4.0
+BLOCK_VOXELS, FIRST_BLOCKS = 8, 10_000
+"""Voxels along an edge of a block, and number of blocks before the volume grows."""
+LEAST_WEIGHT = 0.5
+"""A voxel seen by one keyframe counts."""
 FARTHEST = 3.0
 """Depth beyond this multiple of the median is left out."""
 
@@ -36,11 +40,16 @@ def write_mesh(run: RunFolder, path: Path, voxel: float = 0.0) -> tuple[int, int
     run.require_keyframes(FEWEST_KEYFRAMES)
     median = float(np.median([np.nanmedian(k.depth) for k in run.keyframes()]))
     voxel = voxel or median / VOXELS_PER_DEPTH
-    volume = o3d.pipelines.integration.ScalableTSDFVolume(
-        voxel_length=voxel,
-        sdf_trunc=TRUNCATION_VOXELS * voxel,
-        color_type=o3d.pipelines.integration.TSDFVolumeColorType.RGB8,
+    core = o3d.core
+    volume = o3d.t.geometry.VoxelBlockGrid(
+        ("tsdf", "weight", "color"),
+        (core.float32, core.float32, core.float32),
+        ((1,), (1,), (3,)),
+        voxel,
+        BLOCK_VOXELS,
+        FIRST_BLOCKS,
     )
+    limits = 1.0, FARTHEST * median, TRUNCATION_VOXELS  # depth's scale and limit, truncation
     for keyframe in run.keyframes():
         height, width = keyframe.depth.shape
         picture = cv2.imread(str(keyframe.picture), cv2.IMREAD_COLOR)
@@ -53,19 +62,14 @@ def write_mesh(run: RunFolder, path: Path, voxel: float = 0.0) -> tuple[int, int
             cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), to_depth, (width, height)
         )
         depth = np.nan_to_num(keyframe.depth, nan=0.0, posinf=0.0, neginf=0.0)
-        rgbd = o3d.geometry.RGBDImage.create_from_color_and_depth(
-            o3d.geometry.Image(np.ascontiguousarray(rgb, dtype=np.uint8)),
-            o3d.geometry.Image(np.ascontiguousarray(depth, dtype=np.float32)),
-            depth_scale=1.0,
-            depth_trunc=FARTHEST * median,
-            convert_rgb_to_intensity=False,
-        )
-        intrinsics = o3d.camera.PinholeCameraIntrinsic(
-            width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
-        )
-        pose = np.vstack([keyframe.camera_from_map, [0, 0, 0, 1]])
-        volume.integrate(rgbd, intrinsics, pose)
-    mesh = volume.extract_triangle_mesh()
+        if not ((depth > 0) & (depth < FARTHEST * median)).any():
+            continue  # Open3D refuses an image without depth
+        view = core.Tensor(matrix), core.Tensor(np.vstack([keyframe.camera_from_map, [0, 0, 0, 1]]))
+        image = o3d.t.geometry.Image(np.ascontiguousarray(depth, dtype=np.float32))
+        colors = o3d.t.geometry.Image(np.ascontiguousarray(rgb, dtype=np.float32) / 255)
+        blocks = volume.compute_unique_block_coordinates(image, *view, *limits)
+        volume.integrate(blocks, image, colors, view[0], *view, *limits)
+    mesh = volume.extract_triangle_mesh(weight_threshold=LEAST_WEIGHT).to_legacy()
     mesh.transform(MAP_FROM_WORLD)
     mesh.compute_vertex_normals()
     if not len(mesh.triangles):
