@@ -97,7 +97,8 @@ def _leave(node: Any, status: int) -> None:
         # it still computes or loads, and cannot be stopped; what it uses must not be destroyed
         _exit(status)
     node.destroy_node()
-    rclpy.try_shutdown(uninstall_handlers=False)
+    # not rclpy.try_shutdown: of some versions it uninstalls the signal handlers
+    rclpy.get_default_context().try_shutdown()
 
 
 def _exit(status: int) -> NoReturn:
