@@ -59,6 +59,10 @@ class TrackedFrame(TrackedPose):
     inliers: int
     """Points that agree with the pose."""
 
+    def without_points(self) -> TrackedPose:
+        """Return the pose alone."""
+        return TrackedPose(**{name: getattr(self, name) for name in TrackedPose.__slots__})
+
     @property
     def depths(self) -> Floats:
         """(N,): depths of the live points along the optical axis, in the unit of the tracker."""

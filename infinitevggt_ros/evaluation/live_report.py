@@ -15,6 +15,7 @@ from infinitevggt_core.evaluation.tally import (
     measures,
     trajectory_measures,
 )
+from infinitevggt_core.io.even_sample import EvenSample
 from infinitevggt_core.io.stamps import nearest
 from infinitevggt_ros.evaluation.page import write_page
 from infinitevggt_ros.evaluation.run_files import (
@@ -28,7 +29,7 @@ from infinitevggt_ros.evaluation.run_files import (
 )
 from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
-from infinitevggt_ros.live.stream import LiveFrame, LiveStream
+from infinitevggt_ros.live.stream import MOST_POSES, LiveFrame, LiveStream
 from infinitevggt_ros.map_axes import points_in_map
 
 TRUTH_TOLERANCE_NS = 20_000_000
@@ -48,11 +49,11 @@ class LiveReport:
     """Collects the figures of a run, image by image, and writes them as `evaluate` does."""
 
     def __init__(self) -> None:
-        self.log = RunLog()
+        self.log = RunLog(MOST_POSES)
         self.states: dict[str, int] = {}
         """Number of images by state of the tracking."""
         self._strips = Strips(None)
-        self._live: list[Array] = []
+        self._live: EvenSample[Array] = EvenSample(MOST_POSES)
 
     @property
     def used(self) -> int:
@@ -69,7 +70,7 @@ class LiveReport:
         if self._strips.is_due(self.used):
             self._strips.add(self.used, _small(frame), frame.depth)
         self.states[frame.state] = self.states.get(frame.state, 0) + 1
-        self._live.append(frame.camera_from_map)
+        self._live.add(frame.camera_from_map)
         self._log(frame.stamp_ns, "", frame.latency_ms, stream)
 
     def refuse(self, stamp_ns: int, reason: str, stream: LiveStream) -> None:
@@ -120,7 +121,7 @@ class LiveReport:
         """Return the live pose of every image beside the true one; NaN where unknown."""
         true_ns = sorted(truth)
         tally = StreamTally(max(1, len(stamps_ns)))
-        for stamp_ns, live in zip(stamps_ns, self._live, strict=True):
+        for stamp_ns, live in zip(stamps_ns, self._live.items, strict=True):
             at = nearest(true_ns, stamp_ns, TRUTH_TOLERANCE_NS)
             true_pose = UNKNOWN if at is None else truth[true_ns[at]]
             tally.add(FrameMetrics(live), FrameMetrics(true_pose))

@@ -20,10 +20,11 @@ from infinitevggt_core import (
     Prediction,
     StreamSession,
 )
+from infinitevggt_core.io.even_sample import EvenSample
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
-from infinitevggt_core.tracking import Keyframe, Mapper, TrackedFrame, Tracker, TrackingConfig
+from infinitevggt_core.tracking import Keyframe, Mapper, TrackedPose, Tracker, TrackingConfig
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
 from infinitevggt_ros.input.image_gate import BadInputError
@@ -33,6 +34,8 @@ RECENT = 40
 """Images kept for keyframes that are made of an earlier image."""
 DISAGREEING = 1.3
 """Ratio of focal lengths, given to predicted, above which a calibration is doubted."""
+MOST_POSES = 50_000
+"""Poses kept of a run; of a longer one those of every second image, every fourth and so on."""
 FRAMES_TO_JUDGE = 10
 """Number of images after which the calibration is compared with the prediction."""
 Floats = NDArray[np.float64]
@@ -114,7 +117,7 @@ class LiveStream:
         self._info, self._sink, self._say = info, sink, say
         self._calibration: tuple[tuple[int, int], Calibration] | None = None
         self._recent: OrderedDict[int, LiveFrame] = OrderedDict()
-        self._tracked: list[tuple[int, TrackedFrame]] = []
+        self._poses: EvenSample[tuple[int, TrackedPose]] = EvenSample(MOST_POSES)
         self._focal_ratios: list[float] = []
         self._guess: Floats | None = None
         self._frame = 0
@@ -166,7 +169,7 @@ class LiveStream:
     def trajectory(self) -> tuple[list[int], Floats]:
         """Return the stamps (ns) and the poses camera_from_map (N, 3, 4) as known now."""
         stamps_ns, poses = [], []
-        for stamp_ns, tracked in self._tracked:
+        for stamp_ns, tracked in self._poses.items:
             pose = self.mapper.camera_from_map(tracked)
             if pose is not None and np.isfinite(pose).all():
                 stamps_ns.append(stamp_ns)
@@ -224,20 +227,7 @@ class LiveStream:
             stamp_s=live.stamp_ns / 1e9,
         )
         mapped = self.mapper.place(tracked)
-        none = np.empty(0)
-        self._tracked.append(
-            (
-                live.stamp_ns,
-                replace(
-                    tracked,
-                    pixels=none,
-                    ids=np.empty(0, np.int64),
-                    points=none,
-                    parallax=none,
-                    relative_std=none,
-                ),
-            )
-        )
+        self._poses.add((live.stamp_ns, tracked.without_points()))
         unit = np.float32(tracked.depth_scale * mapped.unit)
         return replace(
             live,
