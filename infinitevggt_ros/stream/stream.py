@@ -20,6 +20,7 @@ from infinitevggt_core.mapping.view import View
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.model import geometry
 from infinitevggt_core.tracking.similarity import Similarity3
+from infinitevggt_core.tracking.tracked_frame import LOST
 from infinitevggt_ros.axes import (
     MAP_FROM_WORLD,
     MapFromWorld,
@@ -232,10 +233,12 @@ class Stream:
         if not self.settings.pose.localization_only:
             self._follow_correction(estimate)
             self._keep_keyframe(admitted, estimate, result)
-            self._fuse(admitted.network, result)
+            if estimate.state != LOST:  # a keyframe enters the map once it is placed by a loop
+                self._fuse(admitted.network, result)
         if result.is_placed:
             self._extend_trajectory(result)
-            self._extend_grid(result)
+            if estimate.state != LOST:
+                self._extend_grid(result)
             self._renew_grid(result)
         self.latest = self.latest_of[camera] = self._unmeasured = result
         return result

@@ -164,6 +164,21 @@ def test_a_black_image_costs_its_frame_alone(images: list[NDArray[np.uint8]]) ->
     assert run(rig, images[31:], first=31)[-1].pose_state in ("tracking", "degraded")
 
 
+def test_nothing_is_fused_while_the_camera_is_lost(images: list[NDArray[np.uint8]]) -> None:
+    rig = tracking_rig()
+    run(rig, images[:30])
+    dark = [np.zeros_like(images[0])] * 8
+    upside_down = [np.ascontiguousarray(image[::-1, ::-1]) for image in images[:6]]
+    lost = 0
+    for number, image in enumerate([*dark, *upside_down]):
+        before = rig.stream.map.cloud().positions
+        result = run(rig, [image], first=30 + number)[0]
+        if result.pose_state == "lost":
+            lost += 1
+            assert torch.equal(rig.stream.map.cloud().positions, before)
+    assert lost >= len(upside_down)
+
+
 def test_a_restart_elsewhere_in_the_place_finds_the_same_map(
     images: list[NDArray[np.uint8]], walk_file: Path
 ) -> None:
