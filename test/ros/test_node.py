@@ -148,7 +148,7 @@ def test_the_page_names_every_topic_with_its_type(camera: Camera, listener: List
         for name, kinds in published
         if name.startswith((NODE, "/tf", "/diagnostics"))
     }
-    assert len(ours) == 13
+    assert len(ours) == 14
     for topic, kind in ours.items():
         name = f"`{topic.replace(NODE, '~')}`"
         short = kind.replace("/msg/", "/") if kind.count("infinitevggt") == 0 else kind
