@@ -84,7 +84,7 @@ def shots(seed: int, level: str, frames: int, step: int) -> list[Shot]:
 
 
 def search(walk: list[Shot], every: int) -> Figures:
-    """From each keyframe among all before it."""
+    """Search from each keyframe among all before it."""
     index, verifier = PlaceIndex(), LoopVerifier()
     known = seen_again = closed = top3 = 0
     loops: list[tuple[float, float, float]] = []

@@ -36,7 +36,7 @@ CONFIG_KEY = "infinitevggt_config"
 WRAPPERS = ("model", "state_dict", "model_state_dict", "ema", "model_ema", "ema_state_dict")
 """Names under which training scripts keep a state_dict; the first that is there is taken."""
 PREFIXES = ("module.", "model.", "network.", "net.", "ema_model.")
-"""What wrappers put before every key, such as DistributedDataParallel and Lightning."""
+"""Prefixes of all keys that wrappers add, such as DistributedDataParallel and Lightning."""
 COMPILED = "_orig_mod."
 """Part that torch.compile puts into keys."""
 SHIPPED = {"tiny": Path(__file__).parents[1] / "weights" / "tiny.safetensors"}

@@ -246,7 +246,7 @@ def test_each_camera_of_a_rig_has_its_topics() -> None:
 
 
 def test_the_scenarios_of_launch_testing_are_tests() -> None:
-    """Without launch installed, no other test would notice a changed name."""
+    """Check the names that no other test sees where launch is not installed."""
     tree = ast.parse((HERE / "test_launch_scenarios.py").read_text())
     scenarios = ast.literal_eval(assigned("SCENARIOS", tree))
     for file, test in scenarios.values():

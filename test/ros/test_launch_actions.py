@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stream.launch.py starts, and what it does when a process ends, without launch installed."""
+"""Processes that stream.launch.py starts, and its answer when one ends; launch is not needed."""
 
 from pathlib import Path
 from types import SimpleNamespace
