@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.io.atomic_file import whole_file
 
+CORRECTED = "corrected.tum"
+"""Name of the trajectory after the last loop closure."""
 IN_THE_MAP = "map frame, x forward, z up; unit of the stream"
 
 
@@ -30,3 +33,22 @@ def write_tum(
         lines.append(f"{seconds}.{rest:09d} {numbers}")
     with whole_file(path) as partial:
         partial.write_text("\n".join(lines) + "\n")
+
+
+def write_poses(
+    path: str | os.PathLike[str],
+    stamps_ns: Sequence[int],
+    poses: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    note: str = IN_THE_MAP,
+) -> None:
+    """Write camera_from_world (N, 3, 4), in a world rotated by `axes` (3, 3).
+
+    Poses that are not finite are left out. note: as in `write_tum`.
+    """
+    finite = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
+    stamps_ns = [stamp_ns for stamp_ns, kept in zip(stamps_ns, finite, strict=True) if kept]
+    turned = axes @ poses[finite, :, :3].transpose(0, 2, 1)  # world_from_camera
+    positions = -(turned @ poses[finite, :, 3:])[..., 0]
+    quats = Rotation.from_matrix(turned).as_quat() if len(turned) else np.empty((0, 4))
+    write_tum(path, stamps_ns, positions, quats, note)

@@ -10,15 +10,16 @@ import argparse
 import shutil
 from pathlib import Path
 
+from infinitevggt_core.io.tum import CORRECTED
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.live.export.colmap import write_colmap
-from infinitevggt_ros.live.export.mesh import write_mesh
-from infinitevggt_ros.live.export.nerfstudio import write_nerfstudio
-from infinitevggt_ros.live.export.saved_state import SavedState
-from infinitevggt_ros.live.run_folder import RunFolder
+from infinitevggt_ros.export.colmap import write_colmap
+from infinitevggt_ros.export.mesh import write_mesh
+from infinitevggt_ros.export.nerfstudio import write_nerfstudio
+from infinitevggt_ros.export.run_folder import RunFolder
+from infinitevggt_ros.live.saved_state import SavedState
 
 EXAMPLE = "infinitevggt export walk --colmap walk_colmap --mesh room.ply"
-COPIED = {"tum": "trajectory.tum", "pcd": "map.pcd"}
+COPIED = {"tum": CORRECTED, "pcd": "map.pcd"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

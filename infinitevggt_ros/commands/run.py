@@ -3,8 +3,8 @@
 
 SOURCE is the number of a webcam (0), a URL (rtsp://camera/stream), a video file, a directory or a
 bag. Ctrl-C ends the run with all results written: the page index.html, metrics.json,
-trajectory.tum, map.ply, map.pcd, and the keyframes, from which `infinitevggt export` makes files
-for other tools.
+trajectory.tum, corrected.tum, map.ply, map.pcd, and the keyframes, from which
+`infinitevggt export` makes files for other tools.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from infinitevggt_ros.commands.option_arguments import add_options, add_threads,
 from infinitevggt_ros.commands.viewer import open_page
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.live_report import LiveReport
+from infinitevggt_ros.export.run_folder import RunWriter
 from infinitevggt_ros.interrupt import Interrupt
 from infinitevggt_ros.live.calibration_file import info_of_fov, read_camera_file
-from infinitevggt_ros.live.run_folder import RunWriter
 from infinitevggt_ros.live.sources import FrameSource, SourceFrame, open_frames
 from infinitevggt_ros.live.stream import LiveFrame, LiveStream
 from infinitevggt_ros.params.model_loading import load_model
@@ -111,9 +111,11 @@ def run(options: argparse.Namespace) -> int:
             settings["memory"] = stream.session.memory  # as set on the page
             used = {name: asdict(value) for name, value in settings.items()}
             figures = {"source": options.source, **_run_figures(report, stream), **used}
-            writer.finish(stream, {**figures, "machine": device_name(model.device)})
             chosen = {"name": source.name, "source": options.source}
+            stream.finish()
             report.write(options.out, chosen, stream, used, truth)
+            machine = {"machine": device_name(model.device)}
+            writer.finish(stream.mapper.keyframe_poses(), {**figures, **machine})
         print(_summary(report, stream, options.out), flush=True)
         if viewer and not interrupt.is_set():
             viewer.finish(stream, report.used)

@@ -11,7 +11,6 @@ import numpy as np
 from infinitevggt_core.evaluation.tally import (
     FrameMetrics,
     StreamTally,
-    known_poses,
     measures,
     trajectory_measures,
 )
@@ -23,14 +22,14 @@ from infinitevggt_ros.evaluation.run_files import (
     Array,
     keyframe_graph,
     machine,
+    write_cloud,
     write_metrics,
-    write_poses,
     write_series,
+    write_trajectories,
 )
 from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
 from infinitevggt_ros.live.stream import MOST_POSES, LiveFrame, LiveStream
-from infinitevggt_ros.map_axes import points_in_map
 
 TRUTH_TOLERANCE_NS = 20_000_000
 """Greatest difference between the stamps of an image and of its true pose."""
@@ -85,21 +84,15 @@ class LiveReport:
         parameters: dict[str, Any],
         truth: dict[int, Array] | None = None,
     ) -> dict[str, Any]:
-        """Write truth.tum, series.npz, metrics.json and index.html; return the figures.
+        """Write trajectories, map, series.npz, metrics.json and index.html; return the figures.
 
         truth: camera_from_world (3, 4) of the optical frame by stamp (ns), metres.
         """
         stamps_ns = self.log.used_stamps_ns()
         tally = self._tally(stamps_ns, truth or {})
-        true_poses = tally.poses[1]
-        known = known_poses(tally.poses)
-        if known.any():
-            true_ns = [ns for ns, there in zip(stamps_ns, known, strict=True) if there]
-            note = "the optical frame in the truth's world, metres"
-            write_poses(out / "truth.tum", true_ns, true_poses[known], np.eye(3), note)
         final = _final_poses(stamps_ns, stream)
-        points = stream.map.cloud()
-        cloud = points_in_map(points.positions.numpy()), points.colors.numpy()
+        write_trajectories(out, stamps_ns, tally.poses[0], tally.poses[1], final)
+        cloud = write_cloud(out, stream.map.cloud())
         loops = [edge.key for edge in stream.mapper.loop_edges()]
         graph = keyframe_graph(stream.mapper.keyframe_poses(), loops)
         trajectories = (*tally.poses, final)
@@ -108,7 +101,7 @@ class LiveReport:
             "name": source["name"],
             "source": source,
             **measures(tally),
-            "trajectory_corrected": trajectory_measures(np.stack((final, true_poses))),
+            "trajectory_corrected": trajectory_measures(np.stack((final, tally.poses[1]))),
             "run": {**self.log.figures(), "tracking": self.states, "loops": stream.mapper.loops},
             "parameters": parameters,
             "machine": machine(stream.session.model.device),

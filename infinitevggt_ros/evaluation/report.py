@@ -8,24 +8,21 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import serialize_message
 
-from infinitevggt_core.evaluation.tally import known_poses, measures, trajectory_measures
-from infinitevggt_core.io.pcd import write_pcd
-from infinitevggt_core.io.ply import write_ply
+from infinitevggt_core.evaluation.tally import measures, trajectory_measures
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.evaluation.frame_record import BAG_TOPICS, LATCHED, map_header
 from infinitevggt_ros.evaluation.frames import Source
 from infinitevggt_ros.evaluation.run_files import (
-    MAP_TO_WORLD,
     SERIES,
     Array,
     keyframe_graph,
     machine,
+    write_cloud,
     write_metrics,
-    write_poses,
     write_series,
+    write_trajectories,
 )
 from infinitevggt_ros.evaluation.stream_run import RunResult
-from infinitevggt_ros.map_axes import points_in_map
 from infinitevggt_ros.output.messages import cloud
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.topics import NODE_MAP
@@ -35,19 +32,8 @@ def write_files(result: RunResult, source: Source, settings: Settings, out: Path
     """Write all files of a run but the page; return the contents of metrics.json, written last."""
     stamps_ns = result.log.used_stamps_ns()[-len(result.tally.poses[0]) :]
     found, truth = result.tally.poses
-    write_poses(out / "trajectory.tum", stamps_ns, found, MAP_TO_WORLD)
-    if result.corrected is not None:
-        write_poses(out / "corrected.tum", stamps_ns, result.corrected, MAP_TO_WORLD)
-    known = known_poses(result.tally.poses)
-    if known.any():
-        true_stamps_ns = [ns for ns, there in zip(stamps_ns, known, strict=True) if there]
-        note = "the optical frame in the truth's world, metres"
-        write_poses(out / "truth.tum", true_stamps_ns, truth[known], np.eye(3), note)
-    points = result.stream.map.cloud()
-    positions = points_in_map(points.positions.numpy())
-    arrays = (positions, points.colors.numpy(), points.confidences.numpy())
-    write_ply(out / "map.ply", *arrays)
-    write_pcd(out / "map.pcd", *arrays)
+    write_trajectories(out, stamps_ns, found, truth, result.corrected)
+    arrays = write_cloud(out, result.stream.map.cloud())
     if result.journal:
         write_bag(result, out / "result.mcap", stamps_ns[-1], arrays, settings)
     source_of_poses = result.stream.pose_source

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
+from infinitevggt_core.evaluation.tally import known_poses
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.atomic_file import whole_file
 from infinitevggt_core.io.machine import commit, device_name
-from infinitevggt_core.io.tum import write_tum
+from infinitevggt_core.io.pcd import write_pcd
+from infinitevggt_core.io.ply import write_ply
+from infinitevggt_core.io.tum import CORRECTED, IN_THE_MAP, write_poses
+from infinitevggt_core.mapping.point_map import PointCloud
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.evaluation.picture import map_from_above
 from infinitevggt_ros.evaluation.run_log import RunLog
 from infinitevggt_ros.evaluation.strips import Strips
-from infinitevggt_ros.map_axes import MAP_FROM_WORLD
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD, points_in_map
 
 METRICS = "metrics.json"
 SERIES = "series.npz"
@@ -31,17 +34,33 @@ MAP_TO_WORLD = MAP_FROM_WORLD[:3, :3]
 Array = NDArray[np.float64]
 
 
-def write_poses(path: Path, stamps_ns: list[int], poses: Array, axes: Array, *note: str) -> None:
-    """Write camera_from_world (N, 3, 4) as a TUM file, in a world rotated by `axes` (3, 3).
+def write_trajectories(
+    out: Path, stamps_ns: list[int], found: Array, truth: Array, corrected: Array | None
+) -> None:
+    """Write trajectory.tum, and corrected.tum and truth.tum where they are known.
 
-    Poses that are not finite are left out, as the node leaves them out.
+    found, truth, corrected: camera_from_world (N, 3, 4), NaN where unknown.
     """
-    finite = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
-    stamps_ns = [stamp_ns for stamp_ns, kept in zip(stamps_ns, finite, strict=True) if kept]
-    poses = poses[finite]
-    turned = axes @ poses[..., :3].transpose(0, 2, 1)
-    quats = Rotation.from_matrix(turned).as_quat()
-    write_tum(path, stamps_ns, camera_centers(poses) @ axes.T, quats, *note)
+    write_poses(out / "trajectory.tum", stamps_ns, found, MAP_TO_WORLD)
+    if corrected is not None:
+        write_poses(out / CORRECTED, stamps_ns, corrected, MAP_TO_WORLD)
+    known = known_poses(np.stack((found, truth)))
+    if known.any():
+        true_ns = [ns for ns, there in zip(stamps_ns, known, strict=True) if there]
+        note = "the optical frame in the truth's world, metres"
+        write_poses(out / "truth.tum", true_ns, truth[known], np.eye(3), note)
+
+
+def write_cloud(
+    out: Path, points: PointCloud
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Write map.ply and map.pcd; return positions (M, 3) in the map, colours (M, 3) and
+    confidences (M,)."""
+    positions = points_in_map(points.positions.numpy())
+    arrays = positions, points.colors.numpy(), points.confidences.numpy()
+    write_ply(out / "map.ply", *arrays, IN_THE_MAP)
+    write_pcd(out / "map.pcd", *arrays, IN_THE_MAP)
+    return arrays
 
 
 def write_series(

@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_core.tracking import Keyframe, Mapper, TrackedPose, Tracker, TrackingConfig
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.export.keyframe import ExportKeyframe, KeyframeSink
 from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.live.sources import SourceFrame
@@ -60,34 +60,6 @@ class LiveFrame:
     """State of the tracking: tracking, degraded, network or lost."""
     inference_ms: float
     latency_ms: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveKeyframe:
-    """One keyframe with its picture. Depth and points are in its own unit, in the camera."""
-
-    index: int
-    stamp_ns: int
-    rgb: NDArray[np.uint8]
-    """Rectified image (H, W, 3)."""
-    camera_matrix: Floats
-    """K (3, 3), px of the picture."""
-    depth: NDArray[np.float32]
-    """Depth (h, w)."""
-    depth_matrix: Floats
-    """K (3, 3), px of the depth map."""
-    ids: NDArray[np.int64]
-    """Numbers (N,) of the tracked points; a point has the same number in all keyframes."""
-    pixels: Floats
-    """Pixels (N, 2) of the points in the picture; centres have integer coordinates."""
-    points: Floats
-    """Points (N, 3) in the camera."""
-
-
-class KeyframeSink(Protocol):
-    """Receiver of keyframes. A keyframe comes again when its points are final."""
-
-    def put(self, keyframe: LiveKeyframe) -> None: ...
 
 
 class LiveStream:
@@ -196,22 +168,9 @@ class LiveStream:
         live = self._recent.get(keyframe.frame)
         if live is None or self._sink is None:
             return
-        scale = live.rgb.shape[1] / keyframe.gray.shape[1]
-        to_picture = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])
-        matrix = to_picture @ keyframe.intrinsics
-        self._sink.put(
-            LiveKeyframe(
-                keyframe.index,
-                live.stamp_ns,
-                live.rgb,
-                matrix,
-                live.depth * np.float32(keyframe.depth_scale),
-                live.depth_matrix,
-                keyframe.ids,
-                (keyframe.pixels + 0.5) * scale - 0.5,
-                keyframe.camera_points,
-            )
-        )
+        depth = live.depth * np.float32(keyframe.depth_scale)
+        of = ExportKeyframe.of(keyframe, live.stamp_ns, live.rgb.shape, depth, live.depth_matrix)
+        self._sink.put(of, live.rgb)
 
     def _place(self, live: LiveFrame, pixel_map: PixelMap) -> LiveFrame:
         """Track the image; return it with its pose, depth and intrinsics in the map."""

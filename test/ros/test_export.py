@@ -3,7 +3,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,9 +14,9 @@ from infinitevggt_core import MapConfig, PointMap
 from infinitevggt_core.io.plain_state import with_tensors
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.commands.cli import main
-from infinitevggt_ros.live.export.colmap import write_colmap
-from infinitevggt_ros.live.run_folder import RUN_FILE, RunFolder, RunWriter
-from infinitevggt_ros.live.stream import LiveKeyframe
+from infinitevggt_ros.export.colmap import write_colmap
+from infinitevggt_ros.export.keyframe import ExportKeyframe
+from infinitevggt_ros.export.run_folder import RUN_FILE, RunFolder, RunWriter
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import write_state
@@ -53,36 +52,33 @@ def run(tmp_path: Path) -> Path:
     """Three keyframes of a wall, as `infinitevggt run` leaves them."""
     folder = tmp_path / "run"
     writer = RunWriter(folder)
-    poses: dict[str, Any] = {}
+    poses: dict[int, Similarity3] = {}
     for index, scale in enumerate(SCALES):
         pose = camera_from_map(index)
         in_camera = POINTS @ pose[:, :3].T + pose[:, 3]
         projected = in_camera @ K.T
         picture = np.full((HEIGHT, WIDTH, 3), (200, 100, 50), np.uint8)
         writer.put(
-            LiveKeyframe(
+            ExportKeyframe(
                 index,
                 10**9 * (index + 1),
-                picture,
+                (HEIGHT, WIDTH),
                 K,
                 (wall_depth(pose) / scale).astype(np.float32),
                 DEPTH_K,
                 np.arange(len(POINTS)),
                 projected[:, :2] / projected[:, 2:],
                 in_camera / scale,
-            )
+            ),
+            picture,
         )
         rotation = pose[:, :3].T
         center = -rotation @ pose[:, 3]
-        poses[str(index)] = {
-            "scale": scale,
-            "rotation": rotation.tolist(),
-            "translation": center.tolist(),
-        }
-    (folder / "trajectory.tum").write_text("# stamp x y z qx qy qz qw\n")
+        poses[index] = Similarity3(np.array(scale), rotation, center)
+    (folder / "corrected.tum").write_text("# stamp x y z qx qy qz qw\n")
     (folder / "map.ply").write_bytes(b"ply\n")
     (folder / "map.pcd").write_bytes(b"pcd\n")
-    (folder / RUN_FILE).write_text(json.dumps({"format": 1, "keyframes": poses}))
+    writer.finish(poses, {})
     return folder
 
 
@@ -155,7 +151,7 @@ def test_nerfstudio_gets_poses_in_opengl_axes(run: Path, tmp_path: Path) -> None
 def test_trajectory_and_map_are_copied(run: Path, tmp_path: Path) -> None:
     tum, pcd = tmp_path / "a" / "walk.tum", tmp_path / "b" / "walk.pcd"
     assert main(["export", str(run), "--tum", str(tum), "--pcd", str(pcd)]) == 0
-    assert tum.read_bytes() == (run / "trajectory.tum").read_bytes()
+    assert tum.read_bytes() == (run / "corrected.tum").read_bytes()
     assert pcd.read_bytes() == (run / "map.pcd").read_bytes()
 
 

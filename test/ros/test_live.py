@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from infinitevggt_core import MapConfig, MemoryConfig, load_checkpoint
+from infinitevggt_core.io.tum import write_poses
 from infinitevggt_core.worlds import World, WorldConfig
 from infinitevggt_ros.bags.camera_messages import header_at, raw_image
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.export.run_folder import RunFolder, RunWriter
 from infinitevggt_ros.live.calibration_file import info_of_fov, read_camera_file
-from infinitevggt_ros.live.run_folder import RunFolder, RunWriter, write_poses
 from infinitevggt_ros.live.sources import (
     CameraFrames,
     SourceFrame,
@@ -28,6 +29,7 @@ from infinitevggt_ros.live.sources import (
     rgb_from_message,
 )
 from infinitevggt_ros.live.stream import LiveStream
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 from support.bag_evaluation import FRAMES
 from support.bag_making import noise, write_image_bag
 from support.world_images import HEIGHT, SEED, STRIDE, WIDTH, endless_photos, world_images
@@ -201,7 +203,8 @@ def finished_run(video: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out, truth = folder / "room", folder / "truth.tum"
     world = World(SEED, config=WorldConfig.of("easy", motion="handheld"))
     poses = world.render([STRIDE * index for index in range(12)], 8, 8).camera_from_world.numpy()
-    write_poses(truth, [10**9 + index * 10**8 for index in range(12)], poses.astype(float))
+    stamps_ns = [10**9 + index * 10**8 for index in range(12)]
+    write_poses(truth, stamps_ns, poses.astype(float), MAP_FROM_WORLD[:3, :3])
     fov = str(FOV_DEG)
     assert main(["run", str(video), "--fov", fov, "--out", str(out), "--truth", str(truth)]) == 0
     return out
@@ -258,9 +261,10 @@ def test_a_source_that_fails_leaves_a_complete_result(
 
 
 def test_a_run_leaves_trajectory_map_and_keyframes(finished_run: Path) -> None:
-    poses = np.loadtxt(finished_run / "trajectory.tum", ndmin=2)
-    assert poses.shape == (12, 8)
-    np.testing.assert_allclose(np.linalg.norm(poses[:, 4:], axis=1), 1, atol=1e-6)
+    for name in ("trajectory.tum", "corrected.tum"):
+        poses = np.loadtxt(finished_run / name, ndmin=2)
+        assert poses.shape == (12, 8)
+        np.testing.assert_allclose(np.linalg.norm(poses[:, 4:], axis=1), 1, atol=1e-6)
     assert (finished_run / "map.ply").stat().st_size > 1000
     assert (finished_run / "map.pcd").stat().st_size > 1000
     figures = json.loads((finished_run / "run.json").read_text())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.live.run_folder import RunFolder, SavedKeyframe
+from infinitevggt_ros.export.run_folder import RunFolder, SavedKeyframe
 
 FEWEST_KEYFRAMES = 2
 LARGEST_ERROR_PX = 4.0

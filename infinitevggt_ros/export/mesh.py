@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.live.run_folder import RunFolder
+from infinitevggt_ros.export.run_folder import RunFolder
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 
 FEWEST_KEYFRAMES = 2

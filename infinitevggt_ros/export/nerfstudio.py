@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infinitevggt_ros.live.run_folder import RunFolder, SavedKeyframe
+from infinitevggt_ros.export.run_folder import RunFolder, SavedKeyframe
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 
 FEWEST_KEYFRAMES = 2

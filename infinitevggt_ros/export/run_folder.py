@@ -1,29 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folder of a run: files of its results, and its keyframes for export."""
+"""Keyframes of a run in its folder, for export."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.atomic_file import whole_file
-from infinitevggt_core.io.pcd import write_pcd
-from infinitevggt_core.io.ply import write_ply
-from infinitevggt_core.io.tum import IN_THE_MAP, write_tum
+from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.live.stream import LiveKeyframe, LiveStream
-from infinitevggt_ros.map_axes import MAP_FROM_WORLD, points_in_map
+from infinitevggt_ros.export.keyframe import ExportKeyframe, jpeg_of
 
 RUN_FILE = "run.json"
 KEYFRAMES = "keyframes"
-JPEG_QUALITY = 95
 FORMAT = 1
 """Version of the folder's layout."""
 Floats = NDArray[np.float64]
@@ -56,7 +49,7 @@ class SavedKeyframe:
 
 
 class RunWriter:
-    """Writes keyframes as they come, and everything else at the end."""
+    """Writes keyframes as they come, and their poses at the end."""
 
     def __init__(self, out: Path) -> None:
         """Raises CommandError if the folder holds another run."""
@@ -65,40 +58,36 @@ class RunWriter:
             raise CommandError(f"{out} holds a run already: choose another --out")
         self._numbers: set[int] = set()
 
-    def put(self, keyframe: LiveKeyframe) -> None:
-        """Write one keyframe, or its final points."""
+    def put(self, keyframe: ExportKeyframe, rgb: NDArray[np.uint8]) -> None:
+        """Write one keyframe and its rectified image (H, W, 3), or its final points."""
+        self.write(keyframe, b"" if keyframe.index in self._numbers else jpeg_of(rgb))
+
+    def write(self, keyframe: ExportKeyframe, jpeg: bytes) -> None:
+        """Write one keyframe. jpeg: its picture; empty if it is written already."""
         path = self.out / KEYFRAMES / f"{keyframe.index:06d}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if keyframe.index not in self._numbers:
-            bgr = cv2.cvtColor(keyframe.rgb, cv2.COLOR_RGB2BGR)
-            quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            encoded = cv2.imencode(".jpg", bgr, quality)[1]
-            path.with_suffix(".jpg").write_bytes(encoded.tobytes())
+        if jpeg:
+            path.with_suffix(".jpg").write_bytes(jpeg)
             self._numbers.add(keyframe.index)
-        parts = {name: value for name, value in _fields(keyframe).items() if name != "rgb"}
+        parts = {name: getattr(keyframe, name) for name in ExportKeyframe.__slots__}
         with whole_file(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, size=np.array(keyframe.rgb.shape[:2]), **parts)
+            np.savez_compressed(file, **parts)
 
-    def finish(self, stream: LiveStream, figures: dict[str, Any]) -> None:
-        """Write trajectory.tum, map.ply, map.pcd and run.json, which is last."""
+    def finish(self, poses: Mapping[int, Similarity3], figures: dict[str, Any]) -> None:
+        """Write run.json, the last file of a run.
+
+        poses: map_from_camera of the keyframes, OpenCV axes, whose scale is the number of units of
+        the map per unit of the keyframe. figures: of the run.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
-        stream.finish()
-        stamps_ns, poses = stream.trajectory()
-        write_poses(self.out / "trajectory.tum", stamps_ns, poses)
-        cloud = stream.map.cloud()
-        positions = points_in_map(cloud.positions.numpy())
-        arrays = (positions, cloud.colors.numpy(), cloud.confidences.numpy())
-        write_ply(self.out / "map.ply", *arrays, IN_THE_MAP)
-        write_pcd(self.out / "map.pcd", *arrays, IN_THE_MAP)
-        placed = stream.mapper.keyframe_poses()
         keyframes = {
             str(index): {
-                "scale": float(placed[index].scale),
-                "rotation": placed[index].rotation.tolist(),
-                "translation": placed[index].translation.tolist(),
+                "scale": float(poses[index].scale),
+                "rotation": poses[index].rotation.tolist(),
+                "translation": poses[index].translation.tolist(),
             }
             for index in sorted(self._numbers)
-            if index in placed
+            if index in poses
         }
         content = {"format": FORMAT, **figures, "keyframes": keyframes}
         with whole_file(self.out / RUN_FILE) as partial:
@@ -146,18 +135,6 @@ class RunFolder:
                 raise CommandError(f"{path}.npz is damaged: {error}") from error
 
 
-def write_poses(path: Path, stamps_ns: list[int], poses: Floats) -> None:
-    """Write camera_from_map (N, 3, 4) as a TUM file in the axes of a ROS map."""
-    axes = MAP_FROM_WORLD[:3, :3]
-    turned = axes @ poses[..., :3].transpose(0, 2, 1)
-    quats = Rotation.from_matrix(turned).as_quat() if len(poses) else np.empty((0, 4))
-    write_tum(path, stamps_ns, camera_centers(poses) @ axes.T, quats)
-
-
-def _fields(keyframe: LiveKeyframe) -> dict[str, Any]:
-    return {name: getattr(keyframe, name) for name in LiveKeyframe.__slots__}
-
-
 def _saved(index: int, picture: Path, pose: dict[str, Any], parts: dict[str, Any]) -> SavedKeyframe:
     scale = float(pose["scale"])
     rotation, translation = np.array(pose["rotation"]), np.array(pose["translation"])
@@ -170,7 +147,7 @@ def _saved(index: int, picture: Path, pose: dict[str, Any], parts: dict[str, Any
         (height, width),
         parts["camera_matrix"],
         camera_from_map,
-        parts["depth"] * np.float32(scale),
+        parts["depth"].astype(np.float32) * np.float32(scale),
         parts["depth_matrix"],
         parts["ids"],
         parts["pixels"],
