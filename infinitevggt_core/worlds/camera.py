@@ -7,6 +7,7 @@ from torch import Tensor
 from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.hashed_rng import key_of
 from infinitevggt_core.worlds.lens import Lens, process
+from infinitevggt_core.worlds.optics import Optics, as_stored
 from infinitevggt_core.worlds.patterns import gaussian_table
 
 _SOFTNESS = 0.14
@@ -34,6 +35,11 @@ def develop(
     gain = exposure.to(linear).reshape(-1, 1, 1, 1)
     light = _softened(linear * gain, 2)
     light = _softened(light, 3)
+    image = _exposed(light, seeds, times, config)
+    return as_stored(image, [Optics.of(seed, config) for seed in seeds]) if config.jpeg else image
+
+
+def _exposed(light: Tensor, seeds: list[int], times: Tensor, config: WorldConfig) -> Tensor:
     if config.lens:
         lenses = [Lens.of(seed, config.lens) for seed in seeds]
         return process(light, lenses, _noise(light, seeds, times), config.sensor_noise)

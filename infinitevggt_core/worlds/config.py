@@ -69,6 +69,18 @@ class WorldConfig:
         0.0, "strength of vignetting, colour cast, tone curve and exposure control", low=0, high=1
     )
 
+    distortion: float = option(
+        0.0, "maximum radial distortion that is left in the images", low=0, high=0.2
+    )
+    rolling_shutter: float = option(
+        0.0, "maximum share of the frame time during which rows are read", low=0, high=1
+    )
+    turn_blur: float = option(
+        0.0, "as motion_blur, of rotation only and faster to render: the maximum", low=0, high=1
+    )
+    jpeg: float = option(0.0, "maximum loss of JPEG compression", low=0, high=1)
+    gloss: float = option(0.0, "share of furniture with highlights of the lamp", low=0, high=1)
+
     def __post_init__(self) -> None:
         check_options(self)
         if self.fov_low_deg > self.fov_high_deg:

@@ -39,6 +39,8 @@ class Material:
     """1: cells alternate; 0: each is random."""
     glow: float = 0.0
     """Emitted light relative to a white wall."""
+    gloss: float = 0.0
+    """Brightness of the lamp's highlight relative to a white wall in its light."""
 
     def calmer(self, texture: float) -> "Material":
         """Return the material with all contrasts multiplied by `texture`."""

@@ -30,6 +30,11 @@ class Cameras:
     """(F, 2), principal point in pixels. Pixel (0, 0) is the centre of the first pixel."""
     height: int
     width: int
+    distortion: Tensor | None = None
+    """(F,), radial: a ray at radius r of the pinhole has radius r (1 + distortion r^2)."""
+    sweep: Tensor | None = None
+    """(F, 3), rotation vector in camera axes, rad, by which the camera turns while the rows are
+    read, from the first to the last; the middle one is that of the pose. None: all at once."""
 
     @property
     def eyes(self) -> Tensor:
@@ -93,12 +98,44 @@ def rays_of(cameras: Cameras, tiles: Tiles) -> Rays:
     v = torch.arange(tiles.rows * tiles.high, device=device, dtype=dtype)
     x = (u - cameras.center[:, :1]) / cameras.focal[:, None]
     y = (v - cameras.center[:, 1:]) / cameras.focal[:, None]
+    if cameras.distortion is not None or cameras.sweep is not None:
+        return _bent(cameras, tiles, *bend(cameras, x[:, None], y[:, :, None]))
     parts = []
     for axis in range(3):
         right, down, forward = (rotation[:, k, axis, None] for k in range(3))
         across = (x * right + forward).reshape(-1, 1, tiles.columns, 1, tiles.wide)
         along = (y * down).reshape(-1, tiles.rows, 1, tiles.high, 1)
         parts.append((across + along).reshape(-1, tiles.high * tiles.wide))
+    return Rays(*parts)
+
+
+def bend(cameras: Cameras, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x and y at depth 1 (F, rows, columns) of the rays of pixels whose pinhole rays have x
+    (F, 1, columns) and y (F, rows, 1)."""
+    shape = (len(x), y.shape[1], x.shape[2])
+    bent_x, bent_y = x.expand(shape), y.expand(shape)
+    if cameras.distortion is not None:
+        factor = 1 + cameras.distortion.view(-1, 1, 1) * (x * x + y * y)
+        bent_x, bent_y = x * factor, y * factor
+    if cameras.sweep is not None:  # rotation only, first order
+        late = y * (cameras.focal / cameras.height).view(-1, 1, 1)  # -0.5 to 0.5
+        turn_x, turn_y, turn_z = (part.view(-1, 1, 1) for part in cameras.sweep.unbind(1))
+        bent_x, bent_y = (
+            bent_x - late * (turn_y - turn_z * y),
+            bent_y - late * (turn_z * x - turn_x),
+        )
+    return bent_x, bent_y
+
+
+def _bent(cameras: Cameras, tiles: Tiles, x: Tensor, y: Tensor) -> Rays:
+    rotation = cameras.camera_from_world[..., :3]
+    parts = []
+    for axis in range(3):
+        right, down, forward = (rotation[:, k, axis].view(-1, 1, 1) for k in range(3))
+        grid = (x * right + y * down + forward).reshape(
+            -1, tiles.rows, tiles.high, tiles.columns, tiles.wide
+        )
+        parts.append(grid.transpose(2, 3).reshape(-1, tiles.high * tiles.wide))
     return Rays(*parts)
 
 
@@ -170,11 +207,32 @@ def _overlap(
     tiles."""
     edges = torch.arange(count + 1, device=center.device, dtype=center.dtype) * side - 0.5
     slope = (edges - cameras.center[:, axis, None]) / cameras.focal[:, None]
+    farthest = _farthest_bend(cameras, axis)
+    # above the low edge and below the high one
+    _, above = _sides(center, axes, axis, (slope - farthest)[:, :-1])
+    below, _ = _sides(center, axes, axis, (slope + farthest)[:, 1:])
+    return above & below
+
+
+def _sides(center: Tensor, axes: Tensor, axis: int, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (F, count, N) twice: True if a solid reaches below and above the planes through the
+    camera with `slope` (F, count)."""
     slope = slope[:, :, None]
     middle = center[:, None, :, axis] - slope * center[:, None, :, 2]
     reach = (axes[:, None, :, :, axis] - slope[..., None] * axes[:, None, :, :, 2]).abs().sum(-1)
-    # above the low edge and below the high one
-    return (middle + reach > 0)[:, :-1] & (middle - reach < 0)[:, 1:]
+    return middle - reach < 0, middle + reach > 0
+
+
+def _farthest_bend(cameras: Cameras, axis: int) -> Tensor | float:
+    """Return (F, 1), the largest change of x (axis 0) or y (axis 1) at depth 1 by `bend`."""
+    if cameras.distortion is None and cameras.sweep is None:
+        return 0.0
+    rim = torch.linspace(-0.5, 1.5, 9, device=cameras.focal.device)  # tiles go past the image
+    x = (rim * cameras.width - cameras.center[:, :1]) / cameras.focal[:, None]
+    y = (rim * cameras.height - cameras.center[:, 1:]) / cameras.focal[:, None]
+    straight = (x[:, None], y[:, :, None])
+    bent = bend(cameras, *straight)[axis]
+    return (bent - straight[axis]).abs().amax((1, 2))[:, None]
 
 
 def _go_through(

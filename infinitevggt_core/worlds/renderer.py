@@ -13,6 +13,7 @@ from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.frames import WorldClips
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.movers import Movers
+from infinitevggt_core.worlds.optics import Optics, blurred, turn_per_frame
 from infinitevggt_core.worlds.ray_caster import Cameras, Rays, Tiles, cast, rays_of
 from infinitevggt_core.worlds.shading import shade
 from infinitevggt_core.worlds.shadows import casters_of, lit_share
@@ -85,6 +86,8 @@ class _Rays:
     table: Tensor
     boxes: Tensor
     rounds: Tensor
+    turn: Tensor | None
+    """(F, 3), rotation of each camera during a frame, rad; None if nothing depends on it."""
 
 
 class Stage:
@@ -147,14 +150,19 @@ class Stage:
             exposed.table.T.contiguous(),
             each(1 / exposed.cameras.focal),
             light,
+            self.worlds[0].config.gloss > 0,
         )
         linear = torch.stack(
             [tiles.to_image(color, height, width) for color in colors], dim=1
         ).reshape(-1, self.rays_per_pixel, 3, height, width)
+        linear = linear.mean(1)
+        if exposed.turn is not None:
+            focal = exposed.cameras.focal[:: self.rays_per_pixel]
+            linear = blurred(linear, exposed.turn, focal, self._optics(which, "shutter"))
         depth = tiles.to_image(hits.depth, height, width)[:: self.rays_per_pixel]
         keys = [self.worlds[k].seed for k in which.tolist()]
         exposure = self._per_frame(which, times, "exposure")
-        return develop(linear.mean(1), exposure, keys, times, self.worlds[0].config), depth
+        return develop(linear, exposure, keys, times, self.worlds[0].config), depth
 
     def _expose(self, which: Tensor, times: Tensor, height: int, width: int) -> _Rays:
         count = self.rays_per_pixel
@@ -171,10 +179,37 @@ class Stage:
         light = self._per_frame(owner, every, "light")
         table, boxes, rounds = self._solids(owner, every, poses)
         put = self._put
+        turn = self._turn(which, times)
         return _Rays(
-            Cameras(put(poses), put(focal), put(center), height, width),
-            put(light), table, boxes.to(self.device), rounds.to(self.device),
+            Cameras(
+                put(poses), put(focal), put(center), height, width, *self._bending(owner, turn)
+            ),
+            put(light), table, boxes.to(self.device), rounds.to(self.device), turn,
         )  # fmt: skip
+
+    def _turn(self, which: Tensor, times: Tensor) -> Tensor | None:
+        config = self.worlds[0].config
+        if not (config.rolling_shutter or config.turn_blur):
+            return None
+
+        def poses(moments: Tensor) -> Tensor:
+            return self._per_frame(which, moments, "camera_from_world")
+
+        return self._put(turn_per_frame(poses, times))
+
+    def _bending(self, owner: Tensor, turn: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return distortion and sweep of the rays of worlds `owner`, None where there is none."""
+        config = self.worlds[0].config
+        distortion = self._optics(owner, "distortion") if config.distortion else None
+        if not config.rolling_shutter or turn is None:
+            return distortion, None
+        readout = self._optics(owner, "readout")[:, None]
+        return distortion, readout * turn.repeat_interleave(self.rays_per_pixel, 0)
+
+    def _optics(self, which: Tensor, quantity: str) -> Tensor:
+        """Return a quantity of the optics of worlds `which`."""
+        each = [getattr(Optics.of(world.seed, world.config), quantity) for world in self.worlds]
+        return self._put(torch.tensor(each)[which])
 
     def _put(self, values: Tensor) -> Tensor:
         return values.float().to(self.device)

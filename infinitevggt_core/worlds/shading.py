@@ -18,10 +18,13 @@ from infinitevggt_core.worlds.patterns import (
     uniform_table,
 )
 from infinitevggt_core.worlds.ray_caster import Rays
+from infinitevggt_core.worlds.solids import GLOSS_COLUMN
 
 _CORNER_M = 0.22
 """Reach of the darkness in corners."""
 _FALLOFF_M2 = 10.0
+_SHINE = 60
+"""Exponent of a highlight; larger is smaller and sharper."""
 
 
 class Surface:
@@ -50,11 +53,12 @@ Vector = tuple[Tensor, Tensor, Tensor]
 
 def shade(
     rays: Rays, eyes: Vector, depth: Tensor, solid: Tensor, columns: Tensor, pixel_m: Tensor,
-    light: Tensor,
+    light: Tensor, has_gloss: bool = False,
 ) -> Vector:  # fmt: skip
     """Return linear red, green, blue (N,) of hits. All arguments are (N,) or broadcast to it.
 
-    pixel_m: size of a pixel at depth 1. light: brightness of the lamps.
+    pixel_m: size of a pixel at depth 1. light: brightness of the lamps. has_gloss: some material
+    has highlights.
     """
     surface = Surface(columns, solid)
     point = tuple(e + depth * d for e, d in zip(eyes, (rays.x, rays.y, rays.z), strict=True))
@@ -63,7 +67,11 @@ def shade(
     facing = (rays.x * normal[0] + rays.y * normal[1] + rays.z * normal[2]).abs() / length
     footprint = pixel_m * depth / facing.clamp(min=0.12)
     color, glow = _pattern(surface, local, along, footprint)
-    return _lit(surface, point, normal, color, glow, light)  # type: ignore[arg-type]
+    lit = _lit(surface, point, normal, color, glow, light)  # type: ignore[arg-type]
+    if not has_gloss:
+        return lit
+    away = (-rays.x / length, -rays.y / length, -rays.z / length)
+    return _with_highlights(surface, lit, point, normal, away, light)  # type: ignore[arg-type]
 
 
 def _local(surface: Surface, point: Vector) -> tuple[Vector, Vector, tuple[Tensor, Tensor]]:
@@ -206,4 +214,24 @@ def _lit(
         color[k] * torch.maximum(direct * lamp_color[k] + open_sky * ambient[k] * 0.8, 1.1 * glow)
         for k in range(3)
     )
+    return red, green, blue
+
+
+def _with_highlights(
+    surface: Surface, lit: Vector, point: Vector, normal: Vector, to_eye: Vector, light: Tensor
+) -> Vector:
+    """Add the reflection of the lamp (Blinn and Phong). to_eye: unit vectors."""
+    surface.skip_to(38)
+    lamp, lamp_color = surface.take3(), surface.take3()
+    surface.skip_to(GLOSS_COLUMN)
+    gloss = surface.take()
+    to_lamp = [a - b for a, b in zip(lamp, point, strict=True)]
+    square = to_lamp[0] ** 2 + to_lamp[1] ** 2 + to_lamp[2] ** 2
+    inverse = square.rsqrt()
+    half = [way * inverse + eye for way, eye in zip(to_lamp, to_eye, strict=True)]
+    shorten = (half[0] ** 2 + half[1] ** 2 + half[2] ** 2).clamp(min=1e-6).rsqrt()
+    aligned = sum(h * n for h, n in zip(half, normal, strict=True)) * shorten
+    facing = sum(way * n for way, n in zip(to_lamp, normal, strict=True)) > 0
+    shine = gloss * light * facing * aligned.clamp(min=0) ** _SHINE / (1 + square / _FALLOFF_M2)
+    red, green, blue = (color + shine * lamp_color[k] for k, color in enumerate(lit))
     return red, green, blue

@@ -44,7 +44,8 @@ def turn_of(tangent: float) -> tuple[float, float]:
 SHAPE_COLUMNS = 9
 MATERIAL_COLUMNS = 29
 ROOM_COLUMNS = 14
-COLUMNS = SHAPE_COLUMNS + MATERIAL_COLUMNS + ROOM_COLUMNS
+GLOSS_COLUMN = SHAPE_COLUMNS + MATERIAL_COLUMNS + ROOM_COLUMNS
+COLUMNS = GLOSS_COLUMN + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Light:
 
 
 def row_of(solid: Solid, room: Room, light: Light) -> list[float]:
-    """Return COLUMNS numbers: the solid's shape, its material, and the room that lights it."""
+    """Return COLUMNS numbers: the solid's shape, its material, the room that lights it, gloss."""
     m = solid.material
     anchor = solid.center if solid.anchor is None else solid.anchor
     cell_u, cell_v = m.cell
@@ -69,7 +70,7 @@ def row_of(solid: Solid, room: Room, light: Light) -> list[float]:
         m.spread, m.hue, m.checker, m.glow,
         float(bool(solid.round)), *anchor,
         *light.position, *light.color, *light.ambient,
-        room.x0, room.y0, room.x1, room.y1, room.height,
+        room.x0, room.y0, room.x1, room.y1, room.height, m.gloss,
     ]  # fmt: skip
 
 

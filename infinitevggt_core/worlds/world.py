@@ -56,6 +56,8 @@ class World:
             solids += decorate(HashedRng(seed, "pictures", k), self.plan, k, self.lights[k])
         if everyday:
             solids = _calmed(HashedRng(seed, "everyday"), solids)
+        if self.config.gloss:
+            solids = _glossy(HashedRng(seed, "gloss"), solids, self.config.gloss)
         self.solids = [self._textured(solid) for solid in solids]
         self.scene = scene_of(self.solids, rooms, self.lights)
         self.movers = Movers(seed, rooms, self.lights, self.config.moving_objects)
@@ -107,3 +109,13 @@ def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
         if solid.material not in calm:
             calm[solid.material] = everyday_look(rng, solid.material)
     return [replace(solid, material=calm[solid.material]) for solid in solids]
+
+
+def _glossy(rng: HashedRng, solids: list[Solid], share: float) -> list[Solid]:
+    """Return the solids, with gloss on a share of the materials. Equal materials stay equal."""
+    found: dict[Material, Material] = {}
+    for solid in solids:
+        if solid.material not in found:
+            gloss = rng.uniform(0.2, 2.0) if rng.chance(share) else 0.0
+            found[solid.material] = replace(solid.material, gloss=gloss)
+    return [replace(solid, material=found[solid.material]) for solid in solids]
