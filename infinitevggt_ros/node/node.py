@@ -223,7 +223,7 @@ class StreamNode(ManagedNode):
             name=publisher.name,
             cameras=publisher.cameras,
             now_ns=lambda: publisher.now_ns,
-            background=True,
+            background=settings.pose.background,
         )
         stream.map_id = self._first_map_id
         if not settings.state.path:

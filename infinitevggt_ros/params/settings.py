@@ -242,6 +242,11 @@ class PoseSettings(Options):
         "world use the network",
         choices=("tracking", "network"),
     )
+    background: bool = option(
+        True,
+        "adjust poses and close loops in threads beside the images; false: together with the image, "
+        "which takes longer and gives the same poses for the same images on every machine",
+    )
     localization_only: bool = option(
         False,
         "find the camera in the map that is there and leave the map as it is: no new keyframes, "
