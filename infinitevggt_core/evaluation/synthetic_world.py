@@ -148,23 +148,20 @@ class StreamRecord:
         self._tally = StreamTally(frames)
 
     def add(self, frame: WorldFrame, prediction: Prediction) -> None:
-        points = geometry.world_points(
-            frame.depth.double(), frame.camera_from_world, frame.intrinsics
-        )
+        depth = known(frame.depth)
+        points = geometry.world_points(depth.double(), frame.camera_from_world, frame.intrinsics)
         self._tally.add(
             FrameMetrics(
                 as_array(prediction.camera_from_world[0]),
                 prediction.depth[0].float().cpu().numpy(),
                 as_array(prediction.world_points()[0]),
             ),
-            FrameMetrics(
-                as_array(frame.camera_from_world), frame.depth.cpu().numpy(), as_array(points)
-            ),
+            FrameMetrics(as_array(frame.camera_from_world), depth.cpu().numpy(), as_array(points)),
         )
 
     def add_located(self, frame: WorldFrame, located: LocatedView, pixel_map: PixelMap) -> None:
         """Add a view that was tracked; the truth is cut to the network's image."""
-        true_depth = pixel_map.to_model(frame.depth.float().cpu().numpy())
+        true_depth = pixel_map.to_model(known(frame.depth).float().cpu().numpy())
         pose, true_pose = located.camera_from_map, as_array(frame.camera_from_world)
         matrix = pixel_map.model_intrinsics(located.intrinsics)
         true_matrix = pixel_map.model_intrinsics(as_array(frame.intrinsics))
@@ -216,6 +213,11 @@ def _points(depth: NDArray[np.float32], pose: Array, matrix: Array) -> Array:
     """Return the pixels (H, W, 3) of a depth map in the world."""
     tensors = (torch.from_numpy(np.asarray(part, np.float64)) for part in (depth, pose, matrix))
     return as_array(geometry.world_points(*tensors))
+
+
+def known(depth: Tensor) -> Tensor:
+    """Return a depth map with NaN where there is none: in the sky."""
+    return depth.masked_fill(depth == 0, torch.nan)
 
 
 def as_array(tensor: Tensor) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 from infinitevggt_core.config import check_options, option
 
-LEVELS = ("easy", "standard", "hard", "real")
+LEVELS = ("easy", "standard", "hard", "real", "street")
 MOTIONS = ("any", "handheld", "drone", "wheeled", "loop")
 
 
@@ -50,6 +50,7 @@ class WorldConfig:
         choices=(1, 3, 5),  # type: ignore[arg-type]
     )  # fmt: skip
 
+    outdoor: bool = option(False, "a street under an open sky in place of rooms")
     everyday: bool = option(
         False, "use office and kitchen furniture with objects on it, in plain materials"
     )
@@ -131,5 +132,20 @@ _OF_LEVEL: dict[str, dict[str, Any]] = {
         "shadows": 1.0,
         "close_up": 0.75,
         "lens": 1.0,
+    },
+    "street": {
+        "outdoor": True,
+        "most_rooms": 1,
+        "step_m": 0.15,
+        "turn_m": 4.0,
+        "turn_deg_per_m": 25.0,
+        "sway": 0.7,
+        "sensor_noise": 0.01,
+        "exposure_change": 0.2,
+        "fov_low_deg": 45.0,
+        "fov_high_deg": 110.0,
+        "shadows": 1.0,
+        "lens": 1.0,
+        "gloss": 0.1,
     },
 }

@@ -13,7 +13,7 @@ class WorldFrame:
     image: Tensor
     """[3, H, W], RGB in [0, 1]."""
     depth: Tensor
-    """[H, W], metres along the optical axis."""
+    """[H, W], metres along the optical axis; 0: sky."""
     camera_from_world: Tensor
     """[3, 4], float64: world (z up, metres) to OpenCV camera axes."""
     intrinsics: Tensor

@@ -16,8 +16,9 @@ from infinitevggt_core.worlds.movers import Movers
 from infinitevggt_core.worlds.optics import Optics, blurred, turn_per_frame
 from infinitevggt_core.worlds.ray_caster import Cameras, Rays, Tiles, cast, rays_of
 from infinitevggt_core.worlds.shading import shade
-from infinitevggt_core.worlds.shadows import casters_of, lit_share
+from infinitevggt_core.worlds.shadows import INDOOR_M, OUTDOOR_M, casters_of, lit_share
 from infinitevggt_core.worlds.solids import Light, Scene
+from infinitevggt_core.worlds.street import SEEN_M
 from infinitevggt_core.worlds.trajectory import Trajectory
 
 _RAYS_AT_ONCE = {"cpu": 150_000, "cuda": 6_000_000}
@@ -112,7 +113,8 @@ class Stage:
 
     def _shadow_casters(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return casters, lamps and darkness of the shadows of each world."""
-        casters = torch.stack([casters_of(world.scene) for world in self.worlds])
+        largest = OUTDOOR_M if self.worlds[0].config.outdoor else INDOOR_M
+        casters = torch.stack([casters_of(world.scene, largest) for world in self.worlds])
         lamps = torch.tensor([world.lights[0].position for world in self.worlds])
         darkness = torch.tensor(
             [
@@ -159,7 +161,11 @@ class Stage:
         if exposed.turn is not None:
             focal = exposed.cameras.focal[:: self.rays_per_pixel]
             linear = blurred(linear, exposed.turn, focal, self._optics(which, "shutter"))
-        depth = tiles.to_image(hits.depth, height, width)[:: self.rays_per_pixel]
+        seen = hits.depth
+        if self.worlds[0].config.outdoor:  # the sky has no depth
+            length = (rays.x**2 + rays.y**2 + rays.z**2).sqrt()
+            seen = seen.masked_fill(seen * length > SEEN_M, 0.0)
+        depth = tiles.to_image(seen, height, width)[:: self.rays_per_pixel]
         keys = [self.worlds[k].seed for k in which.tolist()]
         exposure = self._per_frame(which, times, "exposure")
         return develop(linear, exposure, keys, times, self.worlds[0].config), depth

@@ -16,17 +16,17 @@ _START_M = 0.01
 """Distance from the surface at which the segment to the lamp starts."""
 _SOFT_M = 0.06
 """Length of a crossing that is completely dark."""
-_LARGEST_M = 1.6
-"""Maximum half side of casters; larger solids are walls, floors and ceilings."""
+INDOOR_M, OUTDOOR_M = 1.6, 30.0
+"""Maximum half side of casters; larger solids are walls, floors and ceilings, or ground and sky."""
 
 
-def casters_of(scene: Scene) -> Tensor:
+def casters_of(scene: Scene, largest_m: float = INDOOR_M) -> Tensor:
     """Return (CASTERS, SHAPE_COLUMNS) float32, the solids with the largest faces, padded with
-    zeros."""
+    zeros. largest_m: maximum half side."""
     rows = torch.cat((scene.boxes, scene.rounds))[:, :SHAPE_COLUMNS]
     half = rows[:, 3:6].sort(dim=1).values
     # flat objects on walls and floors cast hardly any shadow
-    face = torch.where((half[:, 2] < _LARGEST_M) & (half[:, 0] > 0.006), half[:, 1:].prod(1), 0.0)
+    face = torch.where((half[:, 2] < largest_m) & (half[:, 0] > 0.006), half[:, 1:].prod(1), 0.0)
     count = min(CASTERS, len(rows))
     chosen = rows[face.topk(count).indices]
     padding = rows.new_zeros(CASTERS - count, SHAPE_COLUMNS)

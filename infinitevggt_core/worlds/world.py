@@ -9,16 +9,14 @@ from torch import Tensor
 
 from infinitevggt_core.worlds.close_up import CloseUp
 from infinitevggt_core.worlds.config import WorldConfig
-from infinitevggt_core.worlds.floor_plan import draw_plan
 from infinitevggt_core.worlds.frames import WorldClips, WorldFrame
-from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
 from infinitevggt_core.worlds.hashed_rng import HashedRng
-from infinitevggt_core.worlds.materials import Material, everyday_look
+from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.movers import Movers
 from infinitevggt_core.worlds.renderer import frames_per_chunk, render
-from infinitevggt_core.worlds.roadmap import build_roadmap
-from infinitevggt_core.worlds.shell import build_shell, light_of
+from infinitevggt_core.worlds.rooms import build_rooms
 from infinitevggt_core.worlds.solids import Solid, scene_of
+from infinitevggt_core.worlds.street import build_street
 from infinitevggt_core.worlds.surface import sample_surface
 from infinitevggt_core.worlds.trajectory import Trajectory
 
@@ -36,39 +34,18 @@ class World:
     ) -> None:
         self.seed = seed
         self.config = config or WorldConfig.of(level)
-        rng = HashedRng(seed, "plan")
-        self.plan = draw_plan(rng, self._room_count())
-        rooms = self.plan.rooms
-        spread = self.config.lamp_spread
-        self.lights = [
-            light_of(HashedRng(seed, "light", k), room, spread) for k, room in enumerate(rooms)
-        ]
-        catalog = OFFICE if self.config.everyday else HOME
-        placed = [
-            furnish(HashedRng(seed, "furniture", k), self.plan, k, self.config.furniture, catalog)
-            for k in range(len(rooms))
-        ]
-        self.roadmap = build_roadmap(HashedRng(seed, "roadmap"), self.plan, placed)
-        everyday = self.config.everyday
-        solids = list(build_shell(HashedRng(seed, "shell"), self.plan, everyday=everyday))
-        for k in range(len(rooms)):
-            solids += [solid for piece in placed[k] for solid in piece.solids]
-            solids += decorate(HashedRng(seed, "pictures", k), self.plan, k, self.lights[k])
-        if everyday:
-            solids = _calmed(HashedRng(seed, "everyday"), solids)
+        site = build_street(seed) if self.config.outdoor else build_rooms(seed, self.config)
+        self.plan, self.lights, self.roadmap = site.plan, site.lights, site.roadmap
+        solids = site.solids
         if self.config.gloss:
             solids = _glossy(HashedRng(seed, "gloss"), solids, self.config.gloss)
         self.solids = [self._textured(solid) for solid in solids]
-        self.scene = scene_of(self.solids, rooms, self.lights)
-        self.movers = Movers(seed, rooms, self.lights, self.config.moving_objects)
+        self.scene = scene_of(self.solids, self.plan.rooms, self.lights)
+        self.movers = Movers(seed, self.plan.rooms, self.lights, self.config.moving_objects)
         close_up, rng = None, HashedRng(seed, "close-up")
         if self.config.motion == "any" and rng.chance(self.config.close_up):
-            close_up = CloseUp.draw(rng, rooms, placed)
+            close_up = CloseUp.draw(rng, self.plan.rooms, site.placed)
         self.trajectory = Trajectory(seed, self.config, self.roadmap, close_up)
-
-    def _room_count(self) -> int:
-        most = self.config.most_rooms
-        return most if most < 5 else HashedRng(self.seed, "rooms").integer(most - 4) + 5
 
     def _textured(self, solid: Solid) -> Solid:
         return replace(solid, material=solid.material.calmer(self.config.texture))
@@ -102,20 +79,11 @@ class World:
         return sample_surface(self, points)
 
 
-def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
-    """Return the solids in calmer materials. Equal materials stay equal."""
-    calm: dict[Material, Material] = {}
-    for solid in solids:
-        if solid.material not in calm:
-            calm[solid.material] = everyday_look(rng, solid.material)
-    return [replace(solid, material=calm[solid.material]) for solid in solids]
-
-
 def _glossy(rng: HashedRng, solids: list[Solid], share: float) -> list[Solid]:
     """Return the solids, with gloss on a share of the materials. Equal materials stay equal."""
     found: dict[Material, Material] = {}
     for solid in solids:
         if solid.material not in found:
             gloss = rng.uniform(0.2, 2.0) if rng.chance(share) else 0.0
-            found[solid.material] = replace(solid.material, gloss=gloss)
+            found[solid.material] = replace(solid.material, gloss=max(gloss, solid.material.gloss))
     return [replace(solid, material=found[solid.material]) for solid in solids]

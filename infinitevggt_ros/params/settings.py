@@ -244,8 +244,8 @@ class PoseSettings(Options):
     )
     background: bool = option(
         True,
-        "adjust poses and close loops in threads beside the images; false: together with the image, "
-        "which takes longer and gives the same poses for the same images on every machine",
+        "adjust poses and close loops in threads beside the images; false: together with the "
+        "image, which takes longer and gives the same poses for the same images on every machine",
     )
     localization_only: bool = option(
         False,

@@ -12,7 +12,13 @@ from infinitevggt_core.worlds import LEVELS, MOTIONS, World, WorldConfig
 
 CLEARANCE_M = 0.25
 # degrees and metres per frame
-FASTEST = {"easy": (3.5, 0.045), "standard": (8.0, 0.1), "hard": (16.0, 0.18), "real": (8.0, 0.1)}
+FASTEST = {
+    "easy": (3.5, 0.045),
+    "standard": (8.0, 0.1),
+    "hard": (16.0, 0.18),
+    "real": (8.0, 0.1),
+    "street": (14.0, 0.35),
+}
 
 
 def clearance(world: World, points: Tensor) -> Tensor:

@@ -106,7 +106,9 @@ def test_compression_is_that_of_jpeg(quality: int) -> None:
     sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     _, data = cv2.imencode(".jpg", pixels[..., ::-1], options)
-    expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(float)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    expected = decoded[..., ::-1].astype(float)
     found = compressed(
         torch.from_numpy(pixels / 255).permute(2, 0, 1)[None].float(), torch.tensor([quality])
     )

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Furnished rooms of a world."""
+
+from dataclasses import replace
+
+from infinitevggt_core.worlds.config import WorldConfig
+from infinitevggt_core.worlds.floor_plan import draw_plan
+from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
+from infinitevggt_core.worlds.hashed_rng import HashedRng
+from infinitevggt_core.worlds.materials import Material, everyday_look
+from infinitevggt_core.worlds.roadmap import build_roadmap
+from infinitevggt_core.worlds.shell import build_shell, light_of
+from infinitevggt_core.worlds.site import Site
+from infinitevggt_core.worlds.solids import Solid
+
+
+def build_rooms(seed: int, config: WorldConfig) -> Site:
+    """Return the rooms of a seed."""
+    plan = draw_plan(HashedRng(seed, "plan"), _room_count(seed, config.most_rooms))
+    rooms = plan.rooms
+    lights = [
+        light_of(HashedRng(seed, "light", k), room, config.lamp_spread)
+        for k, room in enumerate(rooms)
+    ]
+    catalog = OFFICE if config.everyday else HOME
+    placed = [
+        furnish(HashedRng(seed, "furniture", k), plan, k, config.furniture, catalog)
+        for k in range(len(rooms))
+    ]
+    roadmap = build_roadmap(HashedRng(seed, "roadmap"), plan, placed)
+    solids = list(build_shell(HashedRng(seed, "shell"), plan, everyday=config.everyday))
+    for k in range(len(rooms)):
+        solids += [solid for piece in placed[k] for solid in piece.solids]
+        solids += decorate(HashedRng(seed, "pictures", k), plan, k, lights[k])
+    if config.everyday:
+        solids = _calmed(HashedRng(seed, "everyday"), solids)
+    return Site(plan, lights, placed, roadmap, solids)
+
+
+def _room_count(seed: int, most: int) -> int:
+    return most if most < 5 else HashedRng(seed, "rooms").integer(most - 4) + 5
+
+
+def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
+    """Return the solids in calmer materials. Equal materials stay equal."""
+    calm: dict[Material, Material] = {}
+    for solid in solids:
+        if solid.material not in calm:
+            calm[solid.material] = everyday_look(rng, solid.material)
+    return [replace(solid, material=calm[solid.material]) for solid in solids]
