@@ -20,6 +20,7 @@ from visualization_msgs.msg import MarkerArray
 from infinitevggt_ros.bags.camera_topics import choose_topics
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.bags.recorder import BagRecorder
+from infinitevggt_ros.demo import child
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.msg import StreamStatus
@@ -173,9 +174,9 @@ class DemoRun:
 
 
 def start(say: Say, module: str, *arguments: str) -> Process[str]:
-    """Start a module of this package as a process whose output goes to `say`, line by line."""
+    """Start a module as a process that ends with this one. Its output goes to `say` by lines."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", child.__name__, str(os.getpid()), module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
