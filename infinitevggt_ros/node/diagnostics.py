@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
+from infinitevggt_core.tracking.tracked_frame import LOST
 from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.network_image import ImageConverter
 from infinitevggt_ros.msg import StreamStatus
@@ -111,9 +112,7 @@ class Diagnostics:
         rejections = {other.last_rejection for other in self._cameras}  # said of the images
         if warned_s > self._before_s and warning not in rejections:
             return WARN, warning
-        if status.random_weights:
-            return WARN, "the weights are random: poses and depth mean nothing"
-        return OK, f"frame {status.frame_index} of map {status.map_id}"
+        return stream_finding(status)
 
     @property
     def _limit_mb(self) -> int:
@@ -178,6 +177,18 @@ def _calibration(status: StreamStatus, converter: ImageConverter) -> Finding:
     if converter.ignores_calibration:
         return OK, f"{predicted}, as set by intrinsics"
     return WARN, f"uncalibrated: {predicted}; {converter.why_uncalibrated}"
+
+
+def stream_finding(status: StreamStatus) -> Finding:
+    """Return level and message on the stream of a status."""
+    if status.random_weights:
+        return WARN, "the weights are random: poses and depth mean nothing"
+    if status.pose_state == LOST:
+        return WARN, (
+            f"lost: map {status.map_id} stands still until the camera sees a place of it; call "
+            "~/reset to begin a new map"
+        )
+    return OK, f"frame {status.frame_index} of map {status.map_id}"
 
 
 def scale_finding(status: StreamStatus) -> Finding:

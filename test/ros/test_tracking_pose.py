@@ -177,6 +177,9 @@ def test_nothing_is_fused_while_the_camera_is_lost(images: list[NDArray[np.uint8
             lost += 1
             assert torch.equal(rig.stream.map.cloud().positions, before)
     assert lost >= len(upside_down)
+    rig.stream.reset("asked for")
+    begun = run(rig, upside_down, first=50)[-1]
+    assert (begun.map_id, begun.pose_state != "lost") == (1, True), "a map of the unknown place"
 
 
 def test_a_restart_elsewhere_in_the_place_finds_the_same_map(
