@@ -52,14 +52,28 @@ def imported() -> set[str]:
 def test_every_imported_package_is_declared() -> None:
     package = ElementTree.parse(ROOT / "package.xml").getroot()
     declared = {element.text for element in package if element.tag.endswith("depend")}
-    pip = (ROOT / "requirements" / "pip.txt").read_text().lower()
-    pip_names = {re.split(r"[=\[]", line)[0] for line in pip.splitlines()}
     missing = {
         name
         for name in imported() - OPTIONAL
-        if KEYS.get(name, name) not in declared and name.lower() not in pip_names
+        if KEYS.get(name, name) not in declared and name.lower() not in required("pip")
     }
     assert not missing
+
+
+def test_the_lists_of_requirements_and_the_package_agree() -> None:
+    """For rosdep in package.xml, for pip in requirements/, and in the comment that names those."""
+    text = (ROOT / "package.xml").read_text()
+    declared = set(re.findall(r"<exec_depend>(python3-[a-z]+)<", text))
+    keys = {"opencv-python-headless": "opencv", "pillow": "pil", "pyyaml": "yaml"}
+    assert declared == {f"python3-{keys.get(name, name)}" for name in required("rosdep")}
+    [named] = re.findall(r"without a rosdep key \(([^)]*)\)", text)
+    assert set(re.split(r",\s+", named)) == required("pip")
+
+
+def required(name: str) -> set[str]:
+    """Distributions of a file of requirements."""
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    return {line.split("==")[0] for line in lines if line and not line.startswith("#")}
 
 
 def test_a_headless_robot_needs_neither_rviz_nor_launch() -> None:
