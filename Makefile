@@ -4,11 +4,15 @@
 PYTHON ?= python3
 VENV := .venv
 CUDA := .venv-cuda
+JAZZY := .venv-jazzy
+# ROS 2 Jazzy needs this version; empty where there is none
+PYTHON_JAZZY ?= $(shell for python in python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python3.12; do $$python -c "" 2> /dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+JAZZY_TESTS := rclpy_compat node_start node node_parameters node_images node_map lifecycle
 SOURCES := $(wildcard $(shell git ls-files -co --exclude-standard -- infinitevggt_ros infinitevggt_core launch config msg srv ros_shims cmake 2>/dev/null))
 
-.PHONY: demo test check cuda-check docs format install extras clean
+.PHONY: demo test check cuda-check jazzy-check docs format install extras clean
 .DEFAULT_GOAL := install
 
 demo: install  ## play a synthetic room through the node; poses, depth, fused cloud, picture in demo/
@@ -28,6 +32,11 @@ cuda-check: $(CUDA)/.requirements  ## test the CUDA path without a GPU, by PyTor
 	@if [ -e $(CUDA)/.skipped ]; then echo "cuda-check SKIPPED: PyTorch's CUDA build cannot be installed here"; else \
 	$(CUDA)/bin/python test/cuda/null_gpu/build.py $(CUDA)/null_gpu && \
 	$(CUDA)/null_gpu/run -m pytest test/cuda; fi
+
+jazzy-check:  ## test the node with ROS 2 Jazzy from PyPI (Python 3.12)
+	@if [ -z "$(PYTHON_JAZZY)" ]; then echo "jazzy-check SKIPPED: there is no Python 3.12"; else \
+	$(MAKE) $(JAZZY)/.installed && \
+	$(JAZZY)/bin/python -m pytest $(foreach name,$(JAZZY_TESTS),test/ros/test_$(name).py); fi
 
 docs: $(VENV)/.docs  ## build the documentation: build/docs/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
@@ -64,5 +73,14 @@ $(VENV)/.installed: $(VENV)/.requirements setup.py setup.cfg pyproject.toml pack
 	$(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
 
+$(JAZZY)/.requirements: requirements/extra/jazzy.txt $(wildcard requirements/*.txt)
+	$(PYTHON_JAZZY) -m venv $(JAZZY)
+	$(JAZZY)/bin/python -m pip --disable-pip-version-check install -r $<
+	@touch $@
+
+$(JAZZY)/.installed: $(JAZZY)/.requirements setup.py setup.cfg pyproject.toml package.xml CMakeLists.txt $(SOURCES)
+	$(JAZZY)/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(CUDA) build install log demo *.egg-info
+	rm -rf $(VENV) $(CUDA) $(JAZZY) build install log demo *.egg-info

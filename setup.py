@@ -133,6 +133,8 @@ class BuildInterfaces(build_ext):
 
 def cmake_install(source: Path, build: Path, stage: Path, prefixes: list[str]) -> None:
     env = dict(os.environ, AMENT_PREFIX_PATH=os.pathsep.join(prefixes))
+    # the environment's own cmake and ninja, where the machine has none and it is not activated
+    env["PATH"] = os.pathsep.join([env.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     configure = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), "-DBUILD_TESTING=OFF"]
     configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={stage}"]
     configure += [
