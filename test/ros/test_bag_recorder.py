@@ -12,6 +12,7 @@ import pytest
 
 from infinitevggt_ros.errors import CommandError
 from support.bag_making import read_bag, stamp_ns
+from support.listening import PATIENCE_S
 
 pytestmark = pytest.mark.ros
 
@@ -35,8 +36,8 @@ class Station:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.receiver)
 
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
-        deadline_s = time.monotonic() + timeout_s
+    def spin_until(self, condition: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline_s, "timed out"
             self._executor.spin_once(timeout_sec=0.05)

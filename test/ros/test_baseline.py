@@ -186,8 +186,6 @@ def test_a_baseline_needs_two_cameras_in_one_world(change: dict[str, object]) ->
 
 @pytest.mark.ros
 def test_the_node_refuses_a_baseline_of_one_camera(spawn: Spawn) -> None:
-    code, output = finish(
-        spawn("stream_node", "--ros-args", "-p", "scale.source:=baseline"), timeout_s=60
-    )
+    code, output = finish(spawn("stream_node", "--ros-args", "-p", "scale.source:=baseline"))
     assert code == 1
     assert "stream_node: scale.source baseline needs two or more cameras" in output

@@ -323,7 +323,7 @@ def test_a_bag_plays_through_the_node_and_ends_it(
     tmp_path: Path, run_launch_file: Callable[..., Any], arguments: list[str], expected: str
 ) -> None:
     bag = write_image_bag(tmp_path / "a.mcap", 5)
-    status, output = finish(run_launch_file(f"bag:={bag}", *arguments), timeout_s=60)
+    status, output = finish(run_launch_file(f"bag:={bag}", *arguments))
     assert status == 0
     assert expected in output
     assert output.count("process has finished cleanly") == 2
@@ -335,7 +335,7 @@ def test_a_bag_of_a_rig_plays_through_the_node(
 ) -> None:
     topics = "/left/image_raw", "/right/image_raw"
     bag = write_image_bag(tmp_path / "rig.mcap", 3, topics=topics)
-    status, output = finish(run_launch_file(f"bag:={bag}", "cameras:=left,right"), timeout_s=60)
+    status, output = finish(run_launch_file(f"bag:={bag}", "cameras:=left,right"))
     assert status == 0
     assert "6 images processed, 0 rejected" in output
 
@@ -365,4 +365,4 @@ def test_the_viewer_listens_where_it_is_told_to(run_launch_file: Callable[..., A
     while "viewer of /infinitevggt: http://127.0.0.1:" not in (line := process.stdout.readline()):
         assert line, "the viewer does not say where it is"
     process.send_signal(signal.SIGINT)
-    finish(process, timeout_s=60)
+    finish(process)

@@ -18,7 +18,6 @@ from support.listening import Listener, finish
 from support.node_process import BROKEN_NODE, NODE, PROCESSED, call
 
 pytestmark = pytest.mark.ros
-PATIENCE_S = 60
 MANAGED = "--ros-args", "-p", "lifecycle.autostart:=false"
 
 
@@ -40,7 +39,7 @@ class Manager:
         return call(self._listener, ChangeState, "change_state", request).success
 
     def wait_for_log(self, words: str) -> None:
-        self._listener.spin_until(lambda: any(words in log.msg for log in self.logs), PATIENCE_S)
+        self._listener.spin_until(lambda: any(words in log.msg for log in self.logs))
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_a_whole_life(listener: Listener, spawn: Spawn, manager: Manager) -> Non
     assert manager.state == "unconfigured"
     refused = call(listener, Trigger, "reset", Trigger.Request())
     assert (refused.success, "configure the node first" in refused.message) == (False, True)
-    listener.spin_until(lambda: is_said("unconfigured: there is no stream"), PATIENCE_S)
+    listener.spin_until(lambda: is_said("unconfigured: there is no stream"))
     assert not manager.change("activate")
     assert manager.change("configure")
     assert manager.state == "inactive"
@@ -69,7 +68,6 @@ def test_a_whole_life(listener: Listener, spawn: Spawn, manager: Manager) -> Non
             (status.lifecycle_state, status.outcome) == ("inactive", StreamStatus.NO_IMAGE)
             for status in camera.statuses
         ),
-        PATIENCE_S,
     )
     assert camera.publisher.get_subscription_count() == 0
     assert manager.change("activate")
@@ -78,19 +76,19 @@ def test_a_whole_life(listener: Listener, spawn: Spawn, manager: Manager) -> Non
     assert (first.frame_index, first.lifecycle_state) == (3, "active")
 
     assert manager.change("deactivate")
-    listener.spin_until(lambda: camera.publisher.get_subscription_count() == 0, PATIENCE_S)
-    listener.spin_until(lambda: is_said("inactive: images are not used"), PATIENCE_S)
+    listener.spin_until(lambda: camera.publisher.get_subscription_count() == 0)
+    listener.spin_until(lambda: is_said("inactive: images are not used"))
     assert manager.change("activate")
     camera.wait_for_node()
     again = camera.send_film(images[3:4], start_ns=2 * 10**9)
     assert (again.frame_index, again.map_id) == (4, 0), "the same world"
     assert sum(again.stored_tokens) * 3 == sum(first.stored_tokens) * 4
-    listener.spin_until(lambda: bool(clouds) and clouds[-1].width > 0, PATIENCE_S)
+    listener.spin_until(lambda: bool(clouds) and clouds[-1].width > 0)
 
     assert not manager.change("cleanup"), "an active node is not cleaned up"
     assert manager.change("deactivate")
     assert manager.change("cleanup")
-    listener.spin_until(lambda: clouds[-1].width == 0, PATIENCE_S)
+    listener.spin_until(lambda: clouds[-1].width == 0)
     assert manager.change("configure")
     assert manager.change("activate")
     camera.wait_for_node()
@@ -98,7 +96,7 @@ def test_a_whole_life(listener: Listener, spawn: Spawn, manager: Manager) -> Non
     assert (other.outcome, other.frame_index, other.map_id) == (PROCESSED, 1, 1)
     assert manager.change("deactivate")
     process.send_signal(signal.SIGINT)
-    assert finish(process, timeout_s=PATIENCE_S)[0] == 0
+    assert finish(process)[0] == 0
 
 
 def test_a_checkpoint_that_cannot_be_loaded_fails_configure_and_not_the_node(
@@ -110,7 +108,7 @@ def test_a_checkpoint_that_cannot_be_loaded_fails_configure_and_not_the_node(
         assert manager.state == "unconfigured"
     manager.wait_for_log("configure failed: /nowhere/model.pt: no such file")
     process.send_signal(signal.SIGINT)
-    assert finish(process, timeout_s=PATIENCE_S)[0] == 0
+    assert finish(process)[0] == 0
 
 
 def test_the_node_answers_and_leaves_while_configure_takes_its_time(
@@ -118,19 +116,19 @@ def test_the_node_answers_and_leaves_while_configure_takes_its_time(
 ) -> None:
     process = spawn(sys.executable, BROKEN_NODE, "loading", *MANAGED)
     client = listener.node.create_client(ChangeState, f"{NODE}/change_state")
-    listener.spin_until(client.service_is_ready, PATIENCE_S)
+    listener.spin_until(client.service_is_ready)
     request = ChangeState.Request()
     request.transition.label = "configure"
     pending = client.call_async(request)
-    listener.spin_until(lambda: manager.state == "configuring", PATIENCE_S)
+    listener.spin_until(lambda: manager.state == "configuring")
     parameters = AsyncParameterClient(listener.node, NODE)
-    listener.spin_until(parameters.services_are_ready, PATIENCE_S)
+    listener.spin_until(parameters.services_are_ready)
     asked = parameters.get_parameters(["memory.policy"])
-    listener.spin_until(asked.done, PATIENCE_S)
+    listener.spin_until(asked.done)
     assert not manager.change("configure"), "one at a time"
     assert not pending.done()
     process.send_signal(signal.SIGINT)
-    assert finish(process, timeout_s=PATIENCE_S)[0] == 0
+    assert finish(process)[0] == 0
 
 
 def test_a_device_that_is_full_fails_activate_and_not_the_node(
@@ -151,4 +149,4 @@ def test_shutdown_is_answered_and_the_process_leaves(
     camera.wait_for_node()
     camera.send(image_message(film(1)[0], 1))
     assert manager.change("shutdown")
-    assert finish(process, timeout_s=PATIENCE_S)[0] == 0
+    assert finish(process)[0] == 0

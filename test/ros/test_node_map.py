@@ -220,7 +220,7 @@ def test_a_state_that_cannot_be_read_ends_the_start_and_stays(spawn: Spawn, tmp_
     state = tmp_path / "state.pt"
     state.write_bytes(os.urandom(1000))
     before = state.read_bytes()
-    code, output = finish(spawn(*FAST, "-p", f"state.path:={state}"), timeout_s=60)
+    code, output = finish(spawn(*FAST, "-p", f"state.path:={state}"))
     assert code == 1
     assert f"state.path: {state} is not the state of a stream; move the file" in output
     assert state.read_bytes() == before

@@ -56,13 +56,13 @@ def test_the_node_leaves_while_its_weights_load(
     listener: Listener, spawn: Spawn, how: signal.Signals
 ) -> None:
     process = spawn(sys.executable, BROKEN_NODE, "loading")
-    listener.spin_until(lambda: listener.node.count_publishers(f"{NODE}/status") > 0, 60)
+    listener.spin_until(lambda: listener.node.count_publishers(f"{NODE}/status") > 0)
     client = AsyncParameterClient(listener.node, NODE)
     listener.spin_until(client.services_are_ready)
     asked = client.get_parameters(["memory.policy"])
     listener.spin_until(asked.done)  # it answers while it loads
     process.send_signal(how)
-    code, output = finish(process, timeout_s=5)
+    code, output = finish(process)
     assert code == 0, output
 
 
@@ -73,7 +73,7 @@ def test_the_node_leaves_while_its_network_hangs(listener: Listener, spawn: Spaw
     camera.publisher.publish(image_message(film(1)[0], 10**9))
     listener.spin_for(0.5)
     process.send_signal(signal.SIGTERM)
-    assert finish(process, timeout_s=5)[0] == 0
+    assert finish(process)[0] == 0
 
 
 def test_settings_that_turn_out_impossible_are_taken_back(listener: Listener, spawn: Spawn) -> None:

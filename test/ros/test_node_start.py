@@ -35,7 +35,7 @@ def test_signals_end_the_node_at_once_even_twice(
     time.sleep(0.02)
     if process.poll() is None:
         process.send_signal(how)
-    code, output = finish(process, timeout_s=20)
+    code, output = finish(process)
     assert code == 0, output
 
 
@@ -48,7 +48,7 @@ def test_ctrl_c_while_the_node_loads_is_quiet(spawn: Spawn, library: str, delay_
         time.sleep(0.01)
     time.sleep(delay_s)
     process.send_signal(signal.SIGINT)
-    assert finish(process, timeout_s=20)[0] == 0
+    assert finish(process)[0] == 0
 
 
 def test_a_misspelt_parameter_is_pointed_out(spawn: Spawn, listener: Listener) -> None:
@@ -120,7 +120,7 @@ def test_silence_is_explained(spawn: Spawn, listener: Listener) -> None:
         "/image: no image for 5 s; 1 publisher(s): /listener offers reliable; that is "
         "sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image: see image_transport"
     )
-    listener.spin_until(lambda: any(said in log.msg for log in logs), timeout_s=60)
+    listener.spin_until(lambda: any(said in log.msg for log in logs))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_wrong_setting_ends_the_start_with_one_clear_line(
     spawn: Spawn, arguments: tuple[str, ...], words: str
 ) -> None:
     options = [item for argument in arguments for item in ("-p", argument)]
-    code, output = finish(spawn("stream_node", "--ros-args", *options), timeout_s=60)
+    code, output = finish(spawn("stream_node", "--ros-args", *options))
     assert code == 1
     assert words in output
 

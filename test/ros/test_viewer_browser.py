@@ -25,10 +25,10 @@ def test_the_page_in_a_browser(page: Any, listener: Listener, spawn: Spawn) -> N
     page.get_by_text(f"{FRAMES} images used, 0 dropped, 0 refused").wait_for()
     page.wait_for_function("document.querySelectorAll('.uplot canvas').length == 3")  # the curves
     page.wait_for_function("[...document.images].some(i => i.naturalWidth > 100)")  # the depth
-    listener.spin_until(lambda: drawn_pixels(page) > 1000, 60)  # the map
+    listener.spin_until(lambda: drawn_pixels(page) > 1000)  # the map
 
     page.get_by_role("slider").first.press("ArrowLeft")
-    listener.spin_until(lambda: budget(listener) == 599_000, 60)
+    listener.spin_until(lambda: budget(listener) == 599_000)
     assert camera.send_film(film(1, 240, 320), start_ns=10**10).total_budget == 599_000
 
 
@@ -36,7 +36,7 @@ def show(page: Any, listener: Listener, spawn: Spawn) -> None:
     """Start a viewer and look at it, once it hears the node."""
     port = free_port()
     spawn("infinitevggt", "viewer", "--host", "127.0.0.1", "--port", str(port), "--node", NODE)
-    listener.spin_until(lambda: listener.node.count_subscribers(STATUS) == 2, 60)
+    listener.spin_until(lambda: listener.node.count_subscribers(STATUS) == 2)
     page.goto(f"http://127.0.0.1:{port}")
 
 

@@ -17,6 +17,7 @@ from tf2_ros import (
     TransformListener,
 )
 
+from support.listening import PATIENCE_S
 from support.tf2_samples import (
     LATEST,
     QUARTER_TURN,
@@ -35,10 +36,10 @@ def nodes(ros: ModuleType) -> Iterator[tuple[Any, Any]]:
 
 
 def spin_until(node: Any, done: Callable[[], Any], send: Callable[[], None] | None = None) -> None:
-    """Spins for up to 20 s; `send` repeats, for a volatile message may precede the discovery."""
+    """Spin until `done`; `send` repeats, for a volatile message may precede the discovery."""
     import rclpy
 
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < deadline, "nothing arrived"
         if send:
@@ -111,7 +112,7 @@ def test_a_listener_can_spin_its_node_itself_on_topics_of_its_own(nodes: tuple[A
     )
     publisher = sender.create_publisher(TFMessage, "/my_tf", 10)
     message = TFMessage(transforms=[transform("map", "base", 1.0)])
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + PATIENCE_S
     while not buffer.can_transform("map", "base", LATEST):
         assert time.monotonic() < deadline, "nothing arrived"
         publisher.publish(message)

@@ -23,7 +23,7 @@ def main(height: int, width: int) -> None:
     camera.wait_for_node()
     listener.spin_for(1.5)  # the node looks twice a second for what is offered
     image = np.zeros((height, width, 3), np.uint8)
-    statuses = [camera.send(image_message(image, 10**9 + i), timeout_s=20) for i in range(3)]
+    statuses = [camera.send(image_message(image, 10**9 + i)) for i in range(3)]
     used = sum(status.outcome == StreamStatus.PROCESSED for status in statuses)
     print(f"used {used} of {len(statuses)}")
     listener.node.destroy_node()

@@ -76,16 +76,15 @@ class Camera:
         self.publisher = listener.node.create_publisher(message_type, topic, 10)
         self.statuses: list[StreamStatus] = listener.listen(StreamStatus, STATUS)
 
-    def wait_for_node(self, timeout_s: float = 60) -> None:
+    def wait_for_node(self) -> None:
         """Until the node listens, and is heard."""
         self.listener.spin_until(
             lambda: self.publisher.get_subscription_count() > 0
             and self.listener.node.count_publishers(STATUS) > 0,
-            timeout_s,
         )
         self.listener.spin_for(0.3)  # the first message after discovery may get lost
 
-    def send(self, message: Any, timeout_s: float = 60) -> StreamStatus:
+    def send(self, message: Any) -> StreamStatus:
         """The node's status on this very message."""
         before = len(self.statuses)
         self.publisher.publish(message)
@@ -96,7 +95,7 @@ class Camera:
             answers[:] = [s for s in heard if (s.header.stamp, s.camera) == (stamp, self.name)]
             return bool(answers)
 
-        self.listener.spin_until(answered, timeout_s)
+        self.listener.spin_until(answered)
         return answers[-1]
 
     def send_film(

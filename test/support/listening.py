@@ -7,6 +7,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+PATIENCE_S = 120.0
+"""Longest wait for an event. A test that passes never waits so long: where all cores are busy, a
+node needs a minute to import PyTorch."""
+
 
 class Listener:
     """A node of this process that keeps what it hears."""
@@ -25,8 +29,8 @@ class Listener:
         self.node.create_subscription(message_type, topic, heard.append, qos)
         return heard
 
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
-        deadline_s = time.monotonic() + timeout_s
+    def spin_until(self, condition: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline_s, "timed out"
             self._ros.spin_once(self.node, timeout_sec=0.05)
@@ -37,15 +41,15 @@ class Listener:
             self._ros.spin_once(self.node, timeout_sec=0.02)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """For what happens in another thread of this process."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline_s, "timed out"
         time.sleep(0.01)
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 20) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=timeout_s)
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in output, output
     return process.returncode, output

@@ -21,7 +21,7 @@ def started(listener: Listener, spawn: Spawn, *command: str) -> Camera:
 
 def call(listener: Listener, kind: type, name: str, request: object) -> object:
     client = listener.node.create_client(kind, f"{NODE}/{name}")
-    listener.spin_until(client.service_is_ready, 60)
+    listener.spin_until(client.service_is_ready)
     future = client.call_async(request)
-    listener.spin_until(future.done, 60)
+    listener.spin_until(future.done)
     return future.result()
