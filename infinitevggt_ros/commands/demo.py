@@ -3,7 +3,7 @@
 record the results.
 
 Writes result.mcap, trajectory.tum, map.ply and overview.png into the output directory, and
-room.mcap, a synthetic room, if no bag is given.
+room.mcap, a walk through synthetic rooms and back, if no bag is given.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from infinitevggt_ros.commands.progress import Progress, duration
 from infinitevggt_ros.errors import CommandError
 
 EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
-FINE_MAP = ("map.voxel_size:=0.01", "map.pixel_stride:=1")
+FRAMES = 290
+FINE_MAP = ("map.voxel_size:=0.015", "map.pixel_stride:=1")
 """Dense map for the picture; --param overrides it."""
 RENDER_S, STREAM_S, START_S, WRITE_S = 0.04, 0.06, 6.0, 4.0
 """Duration of the parts on two idle cores: per rendered image, per streamed image, start of the
@@ -24,8 +25,13 @@ node, report. Measured with the default checkpoint."""
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, default=Path("demo"), help="directory of the results")
-    add("--bag", type=Path, help="bag of camera images; default: a synthetic room is rendered")
-    add("--frames", type=int, default=200, help="images of the synthetic room")
+    add("--bag", type=Path, help="bag of camera images; default: synthetic rooms are rendered")
+    add(
+        "--frames",
+        type=int,
+        default=FRAMES,
+        help="images of the synthetic rooms; the walk is back where it began after 252",
+    )
     add(
         "--checkpoint",
         default="",
@@ -68,10 +74,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def render(options: argparse.Namespace, progress: Progress) -> Path:
-    """Render the synthetic room into a bag."""
+    """Render the synthetic rooms into a bag."""
     announce(progress, options.frames, options.frames)
     with progress.part(
-        f"render {options.frames} images of a synthetic room", options.frames
+        f"render {options.frames} images of synthetic rooms", options.frames
     ) as show:
         from infinitevggt_ros.demo.room import render_room
 

@@ -66,7 +66,7 @@ def _draw_map(axes: Axes, result: Recording) -> None:
         picture = map_from_above(result.points, colors, path, result.keyframes, result.loops)
         axes.imshow(picture)
         axes.set_axis_off()
-        axes.set_title("fused map from above, without ceilings; keyframes (yellow), loops (green)")
+        axes.set_title("fused map from above: keyframes yellow, loops green")
         return
     axes.set_title("fused map, from behind the start and above")
     axes.set_facecolor("0.12")

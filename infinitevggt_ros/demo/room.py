@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render the synthetic room of the demo."""
+"""Render the synthetic rooms of the demo."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,8 +10,9 @@ from infinitevggt_ros.bags.image_bag import frame_stamp_ns
 from infinitevggt_ros.bags.world_bag import WorldBag
 from infinitevggt_ros.bags.writer import BagWriter
 
-SEED = 10_000
-"""A validation world: no shipped checkpoint is trained on it."""
+SEED, MOST_ROOMS, STEP_M = 10_014, 4, 0.08
+"""A validation world: no shipped checkpoint is trained on it. The walk leads through its rooms and
+is back where it began after 252 images."""
 START_NS = 10**9
 RATE_HZ = Fraction(10)
 SIZE = 240, 320
@@ -19,11 +20,12 @@ SIZE = 240, 320
 
 
 def render_room(path: Path, frames: int, progress: Callable[[int], None]) -> Path:
-    """Write a bag of a synthetic room with the truth beside each image.
+    """Write a bag of a walk through synthetic rooms and back, with the truth beside each image.
 
     progress: called with the number of images written.
     """
-    world = World(SEED, config=WorldConfig.of("easy", motion="handheld"))
+    config = WorldConfig.of("standard", motion="loop", most_rooms=MOST_ROOMS, step_m=STEP_M)
+    world = World(SEED, config=config)
     with BagWriter(path, overwrite=True) as writer:
         bag = WorldBag(writer, world, float(RATE_HZ))
         bag.write_static(START_NS)
