@@ -160,7 +160,7 @@ def test_a_file_of_parameters_that_cannot_be_read_is_named(
     path = tmp_path / "stream.yaml"
     if text is not None:
         path.write_text(text)
-    code, output = finish(spawn("stream_node", "--ros-args", "--params-file", str(path)), 60)
+    code, output = finish(spawn("stream_node", "--ros-args", "--params-file", str(path)))
     assert code == 1
     (said,) = [line for line in output.splitlines() if line.startswith("stream_node: ")]
     assert f"'--params-file {path}'" in said
