@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from infinitevggt_core.tracking.config import TrackingConfig
 from infinitevggt_core.tracking.depth_corrector import CorrectedDepth, DepthCorrector
+from infinitevggt_core.tracking.listeners import KeyframeListeners
 from infinitevggt_core.tracking.mapper import MappedFrame, Mapper
 from infinitevggt_core.tracking.rigid import Floats, inverse
 from infinitevggt_core.tracking.sensor_depth import SensorDepth
@@ -20,7 +21,7 @@ from infinitevggt_core.tracking.tracked_frame import (
     TrackedFrame,
     TrackedPose,
 )
-from infinitevggt_core.tracking.tracker import LEAST_PARALLAX, Tracker
+from infinitevggt_core.tracking.tracker import LEAST_PARALLAX, KeyframeListener, Tracker
 
 Floats32 = NDArray[np.float32]
 DRIFT = 0.01
@@ -93,6 +94,7 @@ class TrackedStream:
         *,
         background: bool = True,
         localization_only: bool = False,
+        listener: KeyframeListener | None = None,
     ) -> None:
         """Start an empty map.
 
@@ -101,10 +103,12 @@ class TrackedStream:
             background: Run bundle adjustment and loop closure in threads; else at once, which makes
                 the results repeatable.
             localization_only: Find the camera in a loaded map and leave that map as it is.
+            listener: Told what the map is told, after it.
         """
         self.config = config or TrackingConfig()
         self.mapper = Mapper(self.config.places, background=background, read_only=localization_only)
-        self.tracker = Tracker(self.config, background=background, listener=self.mapper)
+        told = self.mapper if listener is None else KeyframeListeners(self.mapper, listener)
+        self.tracker = Tracker(self.config, background=background, listener=told)
         self._clear()
 
     def _clear(self) -> None:
@@ -207,6 +211,12 @@ class TrackedStream:
         The scale of a pose is the number of units of the map per unit of the tracker then.
         """
         return self.mapper.keyframe_poses()
+
+    @property
+    def changes(self) -> int:
+        """Number of corrections of the map by all images so far; waits for the map's thread."""
+        self.mapper.finish()
+        return self.mapper.version
 
     def loops(self) -> list[tuple[int, int]]:
         """Return the numbers of the two keyframes of each loop that the map agrees with."""

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from infinitevggt_core.io.tum import CORRECTED
 from infinitevggt_ros.errors import CommandError
-from infinitevggt_ros.export.colmap import write_colmap
-from infinitevggt_ros.export.mesh import write_mesh
-from infinitevggt_ros.export.nerfstudio import write_nerfstudio
+from infinitevggt_ros.export.formats import FORMATS, write_format
 from infinitevggt_ros.export.run_folder import RunFolder
 from infinitevggt_ros.live.saved_state import SavedState
 
@@ -34,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    asked = [n for n in ("tum", "pcd", "colmap", "nerfstudio", "mesh") if getattr(options, n)]
+    asked = [n for n in (*COPIED, *FORMATS) if getattr(options, n)]
     if not asked:
         raise CommandError("name what to export: --tum, --pcd, --colmap, --nerfstudio or --mesh")
     if not options.voxel >= 0:
@@ -65,12 +63,4 @@ def _export(folder: RunFolder, name: str, options: argparse.Namespace) -> str:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.path / COPIED[name], out)
         return f"{out}: {COPIED[name]}"
-    if name == "colmap":
-        images, points, error_px = write_colmap(folder, out)
-        return (
-            f"{out}: {images} images, {points} points, median reprojection error {error_px:.2f} px"
-        )
-    if name == "nerfstudio":
-        return f"{out}: transforms.json with {write_nerfstudio(folder, out)} images"
-    vertices, triangles = write_mesh(folder, out, options.voxel)
-    return f"{out}: {vertices} vertices, {triangles} triangles"
+    return f"{out}: {write_format(folder, name, out, options.voxel)}"

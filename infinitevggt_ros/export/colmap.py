@@ -19,7 +19,6 @@ from scipy.spatial.transform import Rotation
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.export.run_folder import RunFolder, SavedKeyframe
 
-FEWEST_KEYFRAMES = 2
 LARGEST_ERROR_PX = 4.0
 """An observation farther from its point is left out."""
 PINHOLE = 1
@@ -68,7 +67,7 @@ def write_colmap(run: RunFolder, out: Path) -> tuple[int, int, float]:
     Returns the numbers of images and points, and the median reprojection error (px). Raises
     CommandError if there are too few keyframes.
     """
-    run.require_keyframes(FEWEST_KEYFRAMES)
+    run.require_keyframes()
     images = [Image(i, keyframe) for i, keyframe in enumerate(run.keyframes(), 1)]
     points = _points(images)
     pictures = out / "images"

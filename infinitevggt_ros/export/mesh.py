@@ -12,7 +12,6 @@ from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.export.run_folder import RunFolder
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 
-FEWEST_KEYFRAMES = 2
 VOXELS_PER_DEPTH = 150
 """Number of voxels in the median depth."""
 TRUNCATION_VOXELS = 4.0
@@ -37,7 +36,7 @@ def write_mesh(run: RunFolder, path: Path, voxel: float = 0.0) -> tuple[int, int
         if not isinstance(error, ModuleNotFoundError):
             hint = f"it is installed and cannot be loaded ({error})"
         raise CommandError(f"meshes need Open3D: {hint}") from error
-    run.require_keyframes(FEWEST_KEYFRAMES)
+    run.require_keyframes()
     median = float(np.median([np.nanmedian(k.depth) for k in run.keyframes()]))
     voxel = voxel or median / VOXELS_PER_DEPTH
     core = o3d.core

@@ -14,7 +14,6 @@ import numpy as np
 from infinitevggt_ros.export.run_folder import RunFolder, SavedKeyframe
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 
-FEWEST_KEYFRAMES = 2
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 CLOUD = "map.ply"
 
@@ -22,7 +21,7 @@ CLOUD = "map.ply"
 def write_nerfstudio(run: RunFolder, out: Path) -> int:
     """Write the data set and return the number of images. Raises CommandError if there are too few
     keyframes."""
-    run.require_keyframes(FEWEST_KEYFRAMES)
+    run.require_keyframes()
     pictures = out / "images"
     pictures.mkdir(parents=True, exist_ok=True)
     frames = []

@@ -19,6 +19,8 @@ RUN_FILE = "run.json"
 KEYFRAMES = "keyframes"
 FORMAT = 1
 """Version of the folder's layout."""
+FEWEST_KEYFRAMES = 2
+"""Number of keyframes that an export needs."""
 Floats = NDArray[np.float64]
 
 
@@ -116,12 +118,12 @@ class RunFolder:
         """Number of keyframes."""
         return len(self._poses)
 
-    def require_keyframes(self, least: int) -> None:
+    def require_keyframes(self) -> None:
         """Raise CommandError if there are fewer keyframes than an export needs."""
-        if len(self) < least:
+        if len(self) < FEWEST_KEYFRAMES:
             raise CommandError(
-                f"{self.path} has {len(self)} keyframes and this export needs {least}: the camera "
-                "must move more"
+                f"{self.path} has {len(self)} keyframes and this export needs "
+                f"{FEWEST_KEYFRAMES}: the camera must move more"
             )
 
     def keyframes(self) -> Iterator[SavedKeyframe]:

@@ -38,8 +38,10 @@ class NetworkImage:
     pixel_map: PixelMap
     intrinsics: Tensor | None
     """[3, 3], px of the network's image; None if the camera is uncalibrated."""
+    rgb: NDArray[np.uint8]
+    """(H, W, 3) at the camera's own resolution, rectified."""
     gray: NDArray[np.uint8]
-    """(H, W) at the camera's own resolution, rectified."""
+    """(H, W) of the same."""
     is_rectified: bool = False
     """True if lens distortion was removed here."""
     calibration: Calibration | None = None
@@ -93,7 +95,7 @@ class ImageConverter:
             matrix = torch.from_numpy(pixel_map.model_intrinsics(calibration.matrix)).float()
         is_rectified = calibration is not None and calibration.maps is not None
         gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-        return NetworkImage(pixels, pixel_map, matrix, gray, is_rectified, calibration)
+        return NetworkImage(pixels, pixel_map, matrix, rgb, gray, is_rectified, calibration)
 
     def camera_matrix(self, size: tuple[int, int]) -> NDArray[np.float64] | None:
         """Return K (3 x 3, px) of the rectified images of `size` (height, width).

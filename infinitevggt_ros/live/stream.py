@@ -23,7 +23,14 @@ from infinitevggt_core.io.even_sample import EvenSample
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
-from infinitevggt_core.tracking import Keyframe, Mapper, TrackedPose, Tracker, TrackingConfig
+from infinitevggt_core.tracking import (
+    Keyframe,
+    KeyframeListeners,
+    Mapper,
+    TrackedPose,
+    Tracker,
+    TrackingConfig,
+)
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.export.keyframe import ExportKeyframe, KeyframeSink
 from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
@@ -84,7 +91,7 @@ class LiveStream:
         self._tracker = Tracker(
             TrackingConfig(focal="known" if info else "refine"),
             background=background,
-            listener=self,
+            listener=KeyframeListeners(self.mapper, self),
         )
         self._info, self._sink, self._say = info, sink, say
         self._calibration: tuple[tuple[int, int], Calibration] | None = None
@@ -152,17 +159,14 @@ class LiveStream:
 
     def on_new_keyframe(self, keyframe: Keyframe) -> None:
         """Take the newest keyframe."""
-        self.mapper.on_new_keyframe(keyframe)
         self._put(keyframe)
 
     def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
         """Take a keyframe whose points are final."""
-        self.mapper.on_keyframe_left_window(keyframe)
         self._put(keyframe)
 
     def on_window(self, poses: dict[int, Floats]) -> None:
-        """Take adjusted poses."""
-        self.mapper.on_window(poses)
+        """Ignore adjusted poses: the map has them."""
 
     def _put(self, keyframe: Keyframe) -> None:
         live = self._recent.get(keyframe.frame)

@@ -28,13 +28,19 @@ class FileRoot:
         The root itself is created if needed. Raises ValueError as `resolve` does, and OSError
         if the root cannot be created.
         """
-        path = self.resolve(given)
-        if path.parent == self.path:
-            self.path.mkdir(parents=True, exist_ok=True)
-        if not path.parent.is_dir():
-            raise ValueError(f"{path}: there is no directory {path.parent}")
+        path = self._in_a_folder(given)
         if path.is_dir():
             raise ValueError(f"{path}: it is a directory")
+        return path
+
+    def for_new_folder(self, given: str) -> Path:
+        """Return the absolute path of a folder that does not exist, in a folder that exists.
+
+        The root is created and errors are raised as by `for_writing`.
+        """
+        path = self._in_a_folder(given)
+        if path.exists():
+            raise ValueError(f"{path}: it exists already, name a new folder")
         return path
 
     def resolve(self, given: str) -> Path:
@@ -44,10 +50,18 @@ class FileRoot:
         leaves the root or names a home directory that does not exist.
         """
         if not given:
-            raise ValueError("the path is empty: name a file")
+            raise ValueError("the path is empty: give one")
         path = (self.path / home_expanded(given)).resolve()
         if not path.is_relative_to(self.path):
             raise ValueError(
                 f"{path} is outside of {self.path}: set files.root to / to allow every path"
             )
+        return path
+
+    def _in_a_folder(self, given: str) -> Path:
+        path = self.resolve(given)
+        if path.parent == self.path:
+            self.path.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            raise ValueError(f"{path}: there is no directory {path.parent}")
         return path

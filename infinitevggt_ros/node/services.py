@@ -11,13 +11,15 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from infinitevggt_ros.axes import matrix_from_pose
+from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.node.file_root import FileRoot
 from infinitevggt_ros.node.threads import in_thread
 from infinitevggt_ros.node.worker import Answer, StreamWorker
-from infinitevggt_ros.srv import SetPose, UseFile
+from infinitevggt_ros.srv import Export, SetPose, UseFile
 from infinitevggt_ros.stream.export import save_map
 from infinitevggt_ros.stream.state_file import write_state
 from infinitevggt_ros.stream.stream import Stream
+from infinitevggt_ros.stream.stream_export import StreamExport
 from infinitevggt_ros.topics import frame_name
 
 
@@ -34,6 +36,7 @@ class Services:
             (UseFile, "save_map", self._on_save_map),
             (UseFile, "save_state", self._on_save_state),
             (UseFile, "load_state", self._on_load_state),
+            (Export, "export", self._on_export),
             (SetPose, "set_pose", self._on_set_pose),
         ):
             node.create_service(kind, f"~/{name}", answer, callback_group=group)
@@ -63,6 +66,24 @@ class Services:
             return _filled(response, Answer(False, str(error)))
         answer = self._worker.submit(lambda stream: save_map(stream, path))
         return _filled(response, await answer)
+
+    async def _on_export(
+        self, request: Export.Request, response: Export.Response
+    ) -> Export.Response:
+        try:
+            export = StreamExport(self._files.for_new_folder(request.folder), request.formats)
+        except (OSError, ValueError) as error:
+            return _filled(response, Answer(False, str(error)))
+        try:
+            answer = await self._worker.submit(export.take)
+            if answer.success:
+                response.paths = [str(path) for path in await in_thread(export.finish)]
+        except Exception as error:  # the client must not wait for ever
+            known = isinstance(error, (CommandError, OSError))
+            answer = Answer(False, str(error) if known else f"{type(error).__name__}: {error}")
+        finally:
+            export.abandon()
+        return _filled(response, answer)
 
     async def _on_save_state(
         self, request: UseFile.Request, response: UseFile.Response

@@ -399,6 +399,14 @@ class OutputSettings(Options):
         low=2,
         high=100_000,
     )
+    keyframe_images: int = option(
+        0,
+        "keyframes whose picture and depth are kept for ~/export as colmap, nerfstudio, mesh or "
+        "run; a full store keeps every second one; 0: none",
+        unit="keyframes",
+        low=0,
+        high=10_000,
+    )
 
 
 @dataclass(frozen=True, slots=True)

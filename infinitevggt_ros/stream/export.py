@@ -20,19 +20,20 @@ def save_map(stream: Stream, path: Path) -> str:
     if write is None:
         names = ", ".join(WRITERS)
         raise ValueError(f"{path}: the name must end in one of {names}, which says what is written")
-    return write(stream, path)
+    return write(stream, stream.path_for_stream(path))
 
 
-def _write_cloud(stream: Stream, path: Path) -> str:
+def write_cloud(stream: Stream, path: Path) -> str:
+    """Write the fused cloud (.ply, .pcd) in the map; return a text. Raises OSError."""
     cloud = stream.map.cloud()
     write = write_ply if path.suffix.lower() == ".ply" else write_pcd
-    path, positions = stream.path_for_stream(path), stream.placement.points(cloud.positions.numpy())
+    positions = stream.placement.points(cloud.positions.numpy())
     write(path, positions, cloud.colors.numpy(), cloud.confidences.numpy(), _description(stream))
     return f"{len(positions)} points in {path}"
 
 
-def _write_trajectories(stream: Stream, path: Path) -> str:
-    """Write a file for each camera."""
+def write_trajectories(stream: Stream, path: Path) -> str:
+    """Write a TUM file for each camera; return a text. Raises OSError."""
     written = []
     for camera, trajectory in stream.trajectories.items():
         poses = trajectory.poses
@@ -48,8 +49,8 @@ def _description(stream: Stream) -> str:
 
 
 WRITERS: dict[str, Callable[[Stream, Path], str]] = {
-    ".ply": _write_cloud,
-    ".pcd": _write_cloud,
-    ".tum": _write_trajectories,
+    ".ply": write_cloud,
+    ".pcd": write_cloud,
+    ".tum": write_trajectories,
 }
 """Writers by suffix of the file."""

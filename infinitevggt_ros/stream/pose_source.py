@@ -105,6 +105,11 @@ class PoseSource(Protocol):
         """Return world_from_keyframe of all keyframes as known now, by their numbers."""
         ...
 
+    def corrections(self) -> dict[int, Similarity3]:
+        """Return world_from_keyframe of all keyframes if the map was corrected since an image or
+        this method gave them; nothing otherwise."""
+        ...
+
     def loops(self) -> list[tuple[int, int]]:
         """Return the numbers of the two keyframes of each loop closure."""
         ...
@@ -174,6 +179,9 @@ class NetworkPose:
         )
 
     def keyframes(self) -> dict[int, Similarity3]:
+        return {}
+
+    def corrections(self) -> dict[int, Similarity3]:
         return {}
 
     def loops(self) -> list[tuple[int, int]]:

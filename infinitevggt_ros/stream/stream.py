@@ -2,7 +2,7 @@
 """A stream: an image in, its result out, and a map that grows."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from infinitevggt_ros.stream.floor_grid import FloorGrid
 from infinitevggt_ros.stream.gravity import Gravity, Vector
 from infinitevggt_ros.stream.grid_rebuild import GridRebuild, KeyframeView
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
+from infinitevggt_ros.stream.keyframe_pictures import KeyframePictures, KeyframeRun
 from infinitevggt_ros.stream.pose_source import (
     EarlyPose,
     NetworkPose,
@@ -134,6 +135,7 @@ class Stream:
         self._grid_rebuild = GridRebuild(settings.grid)
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, self._robot)
         self._background = background
+        self._pictures = KeyframePictures(settings.output.keyframe_images)
         self.pose_source: PoseSource = self._new_pose_source()
         self._keyframes, self._clouds = KeyframeHistory(), KeyframeClouds(MAP_KEYFRAMES)
         self._rebuild_at: int | None = None  # frame index at which the map is rebuilt
@@ -231,7 +233,7 @@ class Stream:
             self.placement = self.placement.levelled(rotation.T @ admitted.up)
         result = self._result(admitted, prediction, estimate)
         if not self.settings.pose.localization_only:
-            self._follow_correction(estimate)
+            self._follow_correction(estimate.keyframes)
             self._keep_keyframe(admitted, estimate, result)
             if estimate.state != LOST:  # a keyframe enters the map once it is placed by a loop
                 self._fuse(admitted.network, result)
@@ -261,6 +263,7 @@ class Stream:
             self.map_version += 1
         self._gate.time = settings.time
         self.pose_source.set_localization_only(settings.pose.localization_only)
+        self._pictures.configure(settings.output.keyframe_images)
         self.settings = settings
 
     def restart(self, why: str) -> None:
@@ -285,6 +288,7 @@ class Stream:
         self.pose_source.reset()
         self._keyframes, self._rebuild_at, self._rebuilt_at = KeyframeHistory(), None, 0
         self._clouds.clear()
+        self._pictures.clear()
         self._reset_grid()
         self._robot.forget_time()
         self.placement, self.is_metric = MapFromWorld(), False
@@ -320,6 +324,28 @@ class Stream:
         self.map_version += 1
         self.placement_id += 1
         return frame
+
+    def follow_corrections(self) -> None:
+        """Bring trajectories and map up to the latest loop closure, without another image."""
+        if not self.settings.pose.localization_only:
+            self._follow_correction(self.pose_source.corrections())
+            if self._rebuild_at is not None:
+                self._rebuild_map()
+
+    def keyframe_run(self) -> KeyframeRun:
+        """Return the keyframes with pictures, in the map. Raises ValueError if none is kept."""
+        if self.settings.pose.source == "network" or len(self.trajectories) > 1:
+            raise ValueError("there are no keyframes without pose.source tracking and one camera")
+        if not self.settings.output.keyframe_images:
+            raise ValueError(
+                "the node keeps no pictures: set output.keyframe_images, or use "
+                "`infinitevggt run SOURCE --out RUN` and `infinitevggt export RUN`"
+            )
+        axes = MAP_FROM_WORLD[:3, :3].T
+        place = self.placement
+        placed = Similarity3(np.array(place.scale), axes @ place.rotation, axes @ place.origin)
+        poses = self.pose_source.keyframes()
+        return self._pictures.run({index: placed @ pose for index, pose in poses.items()})
 
     def path_for_stream(self, path: Path) -> Path:
         """Return the stream's own file where there are several streams; else the path itself."""
@@ -494,6 +520,7 @@ class Stream:
         self.pose_source.close()
         self.pose_source, self.trajectories = pose_source, trajectories
         self._keyframes, self._clouds = keyframes, clouds
+        self._pictures.clear()
         self._rebuild_at, self._rebuilt_at = rebuild
         self.scale.restore(factor, estimate)
         self.placement = MapFromWorld(matrix[:3, :3].copy(), matrix[:3, 3].copy(), scale)
@@ -726,6 +753,7 @@ class Stream:
             settings.tracking,
             background=self._background,
             localization_only=settings.pose.localization_only,
+            listener=self._pictures,
         )
 
     def _keep_keyframe(
@@ -738,19 +766,27 @@ class Stream:
         pose = Similarity3.from_rigid(estimate.camera_from_world).inverse()
         pose = pose @ Similarity3.from_rigid(np.eye(3, 4), reference.unit)
         self._keyframes.add(reference.keyframe, result.stamp_ns, pose)
+        depth = estimate.depth / np.float32(reference.unit)
+        self._pictures.add(
+            reference.keyframe,
+            result.stamp_ns,
+            admitted.network.rgb,
+            depth,
+            result.intrinsics,
+        )
         self._clouds.add(
             reference.keyframe,
-            torch.from_numpy(estimate.depth / np.float32(reference.unit)),
+            torch.from_numpy(depth),
             admitted.network.pixels,
             torch.from_numpy(result.confidence),
             torch.from_numpy(result.intrinsics),
         )
 
-    def _follow_correction(self, estimate: PoseEstimate) -> None:
+    def _follow_correction(self, keyframes: Mapping[int, Similarity3]) -> None:
         """Move the trajectory with its keyframes; rebuild the map when that is due."""
         frame = self.session.frame_index
-        if estimate.keyframes:
-            correction = self._keyframes.correct(estimate.keyframes, self.placement)
+        if keyframes:
+            correction = self._keyframes.correct(keyframes, self.placement)
             if correction is not None:
                 for trajectory in self.trajectories.values():
                     trajectory.correct(correction.move)

@@ -10,6 +10,7 @@ from infinitevggt_core import Prediction
 from infinitevggt_core.io.plain_state import with_arrays, with_tensors
 from infinitevggt_core.tracking import (
     CameraView,
+    KeyframeListener,
     LocatedPose,
     LocatedView,
     TrackedStream,
@@ -31,11 +32,20 @@ class TrackingPose:
     """Poses by tracking and loop closure; the network gives dense depth and a prior."""
 
     def __init__(
-        self, config: TrackingConfig, *, background: bool, localization_only: bool = False
+        self,
+        config: TrackingConfig,
+        *,
+        background: bool,
+        localization_only: bool = False,
+        listener: KeyframeListener | None = None,
     ) -> None:
-        """background: adjust and close loops in threads; else at once, which is repeatable."""
+        """background: adjust and close loops in threads; else at once, which is repeatable.
+        listener: told of each keyframe."""
         self._tracked = TrackedStream(
-            config, background=background, localization_only=localization_only
+            config,
+            background=background,
+            localization_only=localization_only,
+            listener=listener,
         )
         self._background = background
         self._changes = 0
@@ -78,10 +88,6 @@ class TrackingPose:
         reference = None
         if frame.reference >= 0:
             reference = PoseReference(frame.reference, frame.camera_from_reference, located.unit)
-        keyframes: dict[int, Similarity3] = {}
-        if located.changes != self._changes:
-            self._changes = located.changes
-            keyframes = self.keyframes()
         return PoseEstimate(
             **_pose_values(located),
             depth=located.depth,
@@ -89,7 +95,7 @@ class TrackingPose:
             reference=reference,
             points=_points_in_world(located),
             is_keyframe=frame.keyframe,
-            keyframes=keyframes,
+            keyframes=self._moved(located.changes),
         )
 
     def reset(self) -> None:
@@ -108,6 +114,9 @@ class TrackingPose:
     def keyframes(self) -> dict[int, Similarity3]:
         return self._tracked.map_from_keyframes()
 
+    def corrections(self) -> dict[int, Similarity3]:
+        return self._moved(self._tracked.changes)
+
     def loops(self) -> list[tuple[int, int]]:
         return self._tracked.loops()
 
@@ -118,6 +127,13 @@ class TrackingPose:
     def load_state_dict(self, state: dict[str, Any], *, resume: bool) -> None:
         self._tracked.load_state_dict(with_arrays(state), resume=resume)
         self._changes, self._is_metric = int(state["seen_changes"]), state["is_metric"]
+
+    def _moved(self, changes: int) -> dict[int, Similarity3]:
+        """Return the keyframes if the map was corrected since the last answer."""
+        if changes == self._changes:
+            return {}
+        self._changes = changes
+        return self.keyframes()
 
     def _camera_intrinsics(
         self, image: NetworkImage, prediction: Prediction

@@ -12,7 +12,6 @@ import torch
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
@@ -21,11 +20,9 @@ from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
-from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.markers import KEYFRAMES, LOOPS, POINTS, UNCERTAINTY
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import (
-    ModelSettings,
     OutputSettings,
     PoseSettings,
     ScaleSettings,
@@ -34,9 +31,10 @@ from infinitevggt_ros.params.settings import (
 )
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
-from support.camera import header, image_message
+from support.camera import image_message
 from support.rig import MARKERS, ODOMETRY, PATH, TF, Rig
-from support.tracking_samples import MATRIX, SIZE, Box, walk
+from support.tracking_rig import run, tracking_rig
+from support.tracking_samples import Box, walk
 
 FRAMES = 60
 POSES = walk(FRAMES)
@@ -57,22 +55,6 @@ def walk_file(images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPath
     run(rig, [*images, *images[::-1]])
     rig.stream.save()
     return path
-
-
-def tracking_rig(*, background: bool = False, **changes: object) -> Rig:
-    settings = Settings(model=ModelSettings(image_size=112), **changes)
-    rig = Rig(settings, pose_source="tracking", background=background)
-    info = CameraInfo(header=header(0), height=SIZE[0], width=SIZE[1])
-    info.k = MATRIX.ravel().tolist()
-    rig.cameras[""].converter.calibration = info
-    return rig
-
-
-def run(rig: Rig, images: list[NDArray[np.uint8]], first: int = 0) -> list[FrameResult]:
-    return [
-        rig.take(image, 10**9 + 33_000_000 * (first + number))
-        for number, image in enumerate(images)
-    ]
 
 
 def elsewhere(images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
