@@ -29,6 +29,7 @@ CMAKE_SOURCES = [
     "config",
 ]
 CMAKE_SOURCES += [NAME, "infinitevggt_core", "ros_shims"]
+EXTRAS = ("browser", "colmap", "docs", "evo", "mesh", "onnx", "ray", "rerun", "viewer")
 OVERLAY_INTERFACES = ["tf2_msgs"]
 OVERLAY_PYTHON = ["cv_bridge", "sensor_msgs_py", "tf2_ros"]
 
@@ -174,7 +175,17 @@ if __name__ == "__main__":  # pip and setuptools run it as the main module
         data_files=[("share/" + NAME, ["package.xml"])],
         extras_require={
             name: requirements(f"extra/{name}")
-            for name in ("browser", "colmap", "docs", "evo", "mesh", "onnx", "ray", "viewer")
+            for name in [
+                "browser",
+                "colmap",
+                "docs",
+                "evo",
+                "mesh",
+                "onnx",
+                "ray",
+                "rerun",
+                "viewer",
+            ]
         },
         zip_safe=False,
     )

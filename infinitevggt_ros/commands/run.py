@@ -9,11 +9,11 @@ trajectory.tum, corrected.tum, map.ply, map.pcd, and the keyframes, from which
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
@@ -26,6 +26,7 @@ from infinitevggt_core.model.model_card import model_note
 from infinitevggt_core.model.vggt import VGGT
 from infinitevggt_ros.commands.live_view import LiveView
 from infinitevggt_ros.commands.option_arguments import add_options, add_threads, apply_options
+from infinitevggt_ros.commands.rerun_view import RerunView
 from infinitevggt_ros.commands.viewer import open_page
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.evaluation.live_report import LiveReport
@@ -42,6 +43,16 @@ EXAMPLE = "infinitevggt run walk.mp4 --fov 70 --out walk --viewer"
 INTERRUPTED = 130
 
 
+class View(Protocol):
+    """Shows a stream while it runs."""
+
+    def show(self, live: LiveFrame, stream: LiveStream, used: int) -> None:
+        """Show the stream after an image. used: number of images so far."""
+
+    def finish(self, stream: LiveStream, used: int) -> None:
+        """Show the final trajectory, keyframes, loops and map."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     view = ViewerOptions()
     add = parser.add_argument
@@ -54,6 +65,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="true poses of the camera, a TUM file, to compare",
     )
     add("--viewer", action="store_true", help="serve a web page that shows the stream")
+    add(
+        "--rerun",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="FILE.rrd",
+        help="show the stream in the Rerun viewer, or write a recording for it; needs rerun-sdk",
+    )
     add("--host", default=view.host, help="address of the page")
     add("--port", type=int, default=view.port, help="port of the page, or the next free one")
     add("--image", default="", metavar="TOPIC", help="images of a bag; default: the colour camera")
@@ -101,8 +120,8 @@ def run(options: argparse.Namespace) -> int:
         most = options.frames or float("inf")
         return interrupt.is_set() or report.used + report.refused >= most
 
-    with _viewer(options) as viewer, interrupt.caught(), ExitStack() as stack:
-        stream = _stream_all(source, report, stopped, opened, viewer)
+    with _views(options) as views, interrupt.caught(), ExitStack() as stack:
+        stream = _stream_all(source, report, stopped, opened, views)
         if stream is None or not report.used:
             reasons = "".join(f": {reason}" for reason in list(report.log.rejections)[-1:])
             raise CommandError(f"{options.source}: no image could be used{reasons}")
@@ -117,8 +136,9 @@ def run(options: argparse.Namespace) -> int:
             machine = {"machine": device_name(model.device)}
             writer.finish(stream.mapper.keyframe_poses(), {**figures, **machine})
         print(_summary(report, stream, options.out), flush=True)
-        if viewer and not interrupt.is_set():
-            viewer.finish(stream, report.used)
+        for view in views:
+            view.finish(stream, report.used)
+        if options.viewer and not interrupt.is_set():
             _say("the source has ended: Ctrl-C closes the page")
             interrupt.wait()
             return 0
@@ -130,7 +150,7 @@ def _stream_all(
     report: LiveReport,
     stopped: Callable[[], bool],
     opened: Callable[[SourceFrame], LiveStream],
-    viewer: LiveView | None,
+    views: Sequence[View],
 ) -> LiveStream | None:
     """Process all images; return the stream, None if there was no image."""
     stream: LiveStream | None = None
@@ -138,8 +158,9 @@ def _stream_all(
         try:
             for frame in source.frames(stopped):
                 stream = stream or opened(frame)
-                if (live := _process(stream, frame, report)) and viewer:
-                    viewer.show(live, stream, report.used)
+                if live := _process(stream, frame, report):
+                    for view in views:
+                        view.show(live, stream, report.used)
                 bar.update()
         except CommandError as error:  # such as the damaged rest of a bag
             if not report.used:
@@ -214,17 +235,21 @@ def _calibration(options: argparse.Namespace, source: FrameSource, frame: Source
 
 
 @contextmanager
-def _viewer(options: argparse.Namespace) -> Iterator[LiveView | None]:
-    """Serve the page if it is asked for."""
-    if not options.viewer:
-        yield None
-        return
-    view = replace(ViewerOptions(), node=options.source, host=options.host, port=options.port)
-    page = open_page(view)
-    try:
-        yield LiveView(page, view)
-    finally:
-        page.close()
+def _views(options: argparse.Namespace) -> Iterator[list[View]]:
+    """Open the views that are asked for."""
+    views: list[View] = []
+    with ExitStack() as stack:
+        if options.rerun is not None:
+            file = options.rerun if options.rerun.name else None
+            views.append(stack.enter_context(closing(RerunView(file))))
+        if options.viewer:
+            view = replace(
+                ViewerOptions(), node=options.source, host=options.host, port=options.port
+            )
+            page = open_page(view)
+            stack.callback(page.close)
+            views.append(LiveView(page, view))
+        yield views
 
 
 def _say(text: str) -> None:

@@ -32,7 +32,15 @@ from infinitevggt_ros.live.stream import LiveStream
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 from support.bag_evaluation import FRAMES
 from support.bag_making import noise, write_image_bag
-from support.world_images import HEIGHT, SEED, STRIDE, WIDTH, endless_photos, world_images
+from support.world_images import (
+    HEIGHT,
+    SEED,
+    STRIDE,
+    WIDTH,
+    endless_photos,
+    world_images,
+    world_video,
+)
 
 FOV_DEG = 60.0
 CAMERA_YAML = """
@@ -50,12 +58,7 @@ ROS_PACKAGES = ("rclpy", "sensor_msgs", "geometry_msgs", "cv_bridge", "tf2_ros",
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("video") / "room.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
-    for image in world_images(12):
-        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    writer.release()
-    return path
+    return world_video(tmp_path_factory.mktemp("video") / "room.avi", 12)
 
 
 def never() -> bool:

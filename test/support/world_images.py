@@ -21,6 +21,15 @@ def world_images(count: int) -> list[np.ndarray]:
     ]
 
 
+def world_video(path: Path, count: int) -> Path:
+    """Write a video of the room, 10 images a second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
+    for image in world_images(count):
+        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
 def endless_photos(folder: Path) -> Path:
     """Write a folder of 1,200 images: far more than a test processes."""
     folder.mkdir()
