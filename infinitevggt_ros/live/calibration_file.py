@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from infinitevggt_ros.bags.image_bag import pinhole_matrix
 from infinitevggt_ros.errors import CommandError
@@ -49,14 +50,21 @@ def info_of_fov(fov_deg: float, size: tuple[int, int]) -> CameraInfo:
     """
     if not 0 < fov_deg < 180:
         raise CommandError(f"--fov {fov_deg:g}: must be between 0 and 180 degrees")
+    return info_of_matrix(pinhole_matrix(size[1], size[0], fov_deg), size)
+
+
+def info_of_matrix(matrix: NDArray[np.float64], size: tuple[int, int]) -> CameraInfo:
+    """Return the calibration of images of `size` (height, width) without distortion.
+
+    matrix: K (3, 3), px.
+    """
     height, width = size
-    matrix = pinhole_matrix(width, height, fov_deg).ravel().tolist()
     return SimpleNamespace(
         height=height,
         width=width,
         distortion_model="plumb_bob",
         d=[],
-        k=matrix,
+        k=matrix.ravel().tolist(),
         r=np.eye(3).ravel().tolist(),
         p=[0.0] * 12,
         binning_x=0,
