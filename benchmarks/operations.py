@@ -4,8 +4,7 @@
 Runs on any machine, also at full size, on tensors that have shapes but no numbers. The frame is
 the last of --frames, by default as many as the budget needs to be full. Time is estimated for an
 H100: of each operation the longest of its FLOP at 600 TFLOP/s (bf16; fp32: 50), its bytes at
-3 TB/s, and 2 us. Attention counts as one fused operation; the camera head's cache holds 8 frames,
-so that the frame is steady.
+3 TB/s, and 2 us. Attention counts as one fused operation.
 
 Examples: python -m benchmarks.operations
           python -m benchmarks.operations --policy diversity --dtype int8
@@ -36,7 +35,6 @@ STAGES = (
     "point head",
     "rest",
 )
-CAMERA_FRAMES = 8
 FRAMES = 30
 """Frames until a memory of the default budget is full and steady."""
 
@@ -128,7 +126,6 @@ def main() -> int:
         policy=options.policy,
         total_budget=options.budget,
         dtype=options.dtype,
-        camera_frames=CAMERA_FRAMES,
     )
     frame = measure(
         MODELS[options.model](),

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from infinitevggt_core import VGGT
 from infinitevggt_core.memory import kv_cache
+from infinitevggt_core.streaming import segment
 
 TFLOPS = {torch.bfloat16: 600.0, torch.float32: 50.0}
 """Attainable rate of matrix products on an H100."""
@@ -179,13 +180,15 @@ def recording() -> Iterator[Recorder]:
         patch = stack.enter_context
         patch(mock.patch.object(kv_cache, "LateValues", NeverArrived))
         patch(mock.patch.object(F, "scaled_dot_product_attention", _fused_attention))
+        patch(mock.patch.object(segment, "can_record", return_value=True))
         yield patch(Recorder())
 
 
-def _fused_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """PyTorch's fused kernel, which it takes on CUDA but not on "meta"."""
-    if q.dtype == torch.float32:
-        return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[0]
+    if q.dtype == torch.float32 or attn_mask is not None:
+        bias = None if attn_mask is None else attn_mask.expand(*q.shape[:3], k.shape[2])
+        return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, bias, False)[0]
     return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
 
 

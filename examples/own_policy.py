@@ -17,7 +17,7 @@ from infinitevggt_core import MemoryConfig, StreamSession, load_checkpoint
 from infinitevggt_core.config import option
 from infinitevggt_core.memory import LayerView, RetentionPolicy, register
 from infinitevggt_core.memory.budget import CacheShape
-from infinitevggt_core.memory.token_store import StoredTokens
+from infinitevggt_core.memory.stored_tokens import StoredTokens
 
 
 @register("thinning")

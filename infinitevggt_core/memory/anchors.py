@@ -3,8 +3,6 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
@@ -23,22 +21,7 @@ class Anchors:
     def __contains__(self, frame: int) -> bool:
         return frame < self.first + self.count or frame in self.others
 
-    def candidates(self, frames: Tensor) -> Tensor:
-        """Return a bool tensor, True for tokens that may be evicted, given their frames."""
-        free = frames >= self.first + self.count
-        for frame in self.others:
-            free &= frames != frame
-        return free
-
     def with_others(self, frames: set[int]) -> "Anchors":
         """Return these anchors and some more frames; frames that are anchors already count once."""
         later = {frame for frame in frames if frame >= self.first + self.count}
         return Anchors(self.first, self.count, self.others | later)
-
-    def nth_latest(self, latest: int, count: int) -> int:
-        """Return the `count`-th latest frame that is no anchor, counted from frame `latest`."""
-        frame = latest - count + 1
-        for other in sorted(self.others, reverse=True):
-            if frame <= other <= latest:
-                frame -= 1
-        return frame

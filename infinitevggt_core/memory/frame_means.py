@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infinitevggt_core.memory.token_store import StoredTokens
+from infinitevggt_core.memory.stored_tokens import StoredTokens
 
 
 class FrameMeans:

@@ -11,11 +11,13 @@ from infinitevggt_core.config import UNLIMITED
 from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.budget import Budget, CacheShape
 from infinitevggt_core.memory.frame_means import FrameMeans, mean_keys
+from infinitevggt_core.memory.frame_numbers import FrameNumbers
 from infinitevggt_core.memory.late_values import LateValues
 from infinitevggt_core.memory.mean_key import MeanKeys
 from infinitevggt_core.memory.policies.base import LayerView, RetentionPolicy
 from infinitevggt_core.memory.precision import Precision
-from infinitevggt_core.memory.token_store import FRAME_DTYPE, StoredTokens, TokenStore
+from infinitevggt_core.memory.stored_tokens import StoredTokens
+from infinitevggt_core.memory.token_store import TokenStore
 
 GROWTH = 2
 
@@ -45,7 +47,7 @@ class KVCache:
         self._means = MeanKeys()
         self._frame_means = FrameMeans()
         self._has_whole_frames = True
-        self._now: Tensor | None = None  # self._frame as a scalar on the device
+        self._numbers = FrameNumbers(anchors)
         self._similarities = [0.0] * layers
         self._late_similarities: LateValues | None = None
         self._new_similarities: dict[int, Tensor] = {}
@@ -88,16 +90,19 @@ class KVCache:
         on the device."""
         return (
             self.policy,
-            self._protected,
+            self._numbers.layout,
             self._arriving,
             self._is_stored,
-            self.budget,
+            (self.budget.tokens, self.budget.capacity),
             tuple(self._limits),
             self._has_whole_frames,
-            None if self._now is None else self._now.data_ptr(),
             self._frame_means.layout,
             self._store.layout,
         )
+
+    def now(self, device: torch.device) -> Tensor:
+        """Return the number of the current frame as a scalar on the device."""
+        return self._numbers.now(device)
 
     def tokens(self, layer: int) -> StoredTokens:
         """Return a view of the tokens of a layer."""
@@ -133,9 +138,12 @@ class KVCache:
             stored_frames=self._frame - self.anchors.first + 1,
         )
         self._lengths_before = list(self._store.lengths)
-        if self._now is not None:
-            self._now.fill_(self._frame)
+        self._set_numbers()
         self._set_limits()
+
+    def _set_numbers(self) -> None:
+        room = len(self.anchors.others) + self.policy.most_temporary_anchors
+        self._numbers.begin_frame(self._frame, self._protected, room)
 
     def _set_limits(self) -> None:
         requested, minimum = self.policy.capacity(self._shape), self._shape.minimum
@@ -162,8 +170,7 @@ class KVCache:
         """Append tokens (batch, heads, tokens, head_dim) of the current frame."""
         if not self._store.slots:
             self._store.allocate(keys, self._wanted_slots())
-        now = self._frame_on(keys.device)
-        tokens = self._store.append(layer, keys, values, now, self._arriving)
+        tokens = self._store.append(layer, keys, values, self.now(keys.device), self._arriving)
         self._write_metadata(tokens)
         is_candidate = self._is_stored and self._frame not in self._protected
         if is_candidate and self._means.knows(layer):
@@ -172,23 +179,13 @@ class KVCache:
     def append_to_all(self, keys: Tensor, values: Tensor) -> None:
         """Append tokens (layers, 1, heads, tokens, head_dim) of the current frame to all layers:
         `append` in one step, for a cache with `even_parts` and a policy without mean keys."""
-        now = self._frame_on(keys.device)
-        self._write_metadata(self._store.append_to_all(keys[:, 0], values[:, 0], now))
+        tokens = self._store.append_to_all(keys[:, 0], values[:, 0], self.now(keys.device))
+        self._write_metadata(tokens)
 
     def _write_metadata(self, tokens: StoredTokens) -> None:
-        if self.policy.marks_specials:
-            self._mark_specials(tokens)
-        else:
+        if not self.policy.marks_specials:
             tokens.metadata[:] = self.policy.metadata(tokens)
-
-    def _frame_on(self, device: torch.device) -> Tensor:
-        """Return the number of the current frame as a scalar on the device."""
-        if self._now is None or self._now.device != device:
-            with torch.inference_mode(False):  # as the store
-                self._now = torch.tensor(self._frame, dtype=FRAME_DTYPE, device=device)
-        return self._now
-
-    def _mark_specials(self, tokens: StoredTokens) -> None:
+            return
         by_frame = torch.unflatten(tokens.metadata, -1, (self._arriving, -1))
         by_frame.zero_()[..., : self._shape.special_tokens] = 1
 
@@ -303,8 +300,7 @@ class KVCache:
     def _evict_all(self) -> None:
         is_level = len(set(self._limits)) == 1 and self._store.is_even
         if is_level and self.policy.takes_all_layers:
-            self._evict_together()
-            return
+            return self._evict_together()
         self._frame_means.reset()
         for layer in range(self._shape.layers):
             self.evict(layer)
@@ -336,7 +332,7 @@ class KVCache:
         tokens = self._store.read(layer)
         mean = frame_means = tokens.metadata.new_empty(0)
         if self.policy.uses_mean_key:
-            candidates = self._protected.candidates(tokens.frames)
+            candidates = self._candidates(tokens)
             if not self._means.knows(layer):
                 self._means.set(layer, tokens.unit_keys(), candidates)
             mean = self._means.mean(layer, candidates.sum(dim=-1))
@@ -349,10 +345,10 @@ class KVCache:
     ) -> LayerView:
         return LayerView(
             tokens,
-            self._protected.candidates(tokens.frames),
+            self._candidates(tokens),
             self._protected,
             self._frame,
-            self._frame_on(tokens.metadata.device),
+            self._numbers,
             self._shape,
             self.budget.tokens,
             surplus,
@@ -360,6 +356,9 @@ class KVCache:
             frame_means,
             self._has_whole_frames,
         )
+
+    def _candidates(self, tokens: StoredTokens) -> Tensor:
+        return self._numbers.candidates(tokens.frames)
 
     def _fit_storage(self) -> None:
         """Make room for one more frame: grow towards the budget, or shrink to it."""
@@ -395,6 +394,7 @@ class KVCache:
         self._store.load_state_dict(state["store"], device)
         self._means.load_state_dict(state["means"], device)
         self._protected = self.anchors.with_others(set(state["temporary_anchors"]))
+        self._set_numbers()
         self._has_whole_frames = state.get("has_whole_frames", False)
         self._frame_means.reset()
         self._convert(precision)

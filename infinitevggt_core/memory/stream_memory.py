@@ -10,13 +10,15 @@ from torch import Tensor
 from infinitevggt_core.config import UNLIMITED, ModelConfig
 from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.budget import Budget
+from infinitevggt_core.memory.camera_cache import CameraCache
 from infinitevggt_core.memory.config import MemoryConfig, camera_policy, token_policy
 from infinitevggt_core.memory.kv_cache import KVCache
 from infinitevggt_core.memory.policies.base import RetentionPolicy
 from infinitevggt_core.memory.precision import Plain, Precision, precision_of
 from infinitevggt_core.memory.token_store import TokenStore
-from infinitevggt_core.model.attention import attend_all
+from infinitevggt_core.model import kernels
 from infinitevggt_core.model.heads.camera_head import ITERATIONS
+from infinitevggt_core.model.rope import table_length
 
 CAMERA_PRECISION = Plain(torch.float32)
 MEGABYTE = 10**6
@@ -35,9 +37,12 @@ class StreamMemory:
         tokens_per_frame: int,
         first_frame: int = 0,
         start_frames: int = 1,
+        *,
+        is_camera_whole: bool = False,
     ) -> None:
         """dtype: precision of the network. first_frame: number of the first frame to be stored.
-        start_frames: frames with which the streams start together.
+        start_frames: frames with which the streams start together. is_camera_whole: give the
+        camera head's cache its full length from the second frame on.
 
         Raises ValueError if the memory cannot hold the anchors and one more frame.
         """
@@ -49,6 +54,8 @@ class StreamMemory:
         """Frames of the current forward that start the streams together; 0 after the start."""
         self._count, self._first_frame, self._start = streams, first_frame, start_frames
         self._stored = self._arriving = 0
+        self._lengths: list[list[int]] = []  # per stream, when the frame began
+        self._is_planned = False  # attention may be planned for these lengths
         self._device_limit = UNLIMITED  # tokens per stream for which the device had memory
         self._latency_limit = UNLIMITED
         self._check(config, len(self.pinned))
@@ -63,13 +70,21 @@ class StreamMemory:
         for stream in self.streams:
             stream.budget = Budget(memory_limit=self._memory_limit(config, 0))
         layers = self._camera_layers(config)
-        self.camera = KVCache(layers, self._camera_policy, CAMERA_PRECISION, anchors)
+        self.camera = CameraCache(
+            layers, self._camera_policy, CAMERA_PRECISION, anchors, is_whole=is_camera_whole
+        )
 
     @property
     def indices(self) -> list[int]:
         """Temporal index of the current frame, or of the first of several, per stream: the number
         of frames stored before it."""
         return [self._stored] * self._count
+
+    def position(self, device: torch.device) -> Tensor | None:
+        """Return the temporal index as a number (1,) on the device, if the network reads it."""
+        if not self.model.temporal_rotation:
+            return None
+        return (self.streams[0].now(device) - self._first_frame).view(1)
 
     @property
     def stored_frames(self) -> int:
@@ -87,6 +102,9 @@ class StreamMemory:
         is_stored: False if the frame leaves nothing in the memory.
         """
         self.start_frames = count if is_start else 0
+        lengths = [stream.lengths for stream in self.streams]
+        self._is_planned = self._policy.fits_graph and lengths == self._lengths
+        self._lengths = lengths
         frame = self._first_frame + self._stored
         for stream in self.streams:
             stream.begin_frame(frame, self.tokens_per_frame, count, is_stored)
@@ -116,7 +134,8 @@ class StreamMemory:
     def layout(self) -> object:
         """Everything on which the operations of the frame that has begun depend, but for numbers
         on the device."""
-        return self.config.camera_memory, tuple(cache.layout for cache in self.caches)
+        table = table_length(self._stored + 1) if self.model.temporal_rotation else 0
+        return self.config.camera_memory, table, tuple(cache.layout for cache in self.caches)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend the memory of one global layer. Eviction may precede attention, so that a frame
@@ -125,14 +144,16 @@ class StreamMemory:
         for stream, query, key, value in zip(
             self.streams, *(torch.split(x, 1) for x in (q, k, v)), strict=True
         ):
-            outputs.append(_attend_stored(query, *stream.update(layer, key, value)))
+            keys, values = stream.update(layer, key, value)
+            outputs.append(_attend_stored(query, keys, values, is_planned=self._is_planned))
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def attend_camera(self, iteration: int, block: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend the past camera tokens of the same refinement or, if shared, of all."""
         shared = self.config.camera_memory == "shared"
         layer = block if shared else iteration * self.model.camera_trunk_depth + block
-        return _attend_stored(q, *self.camera.update(layer, k, v))
+        keys, values = self.camera.update(layer, k, v)
+        return _attend_stored(q, keys, values, bias=self.camera.bias(layer))
 
     @property
     def watches_updates(self) -> bool:
@@ -290,6 +311,7 @@ class StreamMemory:
             cache.load_state_dict(part, device)
 
 
-def _attend_stored(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attend in the precision in which the memory is stored."""
-    return attend_all(query.to(keys.dtype), keys, values).to(query.dtype)
+def _attend_stored(query: Tensor, keys: Tensor, values: Tensor, **options: Any) -> Tensor:
+    """Attend in the precision in which the memory is stored, with options of `attention`."""
+    query_there = query.to(keys.dtype)
+    return kernels.attention(query_there, keys, values, **options).to(query.dtype)

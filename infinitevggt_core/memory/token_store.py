@@ -12,124 +12,13 @@ traffic per frame is therefore that of the new tokens, whatever the size of the 
 layers together have free slots for one frame only.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from infinitevggt_core.memory.precision import Precision, precision_of_part
-
-FRAME_DTYPE = torch.int32
-METADATA_DTYPE = torch.float32
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTokens:
-    """View of some tokens of a layer, or of all layers as one batch; writing to it writes to the
-    store."""
-
-    precision: Precision
-    arena: list[Tensor]
-    """Parts of keys, parts of values, frames and metadata: each (batch, heads, slots, ...)."""
-    slots: slice
-    """Slots of the tokens; of several layers, those of the first."""
-    layers: int = 1
-    """Number of layers. Several lie evenly in an arena of batch 1, and take the place of the batch
-    in every view: (layers, heads, tokens, ...)."""
-
-    @property
-    def parts(self) -> list[Tensor]:
-        """Views (batch, heads, tokens, ...) of the arena."""
-        return [self._view(part) for part in self.arena]
-
-    def _view(self, part: Tensor) -> Tensor:
-        if self.layers == 1:
-            return part[:, :, self.slots]
-        pitch = self._pitch
-        by_layer = torch.unflatten(part[0, :, : self.layers * pitch], 1, (self.layers, pitch))
-        view: Tensor = by_layer.transpose(0, 1)[:, :, self.slots]
-        return view
-
-    @property
-    def _pitch(self) -> int:
-        """Slots from one layer to the next."""
-        return self.arena[0].shape[2] // self.layers
-
-    @property
-    def keys(self) -> Tensor:
-        """(batch, heads, tokens, head_dim)."""
-        return self.precision.decode(self.parts[: self._per_vector])
-
-    def keys_by_layer(self) -> list[Tensor]:
-        """Return the keys, (batch, heads, tokens, head_dim): in one tensor where they are stored as
-        they are, else layer by layer, so that only one is decoded at a time."""
-        parts = self.parts[: self._per_vector]
-        if len(parts) == 1:
-            return [self.precision.decode(parts)]
-        by_layer = zip(*(torch.split(part, 1) for part in parts), strict=True)
-        return [self.precision.decode(of_layer) for of_layer in by_layer]
-
-    def after(self, count: int) -> "StoredTokens":
-        """Return a view of the tokens behind the first `count`."""
-        span = slice(self.slots.start + count, self.slots.stop)
-        return StoredTokens(self.precision, self.arena, span, self.layers)
-
-    @property
-    def values(self) -> Tensor:
-        """(batch, heads, tokens, head_dim)."""
-        return self.precision.decode(self.parts[self._per_vector : -2])
-
-    @property
-    def frames(self) -> Tensor:
-        """(batch, heads, tokens) int32: the frame of each token."""
-        return self._view(self.arena[-2])
-
-    @property
-    def metadata(self) -> Tensor:
-        """(batch, heads, tokens) fp32: a number per token, which the policy defines."""
-        return self._view(self.arena[-1])
-
-    def key_products(self, vector: Tensor) -> Tensor:
-        """Return (batch, heads, tokens) fp32 products of each key with its head's vector (batch,
-        heads, head_dim)."""
-        return self.precision.products(self.parts[: self._per_vector], vector)
-
-    def unit_keys(self, indices: Tensor | None = None) -> Tensor:
-        """Return (batch, heads, tokens, head_dim) fp32 keys divided by their norms: all, or those
-        at (batch, heads, count) indices. The metadata must be their inverse norms."""
-        parts = [*self.arena[: self._per_vector], self.arena[-1]]
-        if indices is None:
-            parts = [self._view(part) for part in parts]
-        else:
-            parts = _rows_of(parts, self._first_rows() + indices)
-        return self.precision.decode(parts[:-1]).float() * parts[-1][..., None]
-
-    def overwrite(self, targets: Tensor, sources: Tensor) -> None:
-        """Copy tokens from indices (batch, heads, count) to others, which are distinct per head."""
-        first = self._first_rows()
-        # all first: nothing is half done if memory ends
-        taken = _rows_of(self.arena, first + sources)
-        rows = (first + targets).flatten()
-        for part, source in zip(self.arena, taken, strict=True):
-            _as_rows(part).index_copy_(0, rows, _as_rows(source))
-
-    def _first_rows(self) -> Tensor:
-        """Return the row (batch, heads, 1) of the first token of each head in an arena seen as
-        (batch * heads * slots, ...). Copying rows is faster than gather and scatter, which copy
-        number by number."""
-        batch, heads, slots = self.arena[0].shape[:3]
-        device, start = self.arena[0].device, self.slots.start
-        if self.layers == 1:
-            rows = torch.arange(start, start + batch * heads * slots, slots, device=device)
-            return rows.view(batch, heads, 1)
-        by_head = torch.arange(start, start + heads * slots, slots, device=device)
-        by_layer = torch.arange(0, self.layers * self._pitch, self._pitch, device=device)
-        return by_layer[:, None, None] + by_head[:, None]
-
-    @property
-    def _per_vector(self) -> int:
-        return (len(self.arena) - 2) // 2
+from infinitevggt_core.memory.stored_tokens import FRAME_DTYPE, METADATA_DTYPE, StoredTokens
 
 
 class TokenStore:
@@ -191,12 +80,19 @@ class TokenStore:
         self._arrange(slots)
 
     def convert(self, precision: Precision) -> None:
-        """Convert the stored tokens, and store later ones, in another precision."""
+        """Convert the stored tokens, one layer's worth at a time, and store later ones alike."""
         if self._arena:
-            arena = StoredTokens(self.precision, self._arena, slice(0, self.slots))
+            like = self._tokens(slice(0, 1)).keys
             with torch.inference_mode(False):
-                parts = [part for x in (arena.keys, arena.values) for part in precision.encode(x)]
-                self._arena = [part.clone() for part in parts] + self._arena[-2:]
+                parts = _empty_parts(like, precision, self.slots)[:-2]
+            at_once = -(-self.slots // len(self.lengths))
+            for first in range(0, self.slots, at_once):
+                span = slice(first, first + at_once)
+                tokens = self._tokens(span)
+                encoded = _encoded(precision, tokens.keys, tokens.values)
+                for target, source in zip(parts, encoded, strict=True):
+                    target[:, :, span] = source
+            self._arena = parts + self._arena[-2:]
         self.precision = precision
 
     def make_room(self, tokens: int) -> None:
@@ -246,7 +142,7 @@ class TokenStore:
         count: frames that the tokens belong to, in order, `frame` (a scalar) the last of them.
         """
         length = self.lengths[layer]
-        encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
+        encoded = _encoded(self.precision, keys, values)
         self.lengths[layer] = length + keys.shape[2]
         written = self.read(layer, start=length)
         _write(written, encoded, frame, count)
@@ -256,7 +152,7 @@ class TokenStore:
         """Write keys and values (layers, heads, tokens, head_dim) behind the tokens of all layers;
         `is_even` must be true."""
         length, layers = self.lengths[0], len(self.lengths)
-        encoded = [part for x in (keys, values) for part in self.precision.encode(x)]
+        encoded = _encoded(self.precision, keys, values)
         self.lengths = [length + keys.shape[2]] * layers
         written = self.read_all().after(length)
         _write(written, encoded, frame, count=1)
@@ -267,8 +163,10 @@ class TokenStore:
         if not self._arena:
             raise RuntimeError("nothing is allocated yet")
         first = self._starts[layer]
-        span = slice(first + start, first + self.lengths[layer])
-        return StoredTokens(self.precision, self._arena, span)
+        return self._tokens(slice(first + start, first + self.lengths[layer]))
+
+    def _tokens(self, slots: slice) -> StoredTokens:
+        return StoredTokens(self.precision, self._arena, slots)
 
     @property
     def _is_level(self) -> bool:
@@ -354,8 +252,8 @@ def _empty_parts(like: Tensor, precision: Precision, slots: int) -> list[Tensor]
     return parts + marks
 
 
-def _as_rows(part: Tensor) -> Tensor:
-    return part.view(-1, *part.shape[3:])
+def _encoded(precision: Precision, keys: Tensor, values: Tensor) -> list[Tensor]:
+    return [part for vectors in (keys, values) for part in precision.encode(vectors)]
 
 
 def _write(tokens: StoredTokens, encoded: list[Tensor], frame: Tensor | int, count: int) -> None:
@@ -364,14 +262,6 @@ def _write(tokens: StoredTokens, encoded: list[Tensor], frame: Tensor | int, cou
         target.copy_(source)
     for index, of_frame in enumerate(tokens.frames.chunk(count, dim=-1)):
         of_frame[:] = frame if count == 1 else frame - (count - 1 - index)
-
-
-def _rows_of(parts: list[Tensor], rows: Tensor) -> list[Tensor]:
-    """Return a copy of rows (batch, heads, count) of each part, (batch, heads, count, ...)."""
-    flat = rows.flatten()
-    return [
-        _as_rows(part).index_select(0, flat).view(*rows.shape, *part.shape[3:]) for part in parts
-    ]
 
 
 def _close_holes(tokens: StoredTokens, length: int, indices: Tensor) -> int:

@@ -54,6 +54,7 @@ class Aggregator(nn.Module):
         start_frames: int = 1,
         indices: Sequence[int] = (0,),
         observe: Callable[[int, Tensor], None] | None = None,
+        position: Tensor | None = None,
     ) -> dict[int, Tensor]:
         """Return tokens (B, S, P, 2C) of the requested layers, frame half first.
 
@@ -61,11 +62,12 @@ class Aggregator(nn.Module):
         the global blocks. start_frames: number of frames at the head of the clip that start their
         stream together; 0 if it has begun before. indices: temporal index of the first frame, one
         per stream of the batch. observe: called with the output of the feed-forward part of each
-        global block, (B, S * P, C).
+        global block, (B, S * P, C). position: (1,) integer on the device, the temporal index if all
+        streams share it.
         """
         batch, frames = images.shape[:2]
         tokens = self._embed(images, start_frames)  # (B S) P C
-        rotate, rotate_clip = self._rotations(images, indices, tokens.dtype)
+        rotate, rotate_clip = self._rotations(images, indices, tokens.dtype, position)
         outputs: dict[int, Tensor] = {}
         for layer, (frame_block, global_block) in enumerate(
             zip(self.frame_blocks, self.global_blocks, strict=True)
@@ -85,7 +87,11 @@ class Aggregator(nn.Module):
         return outputs
 
     def _rotations(
-        self, images: Tensor, indices: Sequence[int], dtype: torch.dtype
+        self,
+        images: Tensor,
+        indices: Sequence[int],
+        dtype: torch.dtype,
+        position: Tensor | None,
     ) -> tuple[Rotation, Rotation]:
         """Return the rotations of the frame blocks and of the global blocks."""
         config, frames = self.config, images.shape[1]
@@ -94,7 +100,8 @@ class Aggregator(nn.Module):
         specials = config.special_tokens
         rotate = frame_rotation(rows, cols, head_dim, device, dtype, specials)
         if config.temporal_rotation:
-            return rotate, clip_rotation(indices, frames, (rows, cols), specials, device, dtype)
+            grid = (rows, cols)
+            return rotate, clip_rotation(indices, frames, grid, specials, device, dtype, position)
         return rotate, rotate.repeat(frames) if frames > 1 else rotate
 
     def _embed(self, images: Tensor, start_frames: int) -> Tensor:

@@ -33,6 +33,10 @@ class Context(Protocol):
     def indices(self) -> Sequence[int]:
         """Temporal index of the first frame, for each element of the batch."""
 
+    def position(self, device: torch.device) -> Tensor | None:
+        """Return `indices` as one number (1,) on the device, if the streams share it and a graph
+        may read it; else None."""
+
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend in a global block."""
 
@@ -59,6 +63,9 @@ class Clip:
     @property
     def indices(self) -> list[int]:
         return [0] * self.batch
+
+    def position(self, device: torch.device) -> None:
+        """Return None: no graph holds a clip."""
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.mode(q, k, v)

@@ -39,12 +39,33 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight, self.bias)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend all keys; queries are (batch, heads, tokens, head_dim)."""
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, is_planned: bool = True
+) -> Tensor:
+    """Attend all keys; queries are (batch, heads, tokens, head_dim).
+
+    bias: added to the scaled products, (1, 1, 1, keys). is_planned: False if the number of keys
+    changes from frame to frame. cuDNN would plan each number anew, and keep every plan.
+    """
     is_large = q.shape[-2] >= LEAST_ROWS and k.shape[-2] * k.shape[-1] >= LEAST_KEY_NUMBERS
-    if is_large and prefers_onednn(q):
+    if is_large and bias is None and prefers_onednn(q):
         return _attention_by_products(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v)
+    if not is_planned and q.device.type == "cuda":
+        with without_cudnn():
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Context manager in which attention is computed without cuDNN. Two calls of PyTorch's
+    settings: `sdpa_kernel` takes as long as a launch."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @contextmanager

@@ -90,21 +90,30 @@ def clip_rotation(
     specials: int,
     device: torch.device,
     dtype: torch.dtype,
+    position: Tensor | None = None,
 ) -> TemporalRotation:
     """Return the 3-D rotation of `frames` frames of `grid` (rows, columns) patches.
 
     indices: temporal index of the first frame, for each element of the batch. Special token i is at
-    (index, i, i), patch (row, col) at (index, specials + row, specials + col).
+    (index, i, i), patch (row, col) at (index, specials + row, specials + col). position: (1,)
+    integer on the device, the index of a single frame, if all elements share it; then another frame
+    is the same program.
     """
-    last = max(indices) + frames
-    length = max(SHORTEST_TABLE, 1 << (last - 1).bit_length())
     places = _frame_table(*grid, specials, device, dtype)  # 2 x (tokens, 44)
-    times = _time_table(length, device, dtype)  # 2 x (length, 20)
+    times = _time_table(table_length(max(indices) + frames), device, dtype)  # 2 x (length, 20)
+    if position is not None and frames == 1:
+        rows = (time.index_select(0, position) for time in times)
+        return TemporalRotation(*map(_clip_part, rows, places))
     parts = []
     for place, time in zip(places, times, strict=True):
         clips = [_clip_part(time[first : first + frames], place) for first in indices]
         parts.append(clips[0] if len(set(indices)) == 1 else torch.stack(clips)[:, None])
     return TemporalRotation(*parts)
+
+
+def table_length(count: int) -> int:
+    """Return the length of the table of temporal indices below `count`."""
+    return max(SHORTEST_TABLE, 1 << (count - 1).bit_length())
 
 
 def _clip_part(time: Tensor, place: Tensor) -> Tensor:

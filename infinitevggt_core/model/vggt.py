@@ -126,6 +126,7 @@ class VGGT(nn.Module):
             start_frames=context.start_frames,
             indices=context.indices,
             observe=context.observe if context.watches_updates else None,
+            position=context.position(images.device),
         )
         size = (images.shape[-2], images.shape[-1])
         pose, (depth, depth_confidence) = beside(

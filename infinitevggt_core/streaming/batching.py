@@ -28,6 +28,9 @@ class MemoryBatch:
         """Temporal index of the first frame of each stream."""
         return [index for memory in self._memories for index in memory.indices]
 
+    def position(self, device: torch.device) -> None:
+        """Return None: sessions may be at different frames."""
+
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend the memories of one global layer."""
         return self._each(lambda memory, *own: memory.attend(layer, *own), q, k, v)

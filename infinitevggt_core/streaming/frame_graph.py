@@ -28,6 +28,9 @@ def record_on_cuda(work: Callable[[], None]) -> Replay:
     return graph.replay
 
 
+WORTH_RECORDING = 32
+"""Replays that pay for a recording."""
+UNSTEADY = "the memory fills, or its settings change"
 RECORDERS: dict[str, Recorder] = {"cuda": record_on_cuda}
 """Recorders by the type of the device."""
 
@@ -51,36 +54,55 @@ class FrameGraph:
     """Decodes the frames of a stream by a graph as soon as a frame begins with the same layout as
     the one before: then both are the same sequence of operations. A frame with another layout runs
     operation by operation, and a new graph is recorded once the layout is steady again.
+
+    A recording takes as long as some frames. After one that did not pay, twice as many steady
+    frames as before it must pass before the next: layouts that change all the time cost a bounded
+    number of recordings.
     """
 
     def __init__(self, model: VGGT) -> None:
         self._model = model
         self._layout: object = None
         self._recording: Recording | None = None
-        self._failed = False
+        self._failure = ""
+        self._steady = 0  # latest frames with the same layout as the one before
+        self._steady_needed = 1
+        self._first_replay = 0  # replays before the present recording
         self.replays = 0
         """Number of frames decoded by a graph."""
         self.recordings = 0
         """Number of graphs recorded."""
+        self.reason = ""
+        """Reason why the latest frame ran operation by operation; empty if a graph decoded it."""
 
     def decode(self, images: Tensor, memory: StreamMemory, points: bool) -> Prediction | None:
         """Decode and store the next frame (B, 1, 3, H, W), and evict what leaves after it. Returns
         None, and does nothing, if the frame must run operation by operation."""
-        recorder = RECORDERS.get(images.device.type)
-        if recorder is None or self._failed or not self._model.records_frames or refusal(memory):
+        self.reason = self._failure or refusal(self._model, memory)
+        if self.reason:
             return None
         weight = next(self._model.parameters())
         layout = (memory.layout, images.shape, images.dtype, points, weight.data_ptr())
         if self._recording is None or self._recording.layout != layout:
-            is_steady, self._layout = layout == self._layout, layout
-            self._recording = None  # gives its memory back before the next one takes some
-            if not is_steady or not self._record(recorder, images, memory, points):
+            self._follow(layout)
+            if self._steady < self._steady_needed:
+                self.reason = UNSTEADY
+                return None
+            if not self._record(images, memory, points):
+                self.reason = self._failure
                 return None
         return self._replay(images)
 
-    def _record(
-        self, recorder: Recorder, images: Tensor, memory: StreamMemory, points: bool
-    ) -> bool:
+    def _follow(self, layout: object) -> None:
+        """Count steady frames, and discard a recording of another layout."""
+        self._steady = self._steady + 1 if layout == self._layout else 0
+        self._layout = layout
+        if self._recording is not None:
+            has_paid = self.replays - self._first_replay >= WORTH_RECORDING
+            self._steady_needed = 1 if has_paid else 2 * self._steady_needed
+            self._recording = None  # gives its memory back before the next one takes some
+
+    def _record(self, images: Tensor, memory: StreamMemory, points: bool) -> bool:
         """Record a frame; return False, and leave the memory as it was, if that fails."""
         decoder: Decoder = self._model.decoder or self._model
         with torch.inference_mode(False):  # a stream may go on in and out of inference mode
@@ -93,19 +115,20 @@ class FrameGraph:
 
         try:
             with held_constants() as constants:
-                replay = recorder(frame)
+                replay = RECORDERS[images.device.type](frame)
         except Exception as error:  # a driver, a library or a policy may refuse in its own way
             memory.forget_frame()
-            self._failed = True
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            self._failure = f"no graph could be recorded: {reason}"
             warnings.warn(
-                f"frames run operation by operation, no graph could be recorded: {reason}",
+                f"frames run operation by operation, {self._failure}",
                 RuntimeWarning,
                 stacklevel=6,
             )
             return False
         self._recording = Recording(self._layout, given, found[0], replay, constants)
         self.recordings += 1
+        self._first_replay = self.replays
         return True
 
     def _replay(self, images: Tensor) -> Prediction:
@@ -118,15 +141,22 @@ class FrameGraph:
         return Prediction(**{name: output.clone() for name, output in outputs.items()})
 
 
-def refusal(memory: StreamMemory) -> str | None:
-    """Return why no two frames of a stream are the same sequence of operations, None if they can
-    be."""
+def can_record(model: VGGT) -> bool:
+    """Return True if streams of a network may record their frames where it is."""
+    return model.records_frames and model.device.type in RECORDERS
+
+
+def refusal(model: VGGT, memory: StreamMemory) -> str:
+    """Return why no two frames of a stream are the same sequence of operations, or why none is
+    recorded; empty if they can be."""
+    if not model.records_frames:
+        return "graphs are off"
+    if model.device.type not in RECORDERS:
+        return f"no graphs on {model.device.type}"
     if memory.start_frames:
         return "the stream starts"
     if memory.config.keyframe_interval > 1:
         return "some frames are stored and others are not"
-    if memory.model.temporal_rotation:
-        return "the network rotates by the number of the frame"
     if not all(cache.policy.fits_graph for cache in memory.caches):
         return "the policy changes its operations from frame to frame"
-    return None
+    return ""

@@ -62,6 +62,12 @@ class SessionView:
         return self.segment.memory.budget.tokens
 
     @property
+    def eager_because(self) -> str:
+        """Reason why the latest frame ran operation by operation; empty if a graph replayed it, or
+        before the first frame."""
+        return "" if self._state.segment is None else self.segment.graph.reason
+
+    @property
     def layer_similarity(self) -> list[list[float]]:
         """Per stream and global layer: mean cosine similarity of the keys with their mean key, at
         the last eviction; 0 before one."""

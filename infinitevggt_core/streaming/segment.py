@@ -10,7 +10,7 @@ from infinitevggt_core.memory import MemoryConfig
 from infinitevggt_core.memory.stream_memory import StreamMemory
 from infinitevggt_core.model.prediction import Prediction
 from infinitevggt_core.model.vggt import VGGT
-from infinitevggt_core.streaming.frame_graph import FrameGraph
+from infinitevggt_core.streaming.frame_graph import FrameGraph, can_record
 
 
 class Segment:
@@ -54,6 +54,7 @@ class Segment:
             tokens,
             self.first_frame,
             self.start_frames,
+            is_camera_whole=can_record(model),
         )
 
     @property

@@ -4,7 +4,8 @@ as one on CUDA (test/cuda/test_graphs.py) would."""
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,10 @@ from support.core_samples import (
     EVICTING,
     FRAMES,
     IMPORTANCE,
+    LINGBOT,
     SMALLEST,
     WINDOW,
+    assert_predictions_close,
     present,
     small_frames,
     small_model,
@@ -27,27 +30,54 @@ from support.core_samples import (
 from support.cpu_graph import record_on_cpu
 
 STEADY = {
-    "frames": replace(FRAMES, camera_frames=4),
-    "importance": replace(IMPORTANCE, policy_options="moving_anchors=1, anchor_every=1000"),
+    "frames": replace(FRAMES, camera_frames=40),
+    "importance": replace(
+        IMPORTANCE, policy_options="moving_anchors=1, anchor_every=1000", camera_frames=40
+    ),
     "window": WINDOW,
 }
+"""Memories of the camera head that are longer than the streams."""
 COUNT = 24
+
+
+class Recorder:
+    """Records on the CPU, or fails to."""
+
+    def __init__(self) -> None:
+        self.works, self.record = True, record_on_cpu
+
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        if not self.works:
+            raise RuntimeError("recording is off")
+        return self.record(work)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        self.works = False
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*recording is off")
+            yield
+        self.works = True
+
+
+RECORDER = Recorder()
 
 
 @pytest.fixture(autouse=True)
 def graphs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(frame_graph.RECORDERS, "cpu", record_on_cpu)
+    monkeypatch.setitem(frame_graph.RECORDERS, "cpu", RECORDER)
 
 
-def session(memory: MemoryConfig, graphs: bool = True, **options: Any) -> StreamSession:
-    model = small_model()
-    model.records_frames = graphs
-    return StreamSession(model, memory, **options)
+def session(memory: MemoryConfig, **options: Any) -> StreamSession:
+    return StreamSession(small_model(), memory, **options)
 
 
 def assert_same(one: StreamSession, other: StreamSession, image: Tensor) -> None:
-    """Both give the same bits for the next image and keep the same tokens."""
-    ours, theirs = one.push(image), other.push(image)
+    """The second one, operation by operation, gives the same bits for the next image and keeps the
+    same tokens."""
+    ours = one.push(image)
+    with RECORDER.off():
+        theirs = other.push(image)
     for a, b in zip(present(ours), present(theirs), strict=True):
         torch.testing.assert_close(a, b, atol=0, rtol=0)
     for layer in range(one.model.config.depth):
@@ -62,7 +92,7 @@ def replays(stream: StreamSession) -> int:
 @pytest.mark.parametrize("name", STEADY)
 def test_a_replayed_frame_has_the_same_bits(name: str, stored: str) -> None:
     memory = replace(STEADY[name], dtype=stored)
-    graph, eager = session(memory), session(memory, graphs=False)
+    graph, eager = session(memory), session(memory)
     for image in small_frames(COUNT):
         assert_same(graph, eager, image)
     assert replays(graph) > COUNT // 3
@@ -71,7 +101,7 @@ def test_a_replayed_frame_has_the_same_bits(name: str, stored: str) -> None:
 
 
 def test_two_streams_and_points() -> None:
-    graph, eager = (session(STEADY["frames"], on, points=True) for on in (True, False))
+    graph, eager = (session(STEADY["frames"], points=True) for _ in range(2))
     for image in torch.stack((small_frames(COUNT), small_frames(COUNT, seed=1)), dim=1):
         assert_same(graph, eager, image)
     assert replays(graph) > 0
@@ -120,7 +150,7 @@ CHANGES: list[Callable[[StreamSession], object]] = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_changes_in_mid_stream(change: Callable[[StreamSession], object]) -> None:
     memory = STEADY["frames"]
-    graph, eager = session(memory), session(memory, graphs=False)
+    graph, eager = session(memory), session(memory)
     images = small_frames(2 * COUNT)
     for image in images[:COUNT]:
         assert_same(graph, eager, image)
@@ -134,16 +164,52 @@ def test_changes_in_mid_stream(change: Callable[[StreamSession], object]) -> Non
         assert graph.segment.graph is not first or first.recordings == 2
 
 
-def test_anchors_that_move_are_recorded_anew() -> None:
-    memory = replace(IMPORTANCE, policy_options="moving_anchors=2, anchor_every=8")
-    graph, eager = session(memory), session(memory, graphs=False)
+def test_one_graph_holds_for_anchors_that_move() -> None:
+    memory = replace(IMPORTANCE, policy_options="moving_anchors=2, anchor_every=5")
+    graph, eager = session(memory), session(memory)
     for image in small_frames(40):
         assert_same(graph, eager, image)
-    assert graph.segment.graph.recordings > 1
+    assert graph.segment.graph.recordings == 1
+    assert replays(graph) > 20
+    assert graph.eager_because == ""
+    assert {30, 35} <= set(graph.token_frames(0).unique().tolist())
+
+
+def test_layouts_that_change_all_the_time_are_not_recorded_for_ever() -> None:
+    graph, eager = session(WINDOW), session(WINDOW)
+    recordings = []
+    for index, image in enumerate(small_frames(60)):
+        if index % 5 == 4:
+            for stream in (graph, eager):
+                stream.configure(replace(WINDOW, window=3 + index // 5 % 2))
+        assert_same(graph, eager, image)
+        recordings.append(graph.segment.graph.recordings)
+    assert 1 < recordings[-1] <= 3
+    assert recordings[-1] == recordings[30]
+    assert graph.eager_because == "the memory fills, or its settings change"
+
+
+LINGBOT_MEMORY = MemoryConfig(
+    policy="trajectory", window=2, trajectory_frames=3, start_frames=2, anchor_frames=1
+)
+
+
+@pytest.mark.parametrize("pins", [False, True])
+@pytest.mark.parametrize("stored", ["auto", "int8"])
+def test_lingbot_map_with_a_full_memory(stored: str, pins: bool) -> None:
+    memory = replace(LINGBOT_MEMORY, dtype=stored)
+    graph, eager = (StreamSession(small_model(config=LINGBOT), memory) for _ in range(2))
+    for index, image in enumerate(small_frames(COUNT)):
+        if pins and index == 12:
+            for stream in (graph, eager):
+                stream.pin()
+        assert_same(graph, eager, image)
+    assert graph.segment.graph.recordings == 1 + pins
+    assert replays(graph) > 6
 
 
 def test_sessions_pushed_together_now_and_then() -> None:
-    pairs = [(session(WINDOW, graphs), session(WINDOW, graphs)) for graphs in (True, False)]
+    pairs = [(session(WINDOW), session(WINDOW)) for _ in range(2)]
     for one, other in pairs:
         other.model = one.model
     (graph, _), (eager, _) = pairs
@@ -154,8 +220,47 @@ def test_sessions_pushed_together_now_and_then() -> None:
         else:
             assert_same(graph, eager, image)
             for _, other in pairs:
-                other.push(image)
+                with RECORDER.off():
+                    other.push(image)
     assert replays(graph) > 2
+
+
+@pytest.mark.parametrize("camera_memory", ["per_iteration", "shared"])
+def test_a_camera_memory_of_full_length_from_the_start_sees_the_same_frames(
+    camera_memory: str,
+) -> None:
+    memory = replace(STEADY["frames"], camera_frames=8, camera_memory=camera_memory)
+    whole, growing = session(memory), session(memory)
+    growing.model.records_frames = False
+    images = small_frames(COUNT)
+    for index, image in enumerate(images):
+        assert_predictions_close(whole.push(image), growing.push(image))
+        if index == 12:
+            for stream in (whole, growing):
+                stream.configure(replace(memory, camera_frames=12))
+                stream.pin()
+    for layer in range(4):
+        assert torch.equal(whole.token_frames(layer), growing.token_frames(layer))
+    cameras = [stream.segment.memory.camera for stream in (whole, growing)]
+    kept = [camera.frames(0).unique().tolist() for camera in cameras]
+    assert kept[0] == kept[1]
+    assert replays(whole) > 0
+
+
+def test_a_snapshot_moves_between_cameras_of_full_length_and_growing_ones() -> None:
+    whole, growing = session(STEADY["frames"]), session(STEADY["frames"])
+    growing.model.records_frames = False
+    images = small_frames(COUNT)
+    for image in images[:12]:
+        whole.push(image)
+    growing.load_state_dict(whole.state_dict())
+    assert growing.segment.memory.camera.frames(0).min() == 0
+    for image in images[12:18]:
+        assert_predictions_close(whole.push(image), growing.push(image))
+    whole.load_state_dict(growing.state_dict())
+    for image in images[18:]:
+        assert_predictions_close(whole.push(image), growing.push(image))
+    assert replays(whole) > 0
 
 
 REFUSING = {
@@ -178,8 +283,8 @@ def test_a_failure_to_record_costs_no_frame(monkeypatch: pytest.MonkeyPatch) -> 
         record_on_cpu(work)
         raise RuntimeError("operation not permitted when the stream is capturing")
 
-    monkeypatch.setitem(frame_graph.RECORDERS, "cpu", fail)
-    graph, eager = session(STEADY["frames"]), session(STEADY["frames"], graphs=False)
+    monkeypatch.setattr(RECORDER, "record", fail)
+    graph, eager = session(STEADY["frames"]), session(STEADY["frames"])
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for image in small_frames(COUNT):

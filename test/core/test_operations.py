@@ -14,7 +14,7 @@ from support.core_samples import FRAMES, HEIGHT, IMPORTANCE, SMALL, WIDTH, WINDO
 
 SIZE = (HEIGHT, WIDTH)
 STEADY_AFTER = 9
-EVICTION = {"frames": 102, "window": 62, "importance": 66}
+EVICTION = {"frames": 102, "window": 64, "importance": 70}
 """Most operations of an eviction, whatever the number of layers: both caches."""
 LAYER = 51
 """Most operations of a frame block and a global block with its attention."""

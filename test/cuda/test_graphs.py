@@ -12,6 +12,7 @@ from support.core_samples import (
     FRAMES,
     HEIGHT,
     IMPORTANCE,
+    LINGBOT,
     SMALLEST,
     WIDTH,
     WINDOW,
@@ -22,8 +23,10 @@ from support.null_gpu import WORK, counted, is_null, waits
 from support.program import Program, differences
 
 STEADY = {
-    "frames": replace(FRAMES, camera_frames=4),
-    "importance": replace(IMPORTANCE, policy_options="moving_anchors=1, anchor_every=1000"),
+    "frames": FRAMES,
+    "importance": replace(
+        IMPORTANCE, policy_options="moving_anchors=2, anchor_every=3", camera_frames=40
+    ),
     "window": WINDOW,
 }
 FULL_AFTER = 16
@@ -80,8 +83,9 @@ def test_the_graph_is_the_frame(name: str) -> None:
     """The recorded operations are those of a frame that runs operation by operation."""
     session = stream(STEADY[name], torch.float32)
     images = [torch.rand(3, HEIGHT, WIDTH) for _ in range(FULL_AFTER + 2)]
+    session.push(images[0])
     session.model.records_frames = False
-    for image in images[:-2]:
+    for image in images[1:-2]:
         session.push(image)
     programs = []
     for image in images[-2:]:
@@ -101,3 +105,11 @@ def test_the_graph_is_the_frame(name: str) -> None:
             x for x in program.steps if not x[0].startswith(("session", "frame_graph"))
         ]
     assert not differences(eager, recorded)
+
+
+def test_lingbot_map_is_recorded_once() -> None:
+    memory = MemoryConfig(policy="trajectory", window=2, trajectory_frames=3, start_frames=2)
+    session = StreamSession(small_model(config=LINGBOT).to("cuda"), memory)
+    push(session, FULL_AFTER + 3)
+    assert session.segment.graph.recordings == 1
+    assert session.segment.graph.replays > 6

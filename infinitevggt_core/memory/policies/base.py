@@ -30,8 +30,9 @@ from torch import Tensor
 
 from infinitevggt_core.memory.anchors import Anchors
 from infinitevggt_core.memory.budget import CacheShape
+from infinitevggt_core.memory.frame_numbers import FrameNumbers
 from infinitevggt_core.memory.mean_key import inverse_norms
-from infinitevggt_core.memory.token_store import StoredTokens
+from infinitevggt_core.memory.stored_tokens import StoredTokens
 
 ENTRY_POINTS = "infinitevggt.policies"
 POLICIES: dict[str, type["RetentionPolicy"]] = {}
@@ -50,9 +51,9 @@ class LayerView:
     anchors: Anchors
     frame: int
     """Latest frame, counted in stored frames."""
-    now: Tensor
-    """The same as a scalar on the device. With it an eviction is the same program in every frame,
-    which a CUDA graph can hold."""
+    numbers: FrameNumbers
+    """The same and the later anchors on the device. With them an eviction is the same program in
+    every frame, which a CUDA graph can hold."""
     shape: CacheShape
     total: int
     """Budget of all layers."""
@@ -70,6 +71,11 @@ class LayerView:
     @property
     def tokens_per_frame(self) -> int:
         return self.shape.tokens_per_frame
+
+    @property
+    def now(self) -> Tensor:
+        """Latest frame as a scalar on the device."""
+        return self.numbers.now(self.tokens.frames.device)
 
     @property
     def recency(self) -> Tensor:
@@ -105,8 +111,8 @@ class RetentionPolicy(ABC):
 
     fits_graph: ClassVar[bool] = False
     """True if frames are the same sequence of operations while the memory is full: `score` reads
-    the number of the frame as `now`, not as `frame`, and nothing goes to the host. Then a graph of
-    the device replays them."""
+    the number of the frame as `now`, not as `frame`, anchors as `numbers`, not as `anchors`, and
+    nothing goes to the host. Then a graph of the device replays them."""
 
     @abstractmethod
     def capacity(self, shape: CacheShape) -> int:

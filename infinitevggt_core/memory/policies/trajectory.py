@@ -30,6 +30,7 @@ class Trajectory(RetentionPolicy):
 
     before_attention: ClassVar[bool] = True
     marks_specials: ClassVar[bool] = True
+    fits_graph: ClassVar[bool] = True
 
     window: int
     trajectory_frames: int
@@ -49,9 +50,9 @@ class Trajectory(RetentionPolicy):
 
     def score(self, layer: LayerView) -> Tensor:
         window, trajectory = self._spans(layer.total, layer.shape)
-        first_whole = layer.anchors.nth_latest(layer.frame, window)
-        first_special = max(0, layer.anchors.nth_latest(layer.frame, window + trajectory))
         frames, is_special = layer.tokens.frames, layer.tokens.metadata > 0
+        first_whole = layer.numbers.nth_latest(window, frames.device)
+        first_special = layer.numbers.nth_latest(window + trajectory, frames.device).clamp_(min=0)
         is_kept = (frames >= first_whole) | (is_special & (frames >= first_special))
         return layer.recency + torch.where(is_kept, KEPT, 0.0)
 
