@@ -163,6 +163,7 @@ def _stream_values(status: StreamStatus) -> dict[str, object]:
         "budget [tokens]": status.total_budget,
         "budget now [tokens]": status.budget,
         "memory [MB]": round(status.memory_bytes / 1e6, 1),
+        "no graph because": status.eager_because,
         "map [points]": status.map_points,
         "checkpoint": status.checkpoint,
     }

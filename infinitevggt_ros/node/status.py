@@ -147,6 +147,7 @@ def _describe(status: StreamStatus, stream: StreamSnapshot) -> None:
     status.budget = stream.budget
     status.stored_tokens = list(stream.stored_tokens)
     status.memory_bytes = stream.memory_bytes
+    status.eager_because = stream.eager_because
     status.map_points = stream.map_points
     status.device = stream.device
     status.calibrated = stream.is_calibrated

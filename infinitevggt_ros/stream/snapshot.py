@@ -41,6 +41,8 @@ class StreamSnapshot:
     stored_tokens: tuple[int, ...]
     """Tokens per global layer."""
     memory_bytes: int
+    eager_because: str
+    """Reason why the latest frame was not replayed as one graph; empty if it was."""
     map_points: int
     device: str
     is_calibrated: bool

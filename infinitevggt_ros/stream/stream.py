@@ -408,6 +408,7 @@ class Stream:
             limit_mb=session.memory.limit_mb,
             stored_tokens=tuple(session.stored_tokens),
             memory_bytes=session.memory_bytes,
+            eager_because=session.eager_because,
             map_points=len(self.map),
             device=str(session.model.device),
             is_calibrated=latest is not None and latest.is_calibrated,
