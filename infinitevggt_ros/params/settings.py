@@ -128,7 +128,7 @@ class ModelSettings(Options):
     graph: str = option(
         "auto",
         "auto: a stream on cuda records its frame as a graph once its memory is full, and replays "
-        "it, with policies frames, importance and window; off: every frame operation by operation",
+        "it, where the policy allows it; off: every frame operation by operation",
         choices=("auto", "off"),
     )
     image_size: int = option(

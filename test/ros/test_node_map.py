@@ -241,3 +241,4 @@ def test_an_anchor_is_pinned_on_request(listener: Listener, spawn: Spawn) -> Non
         listener.spin_until(answer.done)
     last = camera.send_film(images[3:], start_ns=3 * 10**9)
     assert sum(last.stored_tokens) == 3 * per_frame  # the first, the pinned and the latest
+    assert last.eager_because == "no graphs on cpu"
