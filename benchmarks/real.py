@@ -53,11 +53,14 @@ from infinitevggt_core.tracking import (
     TrackingConfig,
 )
 from infinitevggt_core.tracking.rigid import compose
+from infinitevggt_core.tracking.similarity import Similarity3, rotation_log
 from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
 from infinitevggt_core.worlds import LEVELS
 from infinitevggt_core.worlds.config import MOTIONS
 
 PIECE, STRIDE = 150, 40
+WRONG_M, WRONG_DEG = 0.4, 8.0
+"""A loop that is off by more is at a wrong place, as in benchmarks.loops."""
 PIXELS = 4000
 """Pixels of each true depth map that are compared."""
 Figures = dict[str, Any]
@@ -75,7 +78,11 @@ class TrackedRun:
     states: list[str]
     keyframes: int
     submaps: int
+    located: list[bool]
+    """True where the place in the map is known; always, without `loops`."""
     loops: int
+    loop_errors: Array
+    """(loops in the graph, 2), rotation (deg) and position (m) of each beside the truth."""
     ms: Array
     """(N,), processor time of each image without the adjustments."""
     adjust_ms: Array
@@ -96,7 +103,7 @@ def track(
     """
     mapper = Mapper(background=False)
     tracker = _TimedTracker(config, background=False, listener=mapper if loops else _Poses())
-    frames, live, ms = [], [], []
+    frames, live, ms, located = [], [], [], []
     for index, image in enumerate(sequence.images):
         gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         gray = np.zeros_like(gray) if index in dark else np.asarray(gray, np.uint8)
@@ -109,12 +116,15 @@ def track(
         frame = tracker.track(gray, matrix, depth, prior, stamp_s=stamp)
         ms.append(1e3 * (time.process_time() - started) - sum(tracker.adjust_ms) + spent)
         frames.append(frame)
-        live.append(mapper.place(frame).camera_from_map if loops else frame.camera_from_world)
+        placed = mapper.place(frame) if loops else None
+        live.append(frame.camera_from_world if placed is None else placed.camera_from_map)
+        located.append(placed is None or placed.located)
     final = []
     for frame, shown in zip(frames, live, strict=True):
         pose = mapper.camera_from_map(frame) if loops else tracker.poses.of(frame)
         final.append(shown if pose is None else pose)
     states = [frame.state for frame in frames]
+    errors = loop_errors(mapper, frames, np.stack(final), sequence.truth)
     return TrackedRun(
         frames,
         np.stack(live),
@@ -122,10 +132,31 @@ def track(
         states,
         sum(frame.keyframe for frame in frames),
         frames[-1].submap + 1,
+        located,
         mapper.loops,
+        errors,
         np.array(ms),
         np.array(tracker.adjust_ms),
     )
+
+
+def loop_errors(mapper: Mapper, frames: list[TrackedFrame], final: Array, truth: Array) -> Array:
+    """Return rotation (deg) and position (m) of the loops in the graph beside the truth (N, 2)."""
+    scale = trajectory_errors(final, truth).scale
+    images = {frame.reference: k for k, frame in enumerate(frames) if frame.keyframe}
+    poses, errors = mapper.keyframe_poses(), []
+    for edge in mapper.loop_edges():
+        if edge.from_index not in images or edge.to_index not in images:
+            continue  # of a keyframe that was pruned into another
+        old, new = (
+            Similarity3.from_rigid(truth[images[k]]) for k in (edge.from_index, edge.to_index)
+        )
+        true = old @ new.inverse()
+        turn = rotation_log(edge.relative.rotation.T @ true.rotation)
+        metres = scale * float(poses[edge.from_index].scale)
+        way = metres * edge.relative.translation - true.translation
+        errors.append((np.rad2deg(np.linalg.norm(turn)), np.linalg.norm(way)))
+    return np.array(errors, dtype=np.float64).reshape(-1, 2)
 
 
 class _Poses:
@@ -201,7 +232,14 @@ def compare(
     figures["tracking"]["depth_absrel"] = depth_error(sequence, network, run)
     if loops:
         closed = track(sequence, network, loops=True, config=TrackingConfig(focal=options.focal))
-        figures["loops"] = {**_run_figures(closed, sequence), "loops": closed.loops}
+        turns, ways = closed.loop_errors.T
+        figures["loops"] = {
+            **_run_figures(closed, sequence),
+            "loops": closed.loops,
+            "wrong_loops": int(((turns > WRONG_DEG) | (ways > WRONG_M)).sum()),
+            "worst_loop_deg": float(turns.max(initial=0)),
+            "worst_loop_m": float(ways.max(initial=0)),
+        }
     return figures
 
 
@@ -273,6 +311,8 @@ def line(name: str, figures: Figures) -> str:
             row = figures[source]
             pair = f"{row['ate_percent']:.2f}/{row['rotation_deg_median']:.1f}"
             parts.append(f"{source} {pair:>11s}")
+            if "loops" in row:
+                parts.append(f"({row['loops']} loops, {row['wrong_loops']} wrong)")
             if row.get("depth_absrel") is not None:
                 parts.append(f"depth {row['depth_absrel']:.3f}")
     if "starts" in figures:

@@ -3,6 +3,7 @@
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from statistics import median
 
 LATEST = 200
@@ -11,6 +12,16 @@ SPREAD_OF_MAD = 1.4826
 """Standard deviation of normal noise, in median absolute deviations."""
 MEDIAN_LOSS = math.sqrt(math.pi / 2)
 """Ratio of the standard error of a median to that of a mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLength:
+    """One length in both units."""
+
+    metres: float
+    units: float
+    relative_std: float
+    """Relative standard deviation, which it shares with all others of its kind."""
 
 
 class ScaleEstimate:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from infinitevggt_core import PixelMap
+from infinitevggt_core.metric.scale_estimate import MeasuredLength
 from infinitevggt_ros.axes import MapFromWorld, inverted
 from infinitevggt_ros.input.calibration import Calibration
 from infinitevggt_ros.output.covariance import UNKNOWN
@@ -93,6 +94,8 @@ class FrameResult(FramePose):
     """True if lens distortion was removed here."""
     inference_s: float = math.nan
     """Duration of the forward pass, s."""
+    baseline: MeasuredLength | None = None
+    """Distance to another camera of a rig, measured by the source of the poses."""
 
     @property
     def depth_in_units(self) -> NDArray[np.float32]:

@@ -238,8 +238,8 @@ class PoseSettings(Options):
     source: str = option(
         "tracking",
         "tracking: corners tracked in the camera's images, bundle adjustment and loop closure, "
-        "with the network's depth; network: the network alone. Several cameras in one shared "
-        "world use the network",
+        "with the network's depth; network: the network alone. Of several cameras in one shared "
+        "world the first is tracked, and the robot's transforms place the others",
         choices=("tracking", "network"),
     )
     background: bool = option(

@@ -63,7 +63,7 @@ class KeyframeHistory:
         self, poses: Mapping[int, Similarity3], placement: MapFromWorld
     ) -> Correction | None:
         """Take over corrected poses; return the motion, None if no keyframe is known."""
-        known = sorted(index for index in poses if index in self._poses)
+        known = sorted((k for k in poses if k in self._poses), key=self._stamps_ns.__getitem__)
         if not known:
             return None
         moves = [poses[index] @ self._poses[index].inverse() for index in known]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infinitevggt_core import Prediction
+from infinitevggt_core.metric.scale_estimate import MeasuredLength
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
@@ -56,6 +57,8 @@ class PoseEstimate(EarlyPose):
     points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
     """(N, 3), points tracked in the image, in the world."""
     is_keyframe: bool = False
+    baseline: MeasuredLength | None = None
+    """Distance to another camera of a rig, in metres and in the stream's unit."""
     keyframes: dict[int, Similarity3] = field(default_factory=dict)
     """World_from_keyframe of all keyframes, given with the first image after a correction."""
 

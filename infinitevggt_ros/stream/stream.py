@@ -49,6 +49,7 @@ from infinitevggt_ros.stream.pose_source import (
     PoseEstimate,
     PoseSource,
 )
+from infinitevggt_ros.stream.rig_pose import RigPose
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import PeriodicState, read_state
@@ -646,6 +647,7 @@ class Stream:
             is_calibrated=matrix is not None,
             is_rectified=image.is_rectified,
             inference_s=self.inference_s,
+            baseline=estimate.baseline,
         )
 
     def _pose_values(self, admitted: AdmittedImage, estimate: EarlyPose) -> dict[str, Any]:
@@ -746,16 +748,18 @@ class Stream:
         self.map.insert(points[0], image.pixels, torch.from_numpy(result.confidence), view)
 
     def _new_pose_source(self) -> PoseSource:
-        """Return the pose source of the settings. Cameras that share a world need the network."""
+        """Return the pose source of the settings."""
         settings = self.settings
-        if settings.pose.source == "network" or len(self.trajectories) > 1:
+        if settings.pose.source == "network":
             return NetworkPose(settings.odometry)
-        return TrackingPose(
+        tracking = TrackingPose(
             settings.tracking,
             background=self._background,
             localization_only=settings.pose.localization_only,
             listener=self._pictures,
         )
+        cameras = list(self.trajectories)
+        return RigPose(tracking, cameras, self._robot.between) if len(cameras) > 1 else tracking
 
     def _keep_keyframe(
         self, admitted: AdmittedImage, estimate: PoseEstimate, result: FrameResult

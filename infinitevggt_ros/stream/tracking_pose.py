@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pose source that tracks the camera's images (docs/tracking.md)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,24 @@ from infinitevggt_ros.stream.pose_source import (
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedImage:
+    """Image and the points tracked in it. Lengths are in the stream's unit."""
+
+    gray: NDArray[np.uint8]
+    """(H, W), rectified."""
+    intrinsics: NDArray[np.float64]
+    """(3, 3), px of `gray`."""
+    pixels: NDArray[np.float64]
+    """(N, 2), points in `gray`, (0, 0) in the middle of the first pixel."""
+    depths: NDArray[np.float64]
+    """(N,), along the optical axis."""
+    parallax: NDArray[np.float64]
+    """(N,), rad."""
+    depth_scale: float
+    """Units per unit of the network's depth."""
+
+
 class TrackingPose:
     """Poses by tracking and loop closure; the network gives dense depth and a prior."""
 
@@ -51,6 +70,8 @@ class TrackingPose:
         self._changes = 0
         self._is_metric: bool | None = None
         self._followed: Received | None = None
+        self.latest: TrackedImage | None = None
+        """Image of the latest `locate`."""
 
     def follow(self, received: Received, image: NetworkImage) -> EarlyPose | None:
         self._followed = None
@@ -85,6 +106,14 @@ class TrackingPose:
         self._followed = None
         located = self._tracked.complete(view) if is_followed else self._tracked.locate(view)
         frame = located.frame
+        self.latest = TrackedImage(
+            gray=image.gray,
+            intrinsics=located.intrinsics,
+            pixels=frame.pixels,
+            depths=frame.depths * located.unit,
+            parallax=frame.parallax,
+            depth_scale=frame.depth_scale * located.unit,
+        )
         reference = None
         if frame.reference >= 0:
             reference = PoseReference(frame.reference, frame.camera_from_reference, located.unit)
@@ -100,7 +129,7 @@ class TrackingPose:
 
     def reset(self) -> None:
         self._tracked.reset()
-        self._changes, self._followed, self._is_metric = 0, None, None
+        self._changes, self._followed, self._is_metric, self.latest = 0, None, None, None
 
     def set_localization_only(self, localization_only: bool) -> None:
         self._tracked.set_localization_only(localization_only)

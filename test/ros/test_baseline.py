@@ -18,7 +18,13 @@ from infinitevggt_ros.input.robot import UnknownRobot
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.node.diagnostics import OK, WARN, scale_finding
 from infinitevggt_ros.output.frame_result import FrameResult
-from infinitevggt_ros.params.settings import InputSettings, RigSettings, ScaleSettings, Settings
+from infinitevggt_ros.params.settings import (
+    InputSettings,
+    PoseSettings,
+    RigSettings,
+    ScaleSettings,
+    Settings,
+)
 from infinitevggt_ros.stream.scale.baseline import prediction_of
 from infinitevggt_ros.stream.scale.stream_scale import StreamScale
 from support.camera import Spawn, image_message
@@ -32,6 +38,7 @@ PAIR = Settings(
     model=SMALL,
     input=InputSettings(cameras=("left", "right")),
     scale=ScaleSettings(source="baseline", samples=4),
+    pose=PoseSettings(source="network"),
 )
 
 

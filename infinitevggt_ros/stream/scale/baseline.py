@@ -23,6 +23,11 @@ class Baseline(ScaleSource):
     def measure(
         self, result: FrameResult, others: Iterable[FrameResult], estimate: ScaleEstimate
     ) -> None:
+        if self._settings.pose.source == "tracking":  # which measures by the points it tracks
+            found = result.baseline
+            if found is not None:
+                estimate.add(found.metres, found.units, found.relative_std)
+            return
         for other in others:
             late_ns = abs(other.stamp_ns - result.stamp_ns)
             if other.camera == result.camera or late_ns > TOLERANCE_NS:
