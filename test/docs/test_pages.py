@@ -25,7 +25,7 @@ ROOMS = "benchmarks|config|docs|examples|infinitevggt_core|infinitevggt_ros|laun
 CITED = re.compile(
     rf"(?<![\w/.<*{{-])(?:[\w.-]+/)*[\w-]+\.md\b|(?<![\w/.<*{{-])(?:{ROOMS})/[\w/.-]+\.(?:py|yaml|xml|msg|srv|rviz)\b"
 )
-WRITTEN_BY_PROGRAMS = re.compile("OUT/.*")
+WRITTEN_BY_PROGRAMS = re.compile(r"OUT/.*|busy\.md")
 """Files that texts mention and that only exist after a program has run."""
 
 
