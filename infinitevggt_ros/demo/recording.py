@@ -18,6 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from visualization_msgs.msg import MarkerArray
 
+from infinitevggt_ros.axes import matrix_from_pose, pose_from_matrix
+from infinitevggt_ros.bags.poses import BagPoses, plain_frame
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_from_image, stamp_ns
@@ -45,7 +47,7 @@ MAYBE_KINDS = {NODE_PATH: PathMessage, NODE_MARKERS: MarkerArray}
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Contents of a result bag. Lengths are in stream units, positions in the map."""
+    """Contents of a result bag. Positions are in the map, in metres if the node knew the scale."""
 
     stamps_ns: list[int]
     positions: NDArray[np.float64]
@@ -84,6 +86,7 @@ def read_recording(path: Path) -> Recording:
     """Read a result bag. Raises CommandError if the node published no pose."""
     messages: dict[str, list[Any]] = {topic: [] for topic in (*KINDS, *MAYBE_KINDS)}
     with BagReader(path) as reader:
+        tree = BagPoses(reader)
         for topic, _, serialized in reader.messages(list(messages)):
             if topic in (NODE_DEPTH, NODE_MAP):  # large, and the last one is enough
                 messages[topic].clear()
@@ -95,11 +98,12 @@ def read_recording(path: Path) -> Recording:
         if not found and topic in KINDS:
             reason = f"the node waited for {waited_for}" if waited_for else "see its warnings above"
             raise CommandError(f"{path} has no message on {topic}: {reason}")
-    poses = [odometry.pose.pose for odometry in messages[NODE_ODOMETRY]]
     cloud, depth = messages[NODE_MAP][-1], messages[NODE_DEPTH][-1]
     rows = point_cloud2.read_points_numpy(cloud, ["x", "y", "z", "rgb", "confidence"])
     stamps_ns = [stamp_ns(odometry) for odometry in messages[NODE_ODOMETRY]]
-    live = dict(zip(stamps_ns, map(_pose_row, poses), strict=True))
+    optical = plain_frame(depth.header.frame_id)
+    rows_live = [optical_row(odometry, optical, tree) for odometry in messages[NODE_ODOMETRY]]
+    live = dict(zip(stamps_ns, rows_live, strict=True))
     final = {
         stamp_ns(stamped): _pose_row(stamped.pose)
         for path in messages[NODE_PATH][-1:]
@@ -121,6 +125,24 @@ def read_recording(path: Path) -> Recording:
         lines_of(markers, KEYFRAMES)[::LINES_OF_A_KEYFRAME, 0].astype(np.float64),
         lines_of(markers, LOOPS).astype(np.float64),
     )
+
+
+def optical_row(odometry: Odometry, optical: str, tree: BagPoses) -> list[float]:
+    """Return position and quaternion xyzw of the optical frame; NaN if its place is unknown.
+
+    The node gives the pose of the robot's base where it knows the tree and lengths are metres.
+    """
+    pose, body = odometry.pose.pose, plain_frame(odometry.child_frame_id)
+    if body == optical:
+        return _pose_row(pose)
+    optical_from_root, body_from_root = (
+        np.vstack((tree.camera_from_world(frame, stamp_ns(odometry)), (0, 0, 0, 1)))
+        for frame in (optical, body)
+    )
+    map_from_optical = matrix_from_pose(pose) @ body_from_root @ np.linalg.inv(optical_from_root)
+    if not np.isfinite(map_from_optical).all():
+        return [np.nan] * 7
+    return _pose_row(pose_from_matrix(map_from_optical))
 
 
 def _pose_row(pose: Pose) -> list[float]:
