@@ -47,6 +47,7 @@ class Frontend:
         start = pixels.astype(np.float32).reshape(-1, 1, 2)
         first = guess.astype(np.float32).reshape(-1, 1, 2)
         there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, first.copy(), **options)
+        options["maxLevel"] = 0  # the way back is expected at its start: no coarser level is needed
         back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, start.copy(), **options)
         miss = np.linalg.norm((back - start).reshape(-1, 2), axis=1).astype(np.float64)
         place = there.reshape(-1, 2).astype(np.float64)
