@@ -16,6 +16,7 @@ from sensor_msgs_py import point_cloud2
 from std_srvs.srv import Trigger
 
 from infinitevggt_ros.srv import UseFile
+from infinitevggt_ros.stream.state_file import read_state
 from support.camera import Camera, Spawn, film, image_message
 from support.listening import Listener, finish
 from support.node_process import NODE, PROCESSED, call, started
@@ -69,7 +70,7 @@ def test_the_map_is_sent_when_it_changed_and_thinned_when_asked(
 ) -> None:
     camera = started(listener, spawn, *FAST, "-p", "output.map_points:=100")
     clouds = listener.listen(PointCloud2, f"{NODE}/map", latched=True)
-    listener.spin_for(0.3)
+    listener.meet(NODE)
     camera.send_film(film(2, 240, 320))
     listener.spin_until(lambda: bool(clouds) and clouds[-1].header.stamp.nanosec == 10**8)
     listener.spin_for(1.0)  # time for many more
@@ -112,23 +113,21 @@ def test_the_map_and_the_trajectory_are_saved_as_they_are_published(
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("/dev/full/map.ply", "there is no directory /dev/full"),
-        ("/nowhere/map.ply", "there is no directory /nowhere"),
-        ("/tmp/map.obj", ".ply, .pcd, .tum"),
-    ],
-)
 def test_what_cannot_be_saved_is_said_and_the_stream_goes_on(
-    listener: Listener, spawn: Spawn, path: str, words: str
+    listener: Listener, spawn: Spawn
 ) -> None:
     camera = started(listener, spawn, *FAST)
     images = film(2)
     camera.send(image_message(images[0], 1))
-    answer = use_file(listener, "save_map", File(path))
-    assert not answer.success
-    assert words in answer.message
+    said = {
+        "/dev/full/map.ply": "there is no directory /dev/full",
+        "/nowhere/map.ply": "there is no directory /nowhere",
+        "/tmp/map.obj": ".ply, .pcd, .tum",
+    }
+    for path, words in said.items():
+        answer = use_file(listener, "save_map", File(path))
+        assert not answer.success, path
+        assert words in answer.message
     assert camera.send(image_message(images[1], 2)).outcome == PROCESSED
 
 
@@ -157,7 +156,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_said(
 def poses(camera: Camera, listener: Listener, images: list[np.ndarray], ns: int) -> np.ndarray:
     """Positions of the last poses of the path after these images."""
     paths = listener.listen(Path, f"{NODE}/path", latched=True)
-    listener.spin_for(0.3)
+    listener.meet(NODE)
     status = camera.send_film(images, start_ns=ns)
     listener.spin_until(lambda: bool(paths) and paths[-1].header.stamp == status.header.stamp)
     last = [pose.pose.position for pose in paths[-1].poses[-len(images) :]]
@@ -186,12 +185,18 @@ def test_a_stream_goes_on_in_the_world_it_loads(
     assert again.map_id == 2, "after 0, which was saved, and 1, which ran"
 
 
+def saved_frames(path: File) -> int:
+    """Number of frames of a saved stream; 0 if there is none."""
+    return int(read_state(path)["session"]["frame_index"]) if path.exists() else 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_new_process_goes_on_in_the_world_of_the_last(
     listener: Listener, spawn: Spawn, tmp_path: File, how: signal.Signals
 ) -> None:
     images = film(8, 112, 112)
-    keep = "-p", f"state.path:={tmp_path / 'state.pt'}", "-p", "state.period:=0.1"
+    state = tmp_path / "state.pt"
+    keep = "-p", f"state.path:={state}", "-p", "state.period:=0.1"
 
     def camera_of_new_node(topic: str, *arguments: str) -> tuple[subprocess.Popen[str], Camera]:
         """A topic of its own, because DDS takes some time to notice that a process was killed."""
@@ -207,7 +212,7 @@ def test_a_new_process_goes_on_in_the_world_of_the_last(
     process, camera = camera_of_new_node("/begun", *keep)
     camera.send_film(images[:5])
     if how == signal.SIGKILL:
-        listener.spin_for(2.0)  # the period is long over
+        listener.spin_until(lambda: saved_frames(state) == 5)
     process.send_signal(how)
     finish(process)
     _, camera = camera_of_new_node("/gone_on", *keep)
