@@ -40,6 +40,10 @@ from infinitevggt_ros.live.stream import LiveStream
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 
 MOTION = "handheld"
+RUN, COLMAP, MESH = "run", "colmap", "mesh.ply"
+"""Names of the run and its exports in a folder."""
+SIZE, STRIDE = (180, 240), 4
+"""Height and width of a world's images, px, and frames from image to image."""
 
 
 def main() -> None:
@@ -52,7 +56,7 @@ def main() -> None:
     add("--seeds", nargs="*", type=int, default=[10_000])
     add("--data", type=Path, help="directory of real sequences, as benchmarks.real reads them")
     add("--names", nargs="*", default=[], help="real sequences")
-    add("--frames", type=int, default=300, help="images of each sequence")
+    add("--frames", type=int, default=40, help="images of each sequence")
     options = parser.parse_args()
     for sequence, world in _sequences(options):
         print(json.dumps(measure(sequence, options.checkpoint, world)), flush=True)
@@ -61,30 +65,45 @@ def main() -> None:
 def _sequences(options: argparse.Namespace) -> Iterator[tuple[Sequence, World | None]]:
     for level in options.levels:
         for seed in options.seeds:
-            world = World(seed, config=WorldConfig.of(level, motion=MOTION))
-            yield load_world(level, seed, options.frames, MOTION), world
+            yield film(level, seed, options.frames)
     for name in options.names:
         yield load_real(options.data / name).piece(0, options.frames), None
 
 
 def measure(sequence: Sequence, checkpoint: str, world: World | None) -> dict[str, Any]:
     """Return the figures of one sequence; those of the mesh need the world."""
-    with tempfile.TemporaryDirectory() as folder:
-        run, out = Path(folder) / "run", Path(folder) / "colmap"
-        poses = stream_into(sequence, checkpoint, run)
-        images, points, error_px = write_colmap(RunFolder(run), out)
-        figures = {
-            "name": sequence.name,
-            "frames": len(sequence.images),
-            "keyframes": images,
-            "colmap_points": points,
-            "reprojection_px_median": round(error_px, 3),
-            "reprojection_px_median_pycolmap": _error_by_colmap(out / "sparse" / "0"),
-        }
-        if world is not None:
-            mesh = Path(folder) / "mesh.ply"
-            write_mesh(RunFolder(run), mesh)
-            figures["mesh"] = mesh_errors(mesh, poses, sequence, world)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        poses = stream_into(sequence, checkpoint, folder / RUN)
+        return figures_of(folder, poses, sequence, world)
+
+
+def film(level: str, seed: int, frames: int) -> tuple[Sequence, World]:
+    """Return images of a synthetic world, and the world."""
+    world = World(seed, config=WorldConfig.of(level, motion=MOTION))
+    return load_world(level, seed, frames, MOTION, size=SIZE, stride=STRIDE), world
+
+
+def figures_of(
+    folder: Path, poses: Array, sequence: Sequence, world: World | None
+) -> dict[str, Any]:
+    """Export the run in a folder beside it; return the figures.
+
+    poses: as `stream_into` returns them. world: None leaves the mesh out.
+    """
+    run, out = RunFolder(folder / RUN), folder / COLMAP
+    images, points, error_px = write_colmap(run, out)
+    figures = {
+        "name": sequence.name,
+        "frames": len(sequence.images),
+        "keyframes": images,
+        "colmap_points": points,
+        "reprojection_px_median": round(error_px, 3),
+        "reprojection_px_median_pycolmap": _error_by_colmap(out / "sparse" / "0"),
+    }
+    if world is not None:
+        write_mesh(run, folder / MESH)
+        figures["mesh"] = mesh_errors(folder / MESH, poses, sequence, world)
     return figures
 
 

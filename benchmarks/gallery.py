@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of exports for docs/gallery.md: three worlds, each as cloud, COLMAP model and mesh.
+"""Pictures of exports for docs/gallery.md: worlds, each as COLMAP model and mesh.
 
-Nothing needs a display. Example: python -m benchmarks.gallery --out docs/figures
+The figures of benchmarks.export are printed, a line for each world. Nothing needs a display.
+Example: python -m benchmarks.gallery --out docs/figures
 """
 
 import argparse
+import json
 import struct
 import tempfile
 from importlib import import_module
@@ -17,17 +19,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
-from benchmarks.export import MOTION, stream_into
-from benchmarks.real_sequences import Sequence, load_world
+from benchmarks.export import COLMAP, MESH, RUN, figures_of, film, stream_into
 from infinitevggt_core.evaluation.trajectory import camera_centers
 from infinitevggt_core.io.atomic_file import whole_file
-from infinitevggt_ros.export.colmap import write_colmap
-from infinitevggt_ros.export.mesh import write_mesh
 from infinitevggt_ros.export.run_folder import RunFolder
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 
-WORLDS = (("easy", 10_000), ("standard", 10_001), ("hard", 10_002))
+SEEDS = {"easy": 10_000, "standard": 10_001, "hard": 10_002}
+"""Seeds of the worlds by their levels."""
+COLORS = 128
+"""Colours of a picture."""
 SIDE = 480
 """Width and height of a view, px."""
 BACK, UP = 0.9, 0.45
@@ -43,32 +46,31 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("docs/figures"), help="folder of the pictures")
+    add("--levels", nargs="+", choices=SEEDS, default=list(SEEDS), help="levels of the worlds")
     add("--checkpoint", default="tiny")
-    add("--frames", type=int, default=200, help="images of each world")
+    add("--frames", type=int, default=40, help="images of each world")
     options = parser.parse_args()
-    for level, seed in WORLDS:
-        sequence = load_world(level, seed, options.frames, MOTION)
-        path = options.out / f"gallery_{level}.png"
-        draw(path, sequence, options.checkpoint)
-        print(f"{path}: {path.stat().st_size // 1000} kB")
+    for level in options.levels:
+        sequence, world = film(level, SEEDS[level], options.frames)
+        with tempfile.TemporaryDirectory() as folder:
+            poses = stream_into(sequence, options.checkpoint, Path(folder) / RUN)
+            figures = figures_of(Path(folder), poses, sequence, world)
+            draw(options.out / f"gallery_{level}.png", sequence.images[0], Path(folder))
+        print(json.dumps(figures), flush=True)
 
 
-def draw(path: Path, sequence: Sequence, checkpoint: str) -> None:
-    """Stream and export a sequence, and write one picture of the results."""
-    with tempfile.TemporaryDirectory() as folder:
-        run, mesh = Path(folder) / "run", Path(folder) / "mesh.ply"
-        poses = stream_into(sequence, checkpoint, run)
-        write_colmap(RunFolder(run), Path(folder) / "colmap")
-        write_mesh(RunFolder(run), mesh)
-        points, colors = read_points(Path(folder) / "colmap" / "sparse" / "0" / "points3D.bin")
-        keyframes = np.stack([keyframe.camera_from_map for keyframe in RunFolder(run).keyframes()])
-        depth = float(np.median([np.median(k.depth) for k in RunFolder(run).keyframes()]))
-        view = view_of(poses[np.isfinite(poses).all(axis=(1, 2))][0], depth)
-        surface = render_mesh(mesh, view)
-    figure = Figure(figsize=(12, 4.3), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(path: Path, image: NDArray[np.uint8], folder: Path) -> None:
+    """Write one picture of the first image and the exports in a folder, as `figures_of` leaves
+    them."""
+    kept = list(RunFolder(folder / RUN).keyframes())
+    keyframes = np.stack([keyframe.camera_from_map for keyframe in kept])
+    points, colors = read_points(folder / COLMAP / "sparse" / "0" / "points3D.bin")
+    view = view_of(keyframes[0], float(np.median([np.median(k.depth) for k in kept])))
+    surface = render_mesh(folder / MESH, view)
+    figure = Figure(figsize=(12, 3.7), dpi=75, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
-    axes[0].imshow(sequence.images[0])
+    axes[0].imshow(image)
     axes[0].set_title("first image")
     _draw_model(axes[1], view, points, colors, keyframes)
     axes[1].set_title(f"COLMAP: {len(keyframes)} images, {len(points)} points")
@@ -77,8 +79,10 @@ def draw(path: Path, sequence: Sequence, checkpoint: str) -> None:
     for each in axes:
         each.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     with whole_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=75)
+        picture.quantize(COLORS).save(partial, "PNG", optimize=True)
 
 
 def view_of(first: Floats, depth: float) -> Floats:

@@ -89,11 +89,24 @@ def load_real(folder: Path) -> Sequence:
     return Sequence(folder.name, images, rows[:, 0].tolist(), matrix, truth, depths)
 
 
-def load_world(level: str, seed: int, frames: int, motion: str = "any") -> Sequence:
-    """Film the first frames of a synthetic world."""
+def load_world(
+    level: str,
+    seed: int,
+    frames: int,
+    motion: str = "any",
+    *,
+    size: tuple[int, int] = WORLD_SIZE,
+    stride: int = 1,
+) -> Sequence:
+    """Film frames of a synthetic world, one of `stride`, from the first on.
+
+    size: height and width of the images, px.
+    """
     world = World(seed, config=WorldConfig.of(level, motion=motion))
     images, poses, depths, matrix = [], [], {}, np.eye(3)
-    for index, frame in enumerate(world.sequence(frames, *WORLD_SIZE)):
+    shots = (world.render([stride * k], *size).frame(0) for k in range(frames))
+    filmed = world.sequence(frames, *size) if stride == 1 else shots
+    for index, frame in enumerate(filmed):
         image = (frame.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         images.append(image)
         poses.append(frame.camera_from_world.numpy())
@@ -103,7 +116,9 @@ def load_world(level: str, seed: int, frames: int, motion: str = "any") -> Seque
             matrix = frame.intrinsics.numpy().copy()
             matrix[:2, 2] -= 0.5  # pixel centres have integer coordinates here
     name = f"{level}_{motion}_{seed}" if motion != "any" else f"{level}_{seed}"
-    return Sequence(name, images, [k / 30 for k in range(frames)], matrix, np.stack(poses), depths)
+    return Sequence(
+        name, images, [stride * k / 30 for k in range(frames)], matrix, np.stack(poses), depths
+    )
 
 
 def run_network(

@@ -288,6 +288,21 @@ def test_a_run_leaves_trajectory_map_and_keyframes(finished_run: Path) -> None:
         RunWriter(finished_run)
 
 
+def test_a_finished_run_is_exported_in_every_format(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = {name: tmp_path / name for name in ("colmap", "nerfstudio", "tum", "pcd")}
+    given = [word for name, path in out.items() for word in (f"--{name}", str(path))]
+    assert main(["export", str(finished_run), *given]) == 0
+    said = capsys.readouterr().out
+    assert float(said.split("median reprojection error ")[1].split()[0]) < 1
+    assert out["tum"].read_bytes() == (finished_run / "corrected.tum").read_bytes()
+    assert out["pcd"].read_bytes() == (finished_run / "map.pcd").read_bytes()
+    frames = json.loads((out["nerfstudio"] / "transforms.json").read_text())["frames"]
+    images = {path.name for path in (out["colmap"] / "images").iterdir()}
+    assert {Path(frame["file_path"]).name for frame in frames} == images
+
+
 def test_no_ros_is_imported(video: Path) -> None:
     script = (
         "import sys; from infinitevggt_ros.commands.cli import main; "
