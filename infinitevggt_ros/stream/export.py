@@ -20,7 +20,7 @@ def save_map(stream: Stream, path: Path) -> str:
     if write is None:
         names = ", ".join(WRITERS)
         raise ValueError(f"{path}: the name must end in one of {names}, which says what is written")
-    return write(stream, stream.path_for_stream(path))
+    return write(stream, path)
 
 
 def write_cloud(stream: Stream, path: Path) -> str:
@@ -38,9 +38,18 @@ def write_trajectories(stream: Stream, path: Path) -> str:
     for camera, trajectory in stream.trajectories.items():
         poses = trajectory.poses
         file = path.with_stem(f"{path.stem}_{camera}") if camera else path
-        write_tum(file, *trajectory_arrays(poses), _description(stream))
+        write_trajectory(stream, camera, file)
         written.append(f"{len(poses)} poses in {file}")
     return ", ".join(written)
+
+
+def write_trajectory(stream: Stream, camera: str, path: Path) -> None:
+    """Write the poses of one camera as a TUM file. Raises OSError."""
+    write_tum(path, *trajectory_arrays(stream.trajectories[camera].poses), _description(stream))
+
+
+def _write_cloud(stream: Stream, path: Path) -> str:
+    return write_cloud(stream, stream.path_for_stream(path))
 
 
 def _description(stream: Stream) -> str:
@@ -49,8 +58,8 @@ def _description(stream: Stream) -> str:
 
 
 WRITERS: dict[str, Callable[[Stream, Path], str]] = {
-    ".ply": write_cloud,
-    ".pcd": write_cloud,
+    ".ply": _write_cloud,
+    ".pcd": _write_cloud,
     ".tum": write_trajectories,
 }
 """Writers by suffix of the file."""

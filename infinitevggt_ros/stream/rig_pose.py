@@ -276,6 +276,10 @@ class RigPose:
     def keyframes(self) -> dict[int, Similarity3]:
         return self._with_others(self._tracking.keyframes())
 
+    def corrections(self) -> dict[int, Similarity3]:
+        moved = self._tracking.corrections()
+        return self._with_others(moved) if moved else {}
+
     def loops(self) -> list[tuple[int, int]]:
         return self._tracking.loops()
 

@@ -335,8 +335,8 @@ class Stream:
 
     def keyframe_run(self) -> KeyframeRun:
         """Return the keyframes with pictures, in the map. Raises ValueError if none is kept."""
-        if self.settings.pose.source == "network" or len(self.trajectories) > 1:
-            raise ValueError("there are no keyframes without pose.source tracking and one camera")
+        if self.settings.pose.source == "network":
+            raise ValueError("there are no keyframes without pose.source tracking")
         if not self.settings.output.keyframe_images:
             raise ValueError(
                 "the node keeps no pictures: set output.keyframe_images, or use "

@@ -9,7 +9,7 @@ from pathlib import Path
 from infinitevggt_core.io.tum import CORRECTED
 from infinitevggt_ros.export.formats import FORMATS, write_format
 from infinitevggt_ros.export.run_folder import FEWEST_KEYFRAMES, RunFolder, RunWriter
-from infinitevggt_ros.stream.export import write_cloud, write_trajectories
+from infinitevggt_ros.stream.export import write_cloud, write_trajectories, write_trajectory
 from infinitevggt_ros.stream.keyframe_pictures import KeyframeRun
 from infinitevggt_ros.stream.stream import Stream
 
@@ -42,7 +42,7 @@ class StreamExport:
         stream.follow_corrections()
         for name in self._formats:
             if name == "tum":
-                write_trajectories(stream, self._path(stream, name))
+                write_trajectories(stream, self._partial / FILES[name])
             elif name in PLAIN:
                 write_cloud(stream, self._path(stream, name))
         if not set(self._formats) <= set(PLAIN):
@@ -79,7 +79,8 @@ class StreamExport:
     def _begin_run(self, stream: Stream) -> None:
         folder = self._path(stream, RUN)
         folder.mkdir()
-        write_trajectories(stream, folder / CORRECTED)
+        tracked = next(iter(stream.trajectories))
+        write_trajectory(stream, tracked, folder / CORRECTED)
         for name in ("ply", "pcd"):
             write_cloud(stream, folder / FILES[name])
 
