@@ -46,7 +46,7 @@ class Row:
     ms: float
     """Processor time per image of the block: tracking, adjustments and loops."""
     ate_percent: float
-    """Of the poses of the block as published, % of its path, after Sim(3)."""
+    """Error of the poses of the block as published, % of its path, after Sim(3)."""
     lost: int
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h: signal that this process gets when its parent ends."""
+"""Option of prctl (linux/prctl.h): the signal that this process gets when its parent ends."""
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ class _Tracked:
     image: TrackedImage
     estimate: PoseEstimate
     prediction: Prediction
-    """Of this image, [1, ...]."""
+    """Output of the network for this image, [1, ...]."""
     step: Array
     """(3, 4), now from the image before, in the stream's unit."""
     step_s: float

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from infinitevggt_core import PointMap, Prediction, StreamSession
-from infinitevggt_core.io.plain_state import with_arrays, with_tensors
-from infinitevggt_core.mapping.keyframe_clouds import KeyframeClouds, KeyframePose
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.model import geometry
@@ -38,11 +36,10 @@ from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.output.markers import TrackedScene
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
-from infinitevggt_ros.stream.floor_grid import FloorGrid
 from infinitevggt_ros.stream.gravity import Gravity, Vector
-from infinitevggt_ros.stream.grid_rebuild import GridRebuild, KeyframeView
-from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
+from infinitevggt_ros.stream.keyframe_map import KeyframeMap
 from infinitevggt_ros.stream.keyframe_pictures import KeyframePictures, KeyframeRun
+from infinitevggt_ros.stream.map_grid import MapGrid
 from infinitevggt_ros.stream.pose_source import (
     EarlyPose,
     NetworkPose,
@@ -55,11 +52,6 @@ from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import PeriodicState, read_state
 from infinitevggt_ros.stream.tracking_pose import TrackingPose
 from infinitevggt_ros.topics import frame_name
-
-MAP_KEYFRAMES = 500
-"""Keyframes whose depth is kept for rebuilding the map after a loop closure."""
-REBUILD_FRAMES = 30
-"""Shortest distance of two rebuildings of the map, frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +123,13 @@ class Stream:
         """Pose of the latest image, as its source gave it."""
         self._robot = robot or UnknownRobot()
         self.scale = StreamScale(settings, self._robot, warn)
-        self.grid = FloorGrid(settings.grid)
+        self.grid = MapGrid(settings.grid)
         """Occupancy of the floor, for Nav2."""
-        self._grid_rebuild = GridRebuild(settings.grid)
         self.gravity = Gravity(settings.gravity, settings.tf.base_frame, self._robot)
         self._background = background
         self._pictures = KeyframePictures(settings.output.keyframe_images)
         self.pose_source: PoseSource = self._new_pose_source()
-        self._keyframes, self._clouds = KeyframeHistory(), KeyframeClouds(MAP_KEYFRAMES)
-        self._rebuild_at: int | None = None  # frame index at which the map is rebuilt
-        self._rebuilt_at = 0
+        self._keyframes = KeyframeMap()
         self._warn = warn
         self._now_ns = now_ns
         self._gate = ImageGate(settings.input.restart_after, settings.time)
@@ -240,9 +229,7 @@ class Stream:
                 self._fuse(admitted.network, result)
         if result.is_placed:
             self._extend_trajectory(result)
-            if estimate.state != LOST:
-                self._extend_grid(result)
-            self._renew_grid(result)
+            self._extend_grid(result, estimate)
         self.latest = self.latest_of[camera] = self._unmeasured = result
         return result
 
@@ -287,10 +274,9 @@ class Stream:
         self._gate.reset()
         self.scale.reset()
         self.pose_source.reset()
-        self._keyframes, self._rebuild_at, self._rebuilt_at = KeyframeHistory(), None, 0
-        self._clouds.clear()
+        self._keyframes.clear()
         self._pictures.clear()
-        self._reset_grid()
+        self.grid.reset()
         self._robot.forget_time()
         self.placement, self.is_metric = MapFromWorld(), False
         for trajectory in self.trajectories.values():
@@ -321,7 +307,7 @@ class Stream:
             trajectory.transform(new_from_old)
         self._clear_results()
         self.map.mark_all_changed()
-        self._reset_grid()
+        self.grid.reset()
         self.map_version += 1
         self.placement_id += 1
         return frame
@@ -329,9 +315,7 @@ class Stream:
     def follow_corrections(self) -> None:
         """Bring trajectories and map up to the latest loop closure, without another image."""
         if not self.settings.pose.localization_only:
-            self._follow_correction(self.pose_source.corrections())
-            if self._rebuild_at is not None:
-                self._rebuild_map()
+            self._follow_correction(self.pose_source.corrections(), now=True)
 
     def keyframe_run(self) -> KeyframeRun:
         """Return the keyframes with pictures, in the map. Raises ValueError if none is kept."""
@@ -478,9 +462,7 @@ class Stream:
             "is_metric": self.is_metric,
             "map_from_world": torch.from_numpy(self.placement.matrix()),
             "pose_source": self.pose_source.state_dict(),
-            "keyframes": with_tensors(self._keyframes.state_dict()),
-            "clouds": self._clouds.state_dict(),
-            "rebuild": (self._rebuild_at, self._rebuilt_at),
+            **self._keyframes.state_dict(),
             "trajectories": {
                 camera: trajectory.state_dict() for camera, trajectory in self.trajectories.items()
             },
@@ -496,7 +478,7 @@ class Stream:
         gate = ImageGate(self._gate.restart_after, self._gate.time)
         estimate = ScaleEstimate(self.settings.scale.samples)
         pose_source = self._new_pose_source()
-        keyframes, clouds = KeyframeHistory(), KeyframeClouds(MAP_KEYFRAMES)
+        keyframes = KeyframeMap()
         try:
             scale, map_id = float(state["scale"]), int(state["map_id"])
             matrix = state["map_from_world"].numpy().reshape(4, 4)
@@ -507,9 +489,7 @@ class Stream:
             factor = float(state["measured"][0])
             estimate.restore(state["measured"][1])
             pose_source.load_state_dict(state["pose_source"], resume=resume)
-            keyframes.load_state_dict(with_arrays(state["keyframes"]))
-            clouds.load_state_dict(state["clouds"])
-            rebuild = state["rebuild"]
+            keyframes.load_state_dict(state)
             trajectories = {
                 camera: self._restored_trajectory(state["trajectories"][camera])
                 for camera in self.trajectories
@@ -521,14 +501,13 @@ class Stream:
         self.session, self.map, self.map_id, self._gate = session, restored, map_id, gate
         self.pose_source.close()
         self.pose_source, self.trajectories = pose_source, trajectories
-        self._keyframes, self._clouds = keyframes, clouds
+        self._keyframes = keyframes
         self._pictures.clear()
-        self._rebuild_at, self._rebuilt_at = rebuild
         self.scale.restore(factor, estimate)
         self.placement = MapFromWorld(matrix[:3, :3].copy(), matrix[:3, 3].copy(), scale)
         self.is_metric = bool(state.get("is_metric", self.scale.is_metric))
         self._clear_results()
-        self._reset_grid()
+        self.grid.reset()
         self.map_version += 1
         self._saved_frame = self.session.frame_index
 
@@ -547,7 +526,7 @@ class Stream:
     @property
     def _keeps_map(self) -> bool:
         """True if the camera is to be found in the map that is there."""
-        return self.settings.pose.localization_only and bool(self._keyframes.poses)
+        return self.settings.pose.localization_only and not self._keyframes.is_empty
 
     @property
     def _keeps_scale(self) -> bool:
@@ -696,47 +675,23 @@ class Stream:
         pose = PoseStamped(header=header, pose=pose_from_matrix(result.pose, before))
         trajectory.add(pose, self.settings.output.path_poses)
 
-    def _extend_grid(self, result: FrameResult) -> None:
-        """Add a frame to the grid of the floor, which needs metres."""
+    def _extend_grid(self, result: FrameResult, estimate: PoseEstimate) -> None:
+        """Add a frame to the grid of the floor, which needs metres, and let it follow corrections.
+
+        A frame of a camera that is lost is not added.
+        """
         if not result.is_metric:
             return
-        self.grid.add(result, self.settings.output.min_confidence, self._floor_of(result))
+        min_confidence, floor = self.settings.output.min_confidence, self._floor_of(result)
+        if estimate.state != LOST:
+            self.grid.add(result, min_confidence, floor)
+        self.grid.renew(self._keyframes, self.placement, min_confidence, floor)
 
     def _floor_of(self, result: FrameResult) -> float | None:
         """Return the height of the floor in the map; None if the robot's base is unknown."""
         base = frame_name(self.settings.tf.base_frame)
         pose = self._robot.pose_of(base, result.header)
         return None if pose is None else float((result.pose @ pose)[2, 3])
-
-    def _reset_grid(self) -> None:
-        self.grid.reset()
-        self._grid_rebuild.reset()
-
-    def _renew_grid(self, result: FrameResult) -> None:
-        """Continue to make the grid that follows a correction, if there was one."""
-        if not result.is_metric:
-            return
-        grid = self._grid_rebuild.step(
-            self._clouds.indices,
-            self._keyframe_view,
-            self.settings.output.min_confidence,
-            self._floor_of(result),
-        )
-        if grid is not None:
-            self.grid = grid
-
-    def _keyframe_view(self, index: int) -> KeyframeView | None:
-        """Return the depth of a keyframe at its corrected pose, in metres; None if unknown."""
-        pose = self._keyframes.poses.get(index)
-        if pose is None:
-            return None
-        depth, confidence, intrinsics = (part.numpy() for part in self._clouds.depth_of(index))
-        return KeyframeView(
-            pose=self.placement.pose(inverted(pose.rigid())[:3]),
-            depth=depth * np.float32(float(pose.scale) * self.placement.scale),
-            confidence=confidence,
-            intrinsics=intrinsics.astype(np.float64),
-        )
 
     def _fuse(self, image: NetworkImage, result: FrameResult) -> None:
         """Add the depth of a frame to the map."""
@@ -768,46 +723,18 @@ class Stream:
         reference = estimate.reference
         if not estimate.is_keyframe or reference is None or not result.is_placed:
             return
-        pose = Similarity3.from_rigid(estimate.camera_from_world).inverse()
-        pose = pose @ Similarity3.from_rigid(np.eye(3, 4), reference.unit)
-        self._keyframes.add(reference.keyframe, result.stamp_ns, pose)
         depth = estimate.depth / np.float32(reference.unit)
-        self._pictures.add(
-            reference.keyframe,
-            result.stamp_ns,
-            admitted.network.rgb,
-            depth,
-            result.intrinsics,
-        )
-        self._clouds.add(
-            reference.keyframe,
-            torch.from_numpy(depth),
-            admitted.network.pixels,
-            torch.from_numpy(result.confidence),
-            torch.from_numpy(result.intrinsics),
-        )
+        image = admitted.network
+        self._keyframes.add(reference, estimate.camera_from_world, depth, image.pixels, result)
+        self._pictures.add(reference.keyframe, result.stamp_ns, image.rgb, depth, result.intrinsics)
 
-    def _follow_correction(self, keyframes: Mapping[int, Similarity3]) -> None:
-        """Move the trajectory with its keyframes; rebuild the map when that is due."""
+    def _follow_correction(self, poses: Mapping[int, Similarity3], *, now: bool = False) -> None:
+        """Move the trajectory with its keyframes; make the map anew when that is due, or now."""
         frame = self.session.frame_index
-        if keyframes:
-            correction = self._keyframes.correct(keyframes, self.placement)
-            if correction is not None:
-                for trajectory in self.trajectories.values():
-                    trajectory.correct(correction.move)
-                self._grid_rebuild.begin()
-                if self._rebuild_at is None:
-                    self._rebuild_at = max(frame, self._rebuilt_at + REBUILD_FRAMES)
-        if self._rebuild_at is not None and frame >= self._rebuild_at:
-            self._rebuild_map()
-
-    def _rebuild_map(self) -> None:
-        poses = {
-            index: KeyframePose(
-                torch.from_numpy(inverted(pose.rigid())[:3]).float(), float(pose.scale)
-            )
-            for index, pose in self._keyframes.poses.items()
-        }
-        self._clouds.rebuild(self.map, poses)
-        self.map_version += 1
-        self._rebuild_at, self._rebuilt_at = None, self.session.frame_index
+        correction = self._keyframes.correct(poses, self.placement, frame)
+        if correction is not None:
+            for trajectory in self.trajectories.values():
+                trajectory.correct(correction.move)
+            self.grid.begin_again()
+        if self._keyframes.rebuild(self.map, frame, now=now):
+            self.map_version += 1

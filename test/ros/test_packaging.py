@@ -61,7 +61,7 @@ def test_every_imported_package_is_declared() -> None:
 
 
 def test_the_lists_of_requirements_and_the_package_agree() -> None:
-    """For rosdep in package.xml, for pip in requirements/, and in the comment that names those."""
+    """Dependencies for rosdep in package.xml, for pip, and those that its comment names."""
     text = (ROOT / "package.xml").read_text()
     declared = set(re.findall(r"<exec_depend>(python3-[a-z]+)<", text))
     keys = {"opencv-python-headless": "opencv", "pillow": "pil", "pyyaml": "yaml"}
