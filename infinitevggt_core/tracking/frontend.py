@@ -47,9 +47,6 @@ class Frontend:
         start = pixels.astype(np.float32).reshape(-1, 1, 2)
         first = guess.astype(np.float32).reshape(-1, 1, 2)
         there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, first.copy(), **options)
-        moved = np.linalg.norm((there - start).reshape(-1, 2), axis=1)
-        if np.median(moved) < side / 2:  # small motion: the way back needs no coarser level
-            options["maxLevel"] = 0
         back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, start.copy(), **options)
         miss = np.linalg.norm((back - start).reshape(-1, 2), axis=1).astype(np.float64)
         place = there.reshape(-1, 2).astype(np.float64)

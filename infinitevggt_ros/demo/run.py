@@ -40,7 +40,7 @@ LAST_RESULTS_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 PARAMETERS = ["output.map_period:=2.0", "time.max_behind:=1e12", "pose.background:=false"]
 """Parameters of the node. The stamps are those of the recording, which are far behind the clock;
-the poses are the same on every machine."""
+poses do not depend on what else runs."""
 LAST_ONLY = [NODE_MAP, NODE_PATH, NODE_MARKERS]
 """Topics whose last message holds all: the map, the corrected trajectory, keyframes and loops."""
 Process = subprocess.Popen

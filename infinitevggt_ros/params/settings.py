@@ -245,7 +245,8 @@ class PoseSettings(Options):
     background: bool = option(
         True,
         "adjust poses and close loops in threads beside the images; false: together with the "
-        "image, which takes longer and gives the same poses for the same images on every machine",
+        "image, which takes longer and gives the same poses for the same images, whatever else "
+        "runs",
     )
     localization_only: bool = option(
         False,
