@@ -37,7 +37,7 @@ def test_every_output_carries_the_stamp_and_frame_of_its_image(
     tf = listener.listen(TFMessage, "/tf")
     clouds = listener.listen(PointCloud2, f"{NODE}/map", latched=True)
     paths = listener.listen(Path, f"{NODE}/path", latched=True)
-    listener.spin_for(0.5)
+    listener.meet(NODE)
     stamp_ns = 1_700_000_000_123_456_789  # a float of seconds has no room for these nanoseconds
     images = film(3, 240, 320)
     camera.send_film(images[:1], stamp_ns)
@@ -160,7 +160,7 @@ def test_depth_comes_at_the_cameras_resolution_when_asked(
 ) -> None:
     depths = listener.listen(Image, f"{NODE}/depth/image")
     infos = listener.listen(CameraInfo, f"{NODE}/depth/camera_info")
-    listener.spin_for(0.5)
+    listener.meet(NODE)
     images = film(2, 240, 320)
     camera.send(image_message(images[0], 1))
     client = parameter_client(listener)

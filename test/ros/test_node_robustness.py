@@ -124,7 +124,7 @@ class SimulatedTime:
     def set(self, now_ns: int) -> None:
         message = image_message(self.image, now_ns)
         self.clock.publish(Clock(clock=message.header.stamp))
-        self.camera.listener.spin_for(0.3)
+        self.camera.listener.meet(NODE)
 
     def send(self, stamp_ns: int) -> StreamStatus:
         return self.camera.send(image_message(self.image, stamp_ns))
@@ -187,7 +187,7 @@ def test_the_lens_is_taken_out_and_p_holds_for_the_depth(listener: Listener, spa
 
     def status_with(message: CameraInfo) -> StreamStatus:
         calibrated.publish(message)
-        listener.spin_for(0.3)
+        listener.meet(NODE)
         return camera.send(image_message(image, next(count)))
 
     assert not camera.send(image_message(image, next(count))).calibrated

@@ -18,7 +18,7 @@ from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 from infinitevggt_ros.params.settings import OutputSettings
 from infinitevggt_ros.srv import Export
 from infinitevggt_ros.stream.stream_export import StreamExport
-from support.camera import Camera, Spawn
+from support.camera import NODE, Camera, Spawn
 from support.listening import Listener
 from support.node_process import call
 from support.rig import Rig
@@ -142,7 +142,7 @@ def test_the_service_answers_with_paths_or_the_reason(
     camera = Camera(listener)
     camera.wait_for_node()
     info = listener.node.create_publisher(CameraInfo, "/camera_info", 10)
-    listener.spin_until(lambda: info.get_subscription_count() > 0)
+    listener.meet(NODE)
     info.publish(walk_info())
     few = ask(listener, "early", "colmap")
     assert not few.success

@@ -65,7 +65,7 @@ def test_odometry_makes_metres_of_every_length(listener: Listener, spawn: Spawn)
     depths.clear()
     camera = Camera(listener, topic="/scaled")
     camera.wait_for_node()
-    listener.spin_for(0.5)
+    listener.meet(NODE)
     for number, (image, position) in enumerate(zip(images, units, strict=True), start=1):
         message = image_message(image, 10**9 * number)
         moved = TransformStamped(child_frame_id=OPTICAL_FRAME)

@@ -41,7 +41,7 @@ class Robot:
         spawn("stream_node", "--ros-args", *(f for a in arguments for f in ("-p", a)))
         self.camera = Camera(listener)
         self.camera.wait_for_node()
-        listener.spin_for(0.5)
+        listener.meet(NODE)
         self._count = 0
 
     def drive(self, count: int) -> None:

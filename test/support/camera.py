@@ -82,7 +82,7 @@ class Camera:
             lambda: self.publisher.get_subscription_count() > 0
             and self.listener.node.count_publishers(STATUS) > 0,
         )
-        self.listener.spin_for(0.3)  # the first message after discovery may get lost
+        self.listener.meet(NODE)
 
     def send(self, message: Any) -> StreamStatus:
         """The node's status on this very message."""
