@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message types by their ROS name: definitions for bags, Python classes for live topics."""
+"""Definitions of message types by their ROS names, for bags."""
 
 import os
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,6 @@ def typestore_with(*type_names: str) -> Typestore:
         if name not in store.fielddefs:
             store.register(get_types_from_msg(_definition_file(name).read_text(), name))
     return store
-
-
-def message_class(type_name: str) -> Any:
-    """Return the Python class of a type name such as sensor_msgs/msg/Image.
-
-    Raises LookupError if the type is not installed.
-    """
-    try:
-        package, kind, name = type_name.split("/")
-        message_type = getattr(import_module(f"{package}.{kind}"), name)
-        message_type.__class__.__import_type_support__()
-    except (ValueError, ImportError, AttributeError) as error:
-        raise LookupError(f"message type {type_name} is not installed") from error
-    return message_type
 
 
 def starts_with_header(message_type: Any) -> bool:

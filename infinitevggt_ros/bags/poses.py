@@ -14,9 +14,9 @@ from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, TransformException
 
 from infinitevggt_core.evaluation.datasets.files import SHORTEST_QUATERNION
-from infinitevggt_ros.axes import matrix_from_transform
 from infinitevggt_ros.bags.reader import TF_TYPE, BagReader, is_static_tf
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.pose_messages import matrix_from_transform
 
 WHOLE_BAG = Duration(seconds=10**9)
 STATUS_TYPE = "infinitevggt_ros/msg/StreamStatus"

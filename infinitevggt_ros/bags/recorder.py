@@ -13,10 +13,11 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
-from infinitevggt_ros.bags.message_types import message_class, starts_with_header
+from infinitevggt_ros.bags.message_types import starts_with_header
 from infinitevggt_ros.bags.reader import header_stamp_ns
 from infinitevggt_ros.bags.writer import BagWriter
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.message_maker import message_class
 
 QUEUE_DEPTH = 1000
 """Messages that may wait for the executor."""

@@ -8,7 +8,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from infinitevggt_ros.bags.message_types import message_class
+from infinitevggt_ros.message_maker import message_class
 
 FRAGMENTED_BYTES = 65_000
 """Larger messages are sent in fragments, which Fast DDS acknowledges within milliseconds. Smaller

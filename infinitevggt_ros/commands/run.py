@@ -3,8 +3,8 @@
 
 SOURCE is the number of a webcam (0), a URL (rtsp://camera/stream), a video file, a directory or a
 bag. Ctrl-C ends the run with all results written: the page index.html, metrics.json,
-trajectory.tum, corrected.tum, map.ply, map.pcd, and the keyframes, from which
-`infinitevggt export` makes files for other tools.
+trajectory.tum, corrected.tum, map.ply, map.pcd, the messages of a node in result.mcap, and the
+keyframes, from which `infinitevggt export` makes files for other tools.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from infinitevggt_ros.commands.option_arguments import add_options, add_threads,
 from infinitevggt_ros.commands.rerun_view import RerunView
 from infinitevggt_ros.commands.viewer import open_page
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.evaluation.frame_record import RESULT_BAG
+from infinitevggt_ros.evaluation.live_bag import LiveBag
 from infinitevggt_ros.evaluation.live_report import LiveReport
 from infinitevggt_ros.export.run_folder import RunWriter
 from infinitevggt_ros.interrupt import Interrupt
@@ -36,7 +38,7 @@ from infinitevggt_ros.live.calibration_file import info_of_fov, read_camera_file
 from infinitevggt_ros.live.sources import FrameSource, SourceFrame, open_frames
 from infinitevggt_ros.live.stream import LiveFrame, LiveStream
 from infinitevggt_ros.params.model_loading import load_model
-from infinitevggt_ros.params.settings import ModelSettings
+from infinitevggt_ros.params.settings import ModelSettings, Settings
 from infinitevggt_ros.viewer.options import ViewerOptions
 
 EXAMPLE = "infinitevggt run walk.mp4 --fov 70 --out walk --viewer"
@@ -63,6 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="true poses of the camera, a TUM file, to compare",
+    )
+    add(
+        "--result-bag",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=f"write {RESULT_BAG} with the messages of a node beside the other results",
     )
     add("--viewer", action="store_true", help="serve a web page that shows the stream")
     add(
@@ -109,7 +117,12 @@ def run(options: argparse.Namespace) -> int:
     truth = _truth(options.truth) if options.truth else None
     model = _model(settings["model"])
     writer = RunWriter(options.out) if options.out else None
-    report, interrupt = LiveReport(), Interrupt()
+    bag = (
+        LiveBag(options.out, Settings(**settings), _say)
+        if options.out and options.result_bag
+        else None
+    )
+    report, interrupt = LiveReport(bag), Interrupt()
 
     def opened(frame: SourceFrame) -> LiveStream:
         info = _calibration(options, source, frame)
@@ -121,6 +134,7 @@ def run(options: argparse.Namespace) -> int:
         return interrupt.is_set() or report.used + report.refused >= most
 
     with _views(options) as views, interrupt.caught(), ExitStack() as stack:
+        stack.callback(report.close)
         stream = _stream_all(source, report, stopped, opened, views)
         if stream is None or not report.used:
             reasons = "".join(f": {reason}" for reason in list(report.log.rejections)[-1:])

@@ -18,7 +18,6 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from visualization_msgs.msg import MarkerArray
 
-from infinitevggt_ros.axes import matrix_from_pose, pose_from_matrix
 from infinitevggt_ros.bags.poses import BagPoses, plain_frame
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.errors import CommandError
@@ -26,6 +25,7 @@ from infinitevggt_ros.input.image_conversion import rgb_from_compressed, rgb_fro
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.output.markers import KEYFRAMES, LINES_OF_A_KEYFRAME, LOOPS, lines_of
 from infinitevggt_ros.output.messages import unpacked_rgb
+from infinitevggt_ros.pose_messages import matrix_from_pose, pose_from_matrix
 from infinitevggt_ros.topics import (
     NODE_DEPTH,
     NODE_MAP,

@@ -16,13 +16,14 @@ from infinitevggt_core.evaluation.tally import (
 )
 from infinitevggt_core.io.even_sample import EvenSample
 from infinitevggt_core.io.stamps import nearest
+from infinitevggt_ros.evaluation.live_bag import LiveBag
 from infinitevggt_ros.evaluation.page import write_page
 from infinitevggt_ros.evaluation.run_files import (
     SERIES,
     Array,
     keyframe_graph,
     machine,
-    write_cloud,
+    write_map_files,
     write_metrics,
     write_series,
     write_trajectories,
@@ -47,7 +48,9 @@ class LiveRun:
 class LiveReport:
     """Collects the figures of a run, image by image, and writes them as `evaluate` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, bag: LiveBag | None = None) -> None:
+        """bag: written beside the figures; None if no bag is wanted."""
+        self._bag = bag
         self.log = RunLog(MOST_POSES)
         self.states: dict[str, int] = {}
         """Number of images by state of the tracking."""
@@ -71,10 +74,19 @@ class LiveReport:
         self.states[frame.state] = self.states.get(frame.state, 0) + 1
         self._live.add(frame.camera_from_map)
         self._log(frame.stamp_ns, "", frame.latency_ms, stream)
+        if self._bag:
+            self._bag.add(frame, stream)
 
     def refuse(self, stamp_ns: int, reason: str, stream: LiveStream) -> None:
         """Add an image that was refused."""
         self._log(stamp_ns, reason, 0.0, stream)
+        if self._bag:
+            self._bag.refuse(stamp_ns, reason, stream)
+
+    def close(self) -> None:
+        """Remove what an unfinished run has written."""
+        if self._bag:
+            self._bag.close()
 
     def write(
         self,
@@ -84,7 +96,9 @@ class LiveReport:
         parameters: dict[str, Any],
         truth: dict[int, Array] | None = None,
     ) -> dict[str, Any]:
-        """Write trajectories, map, series.npz, metrics.json and index.html; return the figures.
+        """Write trajectories, map, bag, series.npz, metrics.json and index.html.
+
+        Returns the figures.
 
         truth: camera_from_world (3, 4) of the optical frame by stamp (ns), metres.
         """
@@ -92,7 +106,10 @@ class LiveReport:
         tally = self._tally(stamps_ns, truth or {})
         final = _final_poses(stamps_ns, stream)
         write_trajectories(out, stamps_ns, tally.poses[0], tally.poses[1], final)
-        cloud = write_cloud(out, stream.map.cloud())
+        points = stream.map.cloud()
+        cloud = write_map_files(out, points)
+        if self._bag:
+            self._bag.finish(points)
         loops = [edge.key for edge in stream.mapper.loop_edges()]
         graph = keyframe_graph(stream.mapper.keyframe_poses(), loops)
         trajectories = (*tally.poses, final)

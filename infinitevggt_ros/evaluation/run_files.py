@@ -51,7 +51,7 @@ def write_trajectories(
         write_poses(out / "truth.tum", true_ns, truth[known], np.eye(3), note)
 
 
-def write_cloud(
+def write_map_files(
     out: Path, points: PointCloud
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Write map.ply and map.pcd; return positions (M, 3) in the map, colours (M, 3) and

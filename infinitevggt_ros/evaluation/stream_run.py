@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,12 @@ from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.depth_images import same_view
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.input.mailbox import Received
-from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.node.status import WorkerSnapshot, status_message
+from infinitevggt_ros.node.status_message import (
+    PROCESSED,
+    REJECTED,
+    WorkerSnapshot,
+    status_message,
+)
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import Settings
 from infinitevggt_ros.stream.stream import Stream
@@ -168,8 +173,8 @@ class StreamRun:
         camera.processed += 1
         return result
 
-    def _status(self, received: Received, result: FrameResult | None) -> StreamStatus:
-        outcome = StreamStatus.REJECTED if result is None else StreamStatus.PROCESSED
+    def _status(self, received: Received, result: FrameResult | None) -> Any:
+        outcome = REJECTED if result is None else PROCESSED
         snapshot = self.stream.snapshot(self._camera.name)
         return status_message(
             received.header,
@@ -178,6 +183,7 @@ class StreamRun:
             self.stream.settings.model,
             WorkerSnapshot(),
             snapshot,
+            self._record.maker,
         )
 
     def _compare(self, result: FrameResult, truth: Truth) -> None:

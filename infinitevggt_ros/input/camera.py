@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One camera: topic, lens and counts of images."""
 
+from collections.abc import Mapping
+
 from sensor_msgs.msg import CameraInfo
 
 from infinitevggt_ros.errors import Warn
@@ -20,6 +22,11 @@ class Camera:
         self.received = self.dropped = self.processed = self.rejected = 0
         self.last_rejection = ""
         """Topic and reason of the last rejected image; empty if there was none."""
+
+    @property
+    def unusual(self) -> Mapping[str, int]:
+        """Number of images of each kind of unusual encoding."""
+        return self.converter.unusual
 
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, throttled separately for each camera."""

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from std_msgs.msg import Header
+
+from infinitevggt_ros.input.header import Header
 
 Position = NDArray[np.float64]
 """(3,), m."""

@@ -16,9 +16,9 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 from tf2_ros import Buffer, TransformException, TransformListener
 
-from infinitevggt_ros.axes import matrix_from_transform
 from infinitevggt_ros.input.image_conversion import stamp_ns
 from infinitevggt_ros.input.robot import Pose, Position
+from infinitevggt_ros.pose_messages import matrix_from_transform
 from infinitevggt_ros.topics import frame_name
 
 LOOKUP_TIMEOUT = Duration(seconds=0.1)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stream of plain images: network, tracking and fused map, without ROS."""
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from infinitevggt_ros.export.keyframe import ExportKeyframe, KeyframeSink
 from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.live.sources import SourceFrame
+from infinitevggt_ros.stream.snapshot import StreamSnapshot
 
 RECENT = 40
 """Images kept for keyframes that are made of an earlier image."""
@@ -63,10 +65,28 @@ class LiveFrame:
     """Depth (h, w) at the resolution of the network."""
     depth_matrix: Floats
     """K (3, 3) of the depth map, px."""
+    confidence: NDArray[np.float32]
+    """Confidence (h, w) of the depth, above 1."""
+    colors: NDArray[np.float32]
+    """Image (h, w, 3) that the network saw, RGB in [0, 1]."""
+    pixel_map: PixelMap
+    """Relation between the pixels of the image and those of the depth map."""
     state: str
     """State of the tracking: tracking, degraded, network or lost."""
     inference_ms: float
     latency_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """Image that the network has seen, before it is placed in the map."""
+
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    camera_matrix: Floats
+    camera_from_world: Floats
+    depth: NDArray[np.float32]
+    depth_matrix: Floats
 
 
 class LiveStream:
@@ -95,7 +115,7 @@ class LiveStream:
         )
         self._info, self._sink, self._say = info, sink, say
         self._calibration: tuple[tuple[int, int], Calibration] | None = None
-        self._recent: OrderedDict[int, LiveFrame] = OrderedDict()
+        self._recent: OrderedDict[int, _Seen] = OrderedDict()
         self._poses: EvenSample[tuple[int, TrackedPose]] = EvenSample(MOST_POSES)
         self._focal_ratios: list[float] = []
         self._guess: Floats | None = None
@@ -121,20 +141,19 @@ class LiveStream:
         else:
             camera_matrix = calibration.matrix
             self._judge(pixel_map.model_intrinsics(camera_matrix)[0, 0] / predicted[0, 0])
-        live = LiveFrame(
+        seen = _Seen(
             frame.stamp_ns,
             rgb,
             camera_matrix,
             prediction.camera_from_world[0].double().cpu().numpy(),
             prediction.depth[0].float().cpu().numpy(),
             pixel_map.model_intrinsics(camera_matrix),
-            "",
-            1e3 * (inferred_s - began_s),
-            0.0,
         )
-        live = self._place(live, pixel_map)
-        self._fuse(live, prediction, pixels)
-        return replace(live, latency_ms=1e3 * (time.perf_counter() - began_s))
+        live = self._placed(seen, prediction, pixels, pixel_map)
+        self._fuse(live, pixels)
+        inference_ms = 1e3 * (inferred_s - began_s)
+        latency_ms = 1e3 * (time.perf_counter() - began_s)
+        return replace(live, inference_ms=inference_ms, latency_ms=latency_ms)
 
     def finish(self) -> None:
         """Wait until all keyframes are in the map's graph."""
@@ -155,6 +174,38 @@ class LiveStream:
                 poses.append(pose)
         return stamps_ns, np.array(poses).reshape(-1, 3, 4)
 
+    def snapshot(self, live: LiveFrame | None) -> StreamSnapshot:
+        """Return plain values for a status. live: result of the latest image; None if refused."""
+        session, memory = self.session, self.session.memory
+        calibration = self._calibration[1] if self._calibration else None
+        return StreamSnapshot(
+            frame_index=session.frame_index,
+            map_id=0,
+            last_reset="",
+            error="",
+            scale_source="none",
+            scale=1.0,
+            metres_per_unit=math.nan,
+            metres_per_unit_sigma=math.nan,
+            is_metric=False,
+            waiting_for="",
+            pose_state=live.state if live else "",
+            gravity_source="none",
+            first_camera_tilt=0.0,
+            policy=memory.policy,
+            total_budget=memory.total_budget,
+            budget=session.budget,
+            limit_mb=memory.limit_mb,
+            stored_tokens=tuple(session.stored_tokens),
+            memory_bytes=session.memory_bytes,
+            eager_because=session.eager_because,
+            map_points=len(self.map),
+            device=str(session.model.device),
+            is_calibrated=calibration is not None,
+            is_rectified=calibration is not None and calibration.maps is not None,
+            inference_s=live.inference_ms / 1e3 if live else math.nan,
+        )
+
     # keyframes, as the tracker hands them over
 
     def on_new_keyframe(self, keyframe: Keyframe) -> None:
@@ -169,47 +220,56 @@ class LiveStream:
         """Ignore adjusted poses: the map has them."""
 
     def _put(self, keyframe: Keyframe) -> None:
-        live = self._recent.get(keyframe.frame)
-        if live is None or self._sink is None:
+        seen = self._recent.get(keyframe.frame)
+        if seen is None or self._sink is None:
             return
-        depth = live.depth * np.float32(keyframe.depth_scale)
-        of = ExportKeyframe.of(keyframe, live.stamp_ns, live.rgb.shape, depth, live.depth_matrix)
-        self._sink.put(of, live.rgb)
+        depth = seen.depth * np.float32(keyframe.depth_scale)
+        of = ExportKeyframe.of(keyframe, seen.stamp_ns, seen.rgb.shape, depth, seen.depth_matrix)
+        self._sink.put(of, seen.rgb)
 
-    def _place(self, live: LiveFrame, pixel_map: PixelMap) -> LiveFrame:
+    def _placed(
+        self, seen: _Seen, prediction: Prediction, pixels: torch.Tensor, pixel_map: PixelMap
+    ) -> LiveFrame:
         """Track the image; return it with its pose, depth and intrinsics in the map."""
-        self._recent[self._frame] = live
+        self._recent[self._frame] = seen
         self._frame += 1
         while len(self._recent) > RECENT:
             self._recent.popitem(last=False)
         tracked = self._tracker.track(
-            np.asarray(cv2.cvtColor(live.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
-            live.camera_matrix,
-            pixel_map.to_camera(live.depth),
-            live.camera_from_map,
-            stamp_s=live.stamp_ns / 1e9,
+            np.asarray(cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
+            seen.camera_matrix,
+            pixel_map.to_camera(seen.depth),
+            seen.camera_from_world,
+            stamp_s=seen.stamp_ns / 1e9,
         )
         mapped = self.mapper.place(tracked)
-        self._poses.add((live.stamp_ns, tracked.without_points()))
+        self._poses.add((seen.stamp_ns, tracked.without_points()))
         unit = np.float32(tracked.depth_scale * mapped.unit)
-        return replace(
-            live,
-            camera_from_map=mapped.camera_from_map,
-            depth=live.depth * unit,
+        return LiveFrame(
+            stamp_ns=seen.stamp_ns,
+            rgb=seen.rgb,
             camera_matrix=tracked.intrinsics,
+            camera_from_map=mapped.camera_from_map,
+            depth=seen.depth * unit,
             depth_matrix=pixel_map.model_intrinsics(tracked.intrinsics),
+            confidence=np.asarray(prediction.depth_confidence[0].float().cpu().numpy()),
+            colors=np.ascontiguousarray(pixels.permute(1, 2, 0).float().cpu().numpy()),
+            pixel_map=pixel_map,
             state=tracked.state,
+            inference_ms=math.nan,
+            latency_ms=math.nan,
         )
 
-    def _fuse(self, live: LiveFrame, prediction: Prediction, pixels: torch.Tensor) -> None:
+    def _fuse(self, live: LiveFrame, pixels: torch.Tensor) -> None:
         if live.state == "lost":
             return
         depth = torch.from_numpy(live.depth)
         pose = torch.from_numpy(live.camera_from_map).float()
         matrix = torch.from_numpy(live.depth_matrix).float()
         points = geometry.world_points(depth, pose, matrix)
-        confidence = prediction.depth_confidence[0].float().cpu()
-        self.map.insert(points, pixels, confidence, View(depth, pose, matrix))
+        self.map.insert(
+            points, pixels, torch.from_numpy(live.confidence), View(depth, pose, matrix)
+        )
 
     def _calibration_of(self, size: tuple[int, int]) -> Calibration | None:
         if self._info is None:

@@ -13,7 +13,8 @@ from infinitevggt_ros.input.camera import Camera
 from infinitevggt_ros.input.network_image import ImageConverter
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.node.managed_node import ManagedNode
-from infinitevggt_ros.node.status import StatusPublisher, no_status
+from infinitevggt_ros.node.status import StatusPublisher
+from infinitevggt_ros.node.status_message import no_status
 from infinitevggt_ros.node.worker import StreamWorker
 
 PERIOD_S = 1.0

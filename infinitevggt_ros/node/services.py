@@ -10,11 +10,11 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from infinitevggt_ros.axes import matrix_from_pose
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.node.file_root import FileRoot
 from infinitevggt_ros.node.threads import in_thread
 from infinitevggt_ros.node.worker import Answer, StreamWorker
+from infinitevggt_ros.pose_messages import matrix_from_pose
 from infinitevggt_ros.srv import Export, SetPose, UseFile
 from infinitevggt_ros.stream.export import save_map
 from infinitevggt_ros.stream.state_file import write_state

@@ -17,7 +17,8 @@ from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.input.mailbox import Mailbox, Received
 from infinitevggt_ros.input.network_image import ImageMessage
 from infinitevggt_ros.msg import StreamStatus
-from infinitevggt_ros.node.status import StatusPublisher, WorkerSnapshot
+from infinitevggt_ros.node.status import StatusPublisher
+from infinitevggt_ros.node.status_message import WorkerSnapshot
 from infinitevggt_ros.output.camera_publishers import Timing
 from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.params.settings import Settings

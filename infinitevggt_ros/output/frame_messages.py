@@ -1,32 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of one frame's result."""
+"""Messages of one frame's result.
+
+maker: as in `MessageMaker`; by default the messages are those of the sourced ROS.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Quaternion, TransformStamped
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
 
 from infinitevggt_core import PointCloud
-from infinitevggt_ros.axes import MapFromWorld, transform_from_matrix
+from infinitevggt_ros.input.header import Header
+from infinitevggt_ros.map_axes import MapFromWorld
+from infinitevggt_ros.message_maker import ROS, MessageMaker
 from infinitevggt_ros.output import messages
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import OutputSettings
+from infinitevggt_ros.pose_messages import transform_from_matrix
 
 
 @dataclass(frozen=True, slots=True)
 class DepthMessages:
     """Depth of one frame, all with the stamp and the frame of its image."""
 
-    image: Image
-    """32FC1, NaN where confidence is too low."""
-    info: CameraInfo
-    confidence: Image
-    """32FC1."""
+    image: Any
+    """sensor_msgs/Image, 32FC1, NaN where confidence is too low."""
+    info: Any
+    """sensor_msgs/CameraInfo."""
+    confidence: Any
+    """sensor_msgs/Image, 32FC1."""
 
 
-def depth_messages(result: FrameResult, settings: OutputSettings) -> DepthMessages:
+def depth_messages(
+    result: FrameResult, settings: OutputSettings, maker: MessageMaker = ROS
+) -> DepthMessages:
     """Return depth, its calibration and its confidence at the resolution of the settings."""
     depth, confidence, matrix = result.depth, result.confidence, result.intrinsics
     hidden = (confidence < settings.min_confidence) | ~np.isfinite(depth)
@@ -37,38 +44,55 @@ def depth_messages(result: FrameResult, settings: OutputSettings) -> DepthMessag
         matrix = pixels.camera_intrinsics(matrix)
     header = result.header
     return DepthMessages(
-        messages.float_image(header, depth),
-        messages.camera_info(header, matrix, depth.shape),
-        messages.float_image(header, confidence),
+        messages.float_image(header, depth, maker),
+        messages.camera_info(header, matrix, depth.shape, maker),
+        messages.float_image(header, confidence, maker),
     )
 
 
-def points_message(result: FrameResult, settings: OutputSettings, frame: str = "") -> PointCloud2:
-    """Return the frame's point cloud in the optical frame.
+def points_message(
+    result: FrameResult, settings: OutputSettings, frame: str = "", maker: MessageMaker = ROS
+) -> Any:
+    """Return the frame's sensor_msgs/PointCloud2 in the optical frame.
 
     frame: name of the optical frame in the message; the image's own by default.
     """
     points = result.optical_points().astype(np.float32).reshape(-1, 3)
     confidence, colors = result.confidence.reshape(-1), result.colors.reshape(-1, 3)
     shown = (confidence >= settings.min_confidence) & np.isfinite(points).all(axis=-1)
-    header = Header(stamp=result.header.stamp, frame_id=frame or result.header.frame_id)
-    return messages.cloud(header, points[shown], colors[shown], confidence[shown])
+    frame = frame or result.header.frame_id
+    header = maker.make("std_msgs/msg/Header", stamp=result.header.stamp, frame_id=frame)
+    arrays = points[shown], colors[shown], confidence[shown]
+    return messages.cloud(header, *arrays, maker=maker)
 
 
 def map_message(
-    cloud: PointCloud, placement: MapFromWorld, header: Header, *, with_voxels: bool = False
-) -> PointCloud2:
-    """Return a cloud of the fused map, placed in the map frame that the header names."""
+    cloud: PointCloud,
+    placement: MapFromWorld,
+    header: Header,
+    *,
+    with_voxels: bool = False,
+    maker: MessageMaker = ROS,
+) -> Any:
+    """Return a sensor_msgs/PointCloud2 of the fused map.
+
+    header: names the map frame, in which `placement` places the cloud.
+    """
     arrays = cloud.colors.numpy(), cloud.confidences.numpy()
     voxels = cloud.voxels.numpy() if with_voxels else None
-    return messages.cloud(header, placement.points(cloud.positions.numpy()), *arrays, voxels)
+    positions = placement.points(cloud.positions.numpy())
+    return messages.cloud(header, positions, *arrays, voxels, maker)
 
 
-def empty_map_message(frame: str, *, with_voxels: bool = False) -> PointCloud2:
-    """Return an empty cloud. Its stamp is zero, because that of the last image was sent already."""
+def empty_map_message(frame: str, *, with_voxels: bool = False) -> Any:
+    """Return an empty sensor_msgs/PointCloud2.
+
+    Its stamp is zero, because that of the last image was sent already.
+    """
     none = np.empty((0, 3), dtype=np.float32)
     voxels = np.empty(0, dtype=np.int64) if with_voxels else None
-    return messages.cloud(Header(frame_id=frame), none, none, none[:, 0], voxels)
+    header = ROS.make("std_msgs/msg/Header", frame_id=frame)
+    return messages.cloud(header, none, none, none[:, 0], voxels)
 
 
 def transform_message(
@@ -76,12 +100,16 @@ def transform_message(
     child: str,
     parent_from_child: np.ndarray,
     stamp: object,
-    before: Quaternion | None = None,
-) -> TransformStamped:
-    """Return a transform (4 x 4) as a message. before: previous rotation, for the sign."""
-    message = TransformStamped(
-        child_frame_id=child, transform=transform_from_matrix(parent_from_child, before)
+    before: Any = None,
+    maker: MessageMaker = ROS,
+) -> Any:
+    """Return a transform (4 x 4) as geometry_msgs/TransformStamped.
+
+    before: previous rotation, for the sign.
+    """
+    return maker.make(
+        "geometry_msgs/msg/TransformStamped",
+        header=maker.make("std_msgs/msg/Header", stamp=stamp, frame_id=parent),
+        child_frame_id=child,
+        transform=transform_from_matrix(parent_from_child, before, maker),
     )
-    message.header.stamp = stamp
-    message.header.frame_id = parent
-    return message

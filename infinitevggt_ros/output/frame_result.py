@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from std_msgs.msg import Header
 
 from infinitevggt_core import PixelMap
 from infinitevggt_core.metric.scale_estimate import MeasuredLength
-from infinitevggt_ros.axes import MapFromWorld, inverted
 from infinitevggt_ros.input.calibration import Calibration
+from infinitevggt_ros.input.header import Header
+from infinitevggt_ros.map_axes import MapFromWorld, inverted
 from infinitevggt_ros.output.covariance import UNKNOWN
 
 

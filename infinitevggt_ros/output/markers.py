@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.output.covariance import UNKNOWN
 from infinitevggt_ros.output.pyramids import SIZE_SHARE, pyramid_lines
 

@@ -1,42 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages made of arrays. Stamps and frames are copied from the given header."""
+"""Messages made of arrays. Stamps and frames are those of the given header.
+
+maker: as in `MessageMaker`; by default the messages are those of the sourced ROS.
+"""
+
+from typing import Any
 
 import numpy as np
-from cv_bridge import CvBridge
-from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
-from sensor_msgs_py import point_cloud2
-from std_msgs.msg import Header
 
-BRIDGE = CvBridge()
-CLOUD_FIELDS = [
-    PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
-    for i, name in enumerate(("x", "y", "z", "rgb", "confidence"))
-]
+from infinitevggt_ros.input.header import Header
+from infinitevggt_ros.message_maker import ROS, MessageMaker
 
-VOXEL_FIELD = PointField(name="voxel", offset=20, datatype=PointField.UINT32, count=1)
-
-
-def float_image(header: Header, values: NDArray[np.float32]) -> Image:
-    """Return a 32FC1 image (REP-118) of an (H, W) array; NaN where there is no value."""
-    return BRIDGE.cv2_to_imgmsg(np.ascontiguousarray(values), encoding="32FC1", header=header)
+FLOAT32, UINT32 = 7, 6
+"""Data types of sensor_msgs/PointField."""
+CLOUD_TYPE = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4"), ("confidence", "<f4")]
+)
+"""Fields of a point."""
+VOXEL_TYPE = np.dtype([*CLOUD_TYPE.descr, ("voxel", "<u4")])
+"""Fields of a point that names its voxel."""
 
 
-def camera_info(header: Header, matrix: NDArray[np.float64], size: tuple[int, ...]) -> CameraInfo:
-    """Return a pinhole CameraInfo without distortion for an image of `size` (height, width).
+def float_image(header: Header, values: NDArray[np.float32], maker: MessageMaker = ROS) -> Any:
+    """Return a sensor_msgs/Image, 32FC1 (REP-118), of an (H, W) array; NaN where unknown."""
+    height, width = values.shape
+    return maker.make(
+        "sensor_msgs/msg/Image",
+        header=header,
+        height=height,
+        width=width,
+        encoding="32FC1",
+        step=4 * width,
+        data=np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8),
+    )
+
+
+def camera_info(
+    header: Header,
+    matrix: NDArray[np.float64],
+    size: tuple[int, ...],
+    maker: MessageMaker = ROS,
+) -> Any:
+    """Return a sensor_msgs/CameraInfo without distortion for an image of `size` (height, width).
 
     A matrix that is not finite is published as zeros: uncalibrated.
     """
-    known = bool(np.isfinite(matrix).all())
-    k = [float(value) if known else 0.0 for value in np.asarray(matrix, dtype=float).reshape(9)]
-    info = CameraInfo(header=header, height=size[0], width=size[1])
-    info.distortion_model = "plumb_bob"
-    info.d = [0.0] * 5
-    info.k = k
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [*k[0:3], 0.0, *k[3:6], 0.0, *k[6:9], 0.0]
-    return info
+    known = np.asarray(matrix, dtype=float).reshape(3, 3)
+    if not np.isfinite(known).all():
+        known = np.zeros((3, 3))
+    return maker.make(
+        "sensor_msgs/msg/CameraInfo",
+        header=header,
+        height=size[0],
+        width=size[1],
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=known.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([known, np.zeros((3, 1))]).ravel(),
+    )
 
 
 def cloud(
@@ -45,21 +68,29 @@ def cloud(
     colors: NDArray[np.float32],
     confidences: NDArray[np.float32],
     voxels: NDArray[np.int64] | None = None,
-) -> PointCloud2:
-    """Return a PointCloud2 with x y z rgb confidence, and voxel if voxels are given.
+    maker: MessageMaker = ROS,
+) -> Any:
+    """Return a sensor_msgs/PointCloud2 with x y z rgb confidence, and voxel if voxels are given.
 
     points: (N, 3), colors: (N, 3) RGB in [0, 1], confidences: (N,), voxels: (N,).
     """
-    fields = CLOUD_FIELDS if voxels is None else [*CLOUD_FIELDS, VOXEL_FIELD]
-    rows = np.empty(len(points), dtype=point_cloud2.dtype_from_fields(fields))
+    rows = np.empty(len(points), dtype=CLOUD_TYPE if voxels is None else VOXEL_TYPE)
     rows["x"], rows["y"], rows["z"] = points.T
     rows["rgb"] = packed_rgb(colors)
     rows["confidence"] = confidences
     if voxels is not None:
         rows["voxel"] = voxels
-    message = point_cloud2.create_cloud(header, fields, rows)
-    message.is_dense = bool(np.isfinite(points).all())
-    return message
+    return maker.make(
+        "sensor_msgs/msg/PointCloud2",
+        header=header,
+        height=1,
+        width=len(rows),
+        fields=_fields(rows.dtype, maker),
+        point_step=rows.itemsize,
+        row_step=rows.nbytes,
+        data=rows.view(np.uint8),
+        is_dense=bool(np.isfinite(points).all()),
+    )
 
 
 def occupancy_grid(
@@ -67,16 +98,19 @@ def occupancy_grid(
     cells: NDArray[np.int8],
     resolution: float,
     origin: tuple[float, float, float],
-) -> OccupancyGrid:
-    """Return a grid of cells (rows along y, columns along x), with the corner `origin`, m."""
-    grid = OccupancyGrid(header=header)
+    maker: MessageMaker = ROS,
+) -> Any:
+    """Return a nav_msgs/OccupancyGrid of cells (rows along y, columns along x).
+
+    origin: the corner, m.
+    """
+    grid = maker.make("nav_msgs/msg/OccupancyGrid", header=header, data=cells.reshape(-1))
     grid.info.map_load_time = header.stamp
     grid.info.resolution = resolution
     grid.info.height, grid.info.width = cells.shape
     corner = grid.info.origin.position
     corner.x, corner.y, corner.z = origin
     grid.info.origin.orientation.w = 1.0
-    grid.data.frombytes(np.ascontiguousarray(cells).tobytes())
     return grid
 
 
@@ -91,3 +125,17 @@ def packed_rgb(colors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Pack RGB (N, 3) in [0, 1] into float32 (N,) whose bits are 0x00RRGGBB, as RViz reads them."""
     r, g, b = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint32).T
     return (r << 16 | g << 8 | b).view(np.float32)
+
+
+def _fields(kind: np.dtype[Any], maker: MessageMaker) -> list[Any]:
+    """Return the sensor_msgs/PointField of each field of a point."""
+    return [
+        maker.make(
+            "sensor_msgs/msg/PointField",
+            name=name,
+            offset=offset,
+            datatype=UINT32 if name == "voxel" else FLOAT32,
+            count=1,
+        )
+        for name, (_, offset, *_) in (kind.fields or {}).items()
+    ]

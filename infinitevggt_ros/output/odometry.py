@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from geometry_msgs.msg import Quaternion
-from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from std_msgs.msg import Header
 
-from infinitevggt_ros.axes import pose_from_matrix
 from infinitevggt_ros.input.robot import Robot
+from infinitevggt_ros.message_maker import ROS, MessageMaker
 from infinitevggt_ros.output.covariance import UNKNOWN, Covariance, bounded, unknown
 from infinitevggt_ros.output.frame_result import FramePose
 from infinitevggt_ros.params.settings import OdometrySettings
+from infinitevggt_ros.pose_messages import pose_from_matrix
 
+QUATERNION = "geometry_msgs/msg/Quaternion"
 LONGEST_STEP_S = 1.0
 """Velocity between poses that are further apart in time is unknown."""
 
@@ -29,7 +28,7 @@ class _Placed:
     child: str
     stamp_ns: int
     pose: NDArray[np.float64]  # 4 x 4, without the jumps of loop closures
-    orientation: Quaternion | None = None  # as it was published
+    orientation: Any = None  # geometry_msgs/Quaternion as it was published; None at first
 
 
 class OdometryMessages:
@@ -39,8 +38,15 @@ class OdometryMessages:
     """
 
     def __init__(
-        self, map_frame: str, base_frame: str, robot: Robot, settings: OdometrySettings
+        self,
+        map_frame: str,
+        base_frame: str,
+        robot: Robot,
+        settings: OdometrySettings,
+        maker: MessageMaker = ROS,
     ) -> None:
+        """maker: of the messages; by default they are those of the sourced ROS."""
+        self._maker = maker
         self._map_frame, self._base_frame = map_frame, base_frame
         self._robot, self._settings = robot, settings
         self._before: _Placed | None = None
@@ -64,19 +70,20 @@ class OdometryMessages:
         self._before = None
         if state:
             quat = dict(zip("xyzw", state["quat"], strict=bool(state["quat"])))
-            orientation = Quaternion(**quat) if quat else None
+            orientation = self._maker.make(QUATERNION, **quat) if quat else None
             pose = state["pose"].numpy()
             self._before = _Placed(state["child"], state["stamp_ns"], pose, orientation)
 
-    def message(self, result: FramePose) -> Odometry:
-        """Return the odometry of a frame whose pose is finite."""
+    def message(self, result: FramePose) -> Any:
+        """Return the nav_msgs/Odometry of a frame whose pose is finite."""
         optical_from_base = self._optical_from_base(result)
         child = result.header.frame_id if optical_from_base is None else self._base_frame
         pose = result.pose if optical_from_base is None else result.pose @ optical_from_base
-        header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
-        message = Odometry(header=header, child_frame_id=child)
+        stamp = result.header.stamp
+        header = self._maker.make("std_msgs/msg/Header", stamp=stamp, frame_id=self._map_frame)
+        message = self._maker.make("nav_msgs/msg/Odometry", header=header, child_frame_id=child)
         before = None if self._before is None else self._before.orientation
-        message.pose.pose = pose_from_matrix(pose, before)
+        message.pose.pose = pose_from_matrix(pose, before, self._maker)
         message.pose.covariance = bounded(moved_covariance(result, pose[:3, 3]))
         continuous = result.odom_pose
         if optical_from_base is not None:
@@ -91,7 +98,7 @@ class OdometryMessages:
             return None
         return self._robot.pose_of(self._base_frame, result.header)
 
-    def _fill_twist(self, message: Odometry, now: _Placed, result: FramePose) -> None:
+    def _fill_twist(self, message: Any, now: _Placed, result: FramePose) -> None:
         before, self._before = self._before, now
         elapsed_s = 0.0 if before is None else (now.stamp_ns - before.stamp_ns) / 1e9
         if before is None or before.child != now.child or not 0 < elapsed_s <= LONGEST_STEP_S:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.map_axes import MapFromWorld
 
 MOST_KEYFRAMES = 4000
 """Largest number of keyframes; above it every second one is dropped."""

@@ -12,7 +12,7 @@ from infinitevggt_core import PointMap
 from infinitevggt_core.io.plain_state import with_arrays, with_tensors
 from infinitevggt_core.mapping.keyframe_clouds import KeyframeClouds, KeyframePose
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import MapFromWorld, inverted
+from infinitevggt_ros.map_axes import MapFromWorld, inverted
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.stream.grid_rebuild import KeyframeView
 from infinitevggt_ros.stream.keyframe_history import Correction, KeyframeHistory

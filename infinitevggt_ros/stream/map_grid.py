@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Occupancy of the floor, which follows the map when loop closures move its keyframes."""
 
-from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.params.settings import GridSettings
 from infinitevggt_ros.stream.floor_grid import DepthView, FloorGrid, GridImage
 from infinitevggt_ros.stream.grid_rebuild import GridRebuild

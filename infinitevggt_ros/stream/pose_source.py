@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from infinitevggt_core import Prediction
 from infinitevggt_core.metric.scale_estimate import MeasuredLength
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.map_axes import inverted
 from infinitevggt_ros.output.covariance import Covariance
 from infinitevggt_ros.params.settings import OdometrySettings
 

@@ -21,9 +21,9 @@ from infinitevggt_core.tracking.rigid import compose, inverse, rotation_angle, r
 from infinitevggt_core.tracking.similarity import Similarity3, rotation_log
 from infinitevggt_core.tracking.tracked_frame import LOST
 from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
-from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.map_axes import inverted
 from infinitevggt_ros.output.covariance import UNKNOWN
 from infinitevggt_ros.stream.pose_source import (
     EarlyPose,

@@ -19,23 +19,18 @@ from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.model import geometry
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_core.tracking.tracked_frame import LOST
-from infinitevggt_ros.axes import (
-    MAP_FROM_WORLD,
-    MapFromWorld,
-    inverted,
-    planar,
-    pose_from_matrix,
-)
 from infinitevggt_ros.errors import Warn
 from infinitevggt_ros.input.image_gate import BadInputError, DifferentImageError, ImageGate
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
 from infinitevggt_ros.input.robot import Robot, UnknownRobot
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD, MapFromWorld, inverted, planar
 from infinitevggt_ros.output.covariance import UNKNOWN, Covariance
 from infinitevggt_ros.output.frame_result import FramePose, FrameResult
 from infinitevggt_ros.output.markers import TrackedScene
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.pose_messages import pose_from_matrix
 from infinitevggt_ros.stream.gravity import Gravity, Vector
 from infinitevggt_ros.stream.keyframe_map import KeyframeMap
 from infinitevggt_ros.stream.keyframe_pictures import KeyframePictures, KeyframeRun

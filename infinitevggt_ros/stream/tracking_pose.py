@@ -18,9 +18,9 @@ from infinitevggt_core.tracking import (
     TrackingConfig,
 )
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.map_axes import inverted
 from infinitevggt_ros.stream.pose_source import (
     EarlyPose,
     PoseEstimate,

@@ -4,6 +4,7 @@
 import math
 
 import numpy as np
+from cv_bridge import CvBridge
 from geometry_msgs.msg import Pose
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from rcl_interfaces.msg import ParameterDescriptor
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 
-from infinitevggt_ros.output.messages import BRIDGE, unpacked_rgb
+from infinitevggt_ros.output.messages import unpacked_rgb
 from infinitevggt_ros.viewer import pictures
 from infinitevggt_ros.viewer.controls import Control
 from infinitevggt_ros.viewer.pictures import UNKNOWN_VIEW
 
+BRIDGE = CvBridge()
 CHOICES = "one of: "
 """Beginning of the constraints of a parameter with choices."""
 

@@ -44,7 +44,7 @@ class Station:
 
     def publisher(self, topic: str, qos: Any = 10) -> Any:
         """A publisher on a topic of TOPICS, once the recorder has been discovered."""
-        from infinitevggt_ros.bags.message_types import message_class
+        from infinitevggt_ros.message_maker import message_class
 
         publisher = self.sender.create_publisher(message_class(TOPICS[topic]), topic, qos)
         self.spin_until(lambda: publisher.get_subscription_count() > 0)

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 from infinitevggt_core import preprocess
 from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.worlds import World
-from infinitevggt_ros.axes import MapFromWorld
 from infinitevggt_ros.input.robot import UnknownRobot
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.msg import StreamStatus
 from infinitevggt_ros.node.diagnostics import OK, WARN, scale_finding
 from infinitevggt_ros.output.frame_result import FrameResult

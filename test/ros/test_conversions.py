@@ -13,11 +13,6 @@ from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from infinitevggt_ros.axes import (
-    MapFromWorld,
-    matrix_from_transform,
-    transform_from_matrix,
-)
 from infinitevggt_ros.input.calibration import camera_matrix, read_calibration
 from infinitevggt_ros.input.depth_images import metres_from_image
 from infinitevggt_ros.input.image_conversion import (
@@ -28,9 +23,11 @@ from infinitevggt_ros.input.image_conversion import (
 )
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.input.network_image import ImageConverter
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.output import messages
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import InputSettings
+from infinitevggt_ros.pose_messages import matrix_from_transform, transform_from_matrix
 from support.camera import header, image_message, rgb_values
 from support.lens import LENSES
 

@@ -8,10 +8,11 @@ import pytest
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
 
-from infinitevggt_ros.axes import inverted, pose_from_matrix
 from infinitevggt_ros.bags.poses import BagPoses
 from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.demo.recording import optical_row
+from infinitevggt_ros.map_axes import inverted
+from infinitevggt_ros.pose_messages import pose_from_matrix
 from support.bag_making import stamp_ns
 
 pytestmark = pytest.mark.ros

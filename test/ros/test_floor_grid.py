@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 from infinitevggt_core import Prediction, preprocess
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_core.worlds import World
-from infinitevggt_ros.axes import MapFromWorld
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import GridSettings, OdometrySettings
 from infinitevggt_ros.stream.floor_grid import FREE, OCCUPIED, UNKNOWN, FloorGrid

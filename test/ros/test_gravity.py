@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Imu
 from tf2_ros import StaticTransformBroadcaster
 
-from infinitevggt_ros.axes import MAP_FROM_WORLD, MapFromWorld, levelled
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.input.robot import UnknownRobot
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD, MapFromWorld, levelled
 from infinitevggt_ros.params.settings import GravitySettings
 from infinitevggt_ros.stream.gravity import Gravity
 from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message

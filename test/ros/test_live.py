@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from infinitevggt_core import MapConfig, MemoryConfig, load_checkpoint
 from infinitevggt_core.io.tum import write_poses
 from infinitevggt_core.worlds import World, WorldConfig
 from infinitevggt_ros.bags.camera_messages import header_at, raw_image
+from infinitevggt_ros.bags.message_types import typestore_with
+from infinitevggt_ros.bags.reader import BagReader
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.evaluation.live_bag import LiveBag
 from infinitevggt_ros.export.run_folder import RunFolder, RunWriter
 from infinitevggt_ros.live.calibration_file import info_of_fov, read_camera_file
 from infinitevggt_ros.live.sources import (
@@ -30,6 +34,9 @@ from infinitevggt_ros.live.sources import (
 )
 from infinitevggt_ros.live.stream import LiveStream
 from infinitevggt_ros.map_axes import MAP_FROM_WORLD
+from infinitevggt_ros.node.status_message import STREAM_STATUS
+from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.topics import NODE_DEPTH, NODE_MAP, NODE_ODOMETRY, NODE_POINTS, NODE_STATUS
 from support.bag_evaluation import FRAMES
 from support.bag_making import noise, write_image_bag
 from support.world_images import (
@@ -303,10 +310,73 @@ def test_a_finished_run_is_exported_in_every_format(
     assert {Path(frame["file_path"]).name for frame in frames} == images
 
 
-def test_no_ros_is_imported(video: Path) -> None:
+def test_a_run_leaves_the_bag_of_an_evaluation(finished_run: Path, whole_run: Path) -> None:
+    with (
+        BagReader(finished_run / "result.mcap") as found,
+        BagReader(whole_run / "result.mcap") as expected,
+    ):
+        assert found.topics == expected.topics
+        assert found.latched_topics == expected.latched_topics
+        counts = {topic: count for topic, count in found.message_counts.items() if count}
+        store = typestore_with(STREAM_STATUS)
+        messages = {
+            topic: store.deserialize_cdr(data, found.topics[topic])
+            for topic, _, data in found.messages()
+        }
+    assert counts.pop(NODE_MAP) == 1
+    assert set(counts.values()) == {12}
+    odometry, status = messages[NODE_ODOMETRY], messages[NODE_STATUS]
+    last = np.loadtxt(finished_run / "trajectory.tum")[-1]
+    position = odometry.pose.pose.position
+    np.testing.assert_allclose((position.x, position.y, position.z), last[1:4], atol=1e-6)
+    assert (status.outcome, status.frames_received, status.frames_processed) == (0, 12, 12)
+    assert status.calibrated
+    assert status.map_points == messages[NODE_MAP].width > 0
+    depth, cloud = messages[NODE_DEPTH], messages[NODE_POINTS]
+    assert depth.encoding == "32FC1"
+    assert depth.width * depth.height == cloud.width
+    assert cloud.header.frame_id == depth.header.frame_id
+    assert messages["/tf"].transforms[0].child_frame_id == depth.header.frame_id
+
+
+def test_the_bag_of_a_run_is_bounded(tmp_path: Path, video: Path) -> None:
+    said: list[str] = []
+    bag = LiveBag(tmp_path, Settings(), said.append, most_bytes=100_000)
+    model = load_checkpoint("random:tiny")
+    stream = LiveStream(model, MemoryConfig(), MapConfig(), background=False)
+    with closing(stream):
+        for frame in open_frames(str(video), print).frames(never):
+            bag.add(stream.process(frame), stream)
+        bag.finish(stream.map.cloud())
+    assert len(said) == 1
+    with BagReader(tmp_path / "result.mcap") as reader:
+        recorded = reader.message_counts[NODE_STATUS]
+        assert reader.message_counts[NODE_MAP] == 1
+    assert 0 < recorded < 12
+    assert f"the first {recorded} images" in said[0]
+
+
+def test_a_run_goes_on_when_its_bag_cannot_be_written(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise CommandError("No space left on device")
+
+    monkeypatch.setattr("infinitevggt_ros.bags.writer.BagWriter.write", full)
+    out = tmp_path / "run"
+    assert main(["run", str(video), "--out", str(out), "--checkpoint", "random:tiny"]) == 0
+    assert capsys.readouterr().err.count("there is no result.mcap: No space left on device") == 1
+    assert not (out / "result.mcap").exists()
+    assert not list(out.glob(".result*"))
+    assert json.loads((out / "metrics.json").read_text())["run"]["frames_used"] == 12
+
+
+def test_no_ros_is_imported(video: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(video), "--frames", "2", "--checkpoint", "random:tiny"]
+    arguments += ["--out", str(tmp_path / "run")]
     script = (
         "import sys; from infinitevggt_ros.commands.cli import main; "
-        f"code = main(['run', {str(video)!r}, '--frames', '2', '--checkpoint', 'random:tiny']); "
+        f"code = main({arguments!r}); "
         f"print([m for m in sys.modules if m.split('.')[0] in {ROS_PACKAGES}], code)"
     )
     done = subprocess.run(

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import MapFromWorld
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.output.covariance import UNKNOWN
 from infinitevggt_ros.output.markers import (
     KEYFRAMES,

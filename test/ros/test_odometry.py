@@ -9,11 +9,12 @@ from nav_msgs.msg import Odometry
 from scipy.spatial.transform import Rotation
 
 from infinitevggt_core import preprocess
-from infinitevggt_ros.axes import MAP_FROM_WORLD, MapFromWorld, inverted, matrix_from_pose
 from infinitevggt_ros.input.robot import UnknownRobot
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD, MapFromWorld, inverted
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.output.odometry import OdometryMessages
 from infinitevggt_ros.params.settings import OdometrySettings, PoseSettings, Settings
+from infinitevggt_ros.pose_messages import matrix_from_pose
 from support.camera import OPTICAL_FRAME, header
 from support.rig import ODOMETRY, SMALL, Rig
 from support.scales import METRIC, use_scale

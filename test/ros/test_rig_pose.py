@@ -13,10 +13,10 @@ from sensor_msgs.msg import CameraInfo
 from infinitevggt_core.evaluation import Similarity
 from infinitevggt_core.evaluation.trajectory import camera_centers, trajectory_errors
 from infinitevggt_core.tracking.rigid import compose, inverse, moved
-from infinitevggt_ros.axes import transform_from_matrix
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.params.settings import InputSettings, ModelSettings, ScaleSettings, Settings
+from infinitevggt_ros.pose_messages import transform_from_matrix
 from infinitevggt_ros.stream.rig_pose import RigPose
 from support.camera import header, image_message
 from support.rig import Rig

@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformBroadcaster, TransformListener
 
-from infinitevggt_ros.axes import matrix_from_transform
+from infinitevggt_ros.pose_messages import matrix_from_transform
 from support.camera import OPTICAL_FRAME, Camera, Spawn, film, image_message
 from support.listening import Listener
 from support.node_process import NODE, call

@@ -9,9 +9,9 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation
 from tf2_ros import TransformException
 
-from infinitevggt_ros.axes import matrix_from_transform
 from infinitevggt_ros.input.robot_tf import RobotTf
 from infinitevggt_ros.params.settings import Settings, TfSettings
+from infinitevggt_ros.pose_messages import matrix_from_transform
 from support.camera import OPTICAL_FRAME, header
 from support.rig import PAIR, POINTS, SMALL, Rig
 from support.scales import METRIC, use_scale

@@ -19,7 +19,7 @@ from infinitevggt_core import Prediction
 from infinitevggt_core.evaluation.trajectory import trajectory_errors
 from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.tracking.similarity import Similarity3
-from infinitevggt_ros.axes import MapFromWorld, pose_from_matrix
+from infinitevggt_ros.map_axes import MapFromWorld
 from infinitevggt_ros.output.markers import KEYFRAMES, LOOPS, POINTS, UNCERTAINTY
 from infinitevggt_ros.output.trajectory import Trajectory
 from infinitevggt_ros.params.settings import (
@@ -29,6 +29,7 @@ from infinitevggt_ros.params.settings import (
     Settings,
     StateSettings,
 )
+from infinitevggt_ros.pose_messages import pose_from_matrix
 from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.camera import image_message

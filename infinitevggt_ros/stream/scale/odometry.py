@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
-from infinitevggt_ros.axes import inverted
 from infinitevggt_ros.input.robot import Position
+from infinitevggt_ros.map_axes import inverted
 from infinitevggt_ros.output.frame_result import FrameResult
 from infinitevggt_ros.stream.scale.source import ScaleSource
 
