@@ -13,7 +13,15 @@ from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.params.settings import DEFAULT_CHECKPOINT
 
 EXAMPLE = "infinitevggt info --checkpoint lch01/StreamVGGT"
-PACKAGES = ("infinitevggt_ros", "torch", "numpy", "opencv-python-headless", "rosbags", "ros-rclpy")
+PACKAGES = (
+    "infinitevggt_ros",
+    "torch",
+    "onnxruntime",
+    "numpy",
+    "opencv-python-headless",
+    "rosbags",
+    "ros-rclpy",
+)
 MEGA = 1e6
 Rows = list[tuple[str, str]]
 

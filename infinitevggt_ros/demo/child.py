@@ -4,14 +4,10 @@
 Example: python -m infinitevggt_ros.demo.child PARENT_PID MODULE ARGUMENTS...
 """
 
-import ctypes
-import os
 import runpy
-import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
-"""Option of prctl (linux/prctl.h): the signal that this process gets when its parent ends."""
+from infinitevggt_core.io.parent import end_with
 
 
 def main() -> None:
@@ -19,15 +15,6 @@ def main() -> None:
     end_with(int(parent))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def end_with(parent: int) -> None:
-    """Let this process get SIGTERM when its parent ends. Does nothing on systems without prctl."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it has ended before
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,8 @@ class ModelSettings(Options):
         "auto",
         "what computes a stream of one camera on a CPU in fp32: torch; onnx, ONNX Runtime, which "
         "exports the network for each new size of images, a quarter of a minute, and keeps the "
-        "graph; auto: onnx where it is installed and the graph is there, else torch",
+        "graph; auto: onnx where it is installed and the graph is there; else torch, and the graph "
+        "of a small network is exported beside the stream, for later ones",
         choices=ENGINES,
     )
     graph: str = option(

@@ -25,7 +25,7 @@ KEYS = {
     "yaml": "python3-yaml",
 }
 """rosdep keys of imported packages; those of ROS packages are their names."""
-OPTIONAL = {"launch", "launch_ros", "onnxruntime", "open3d", "playwright", "ray", "viser"}
+OPTIONAL = {"launch", "launch_ros", "open3d", "playwright", "ray", "viser"}
 """Extras of pip, and what a headless robot does not need."""
 
 
