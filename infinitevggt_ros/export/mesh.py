@@ -29,14 +29,8 @@ def write_mesh(run: RunFolder, path: Path, voxel: float = 0.0) -> tuple[int, int
     voxel: size in units of the map; 0 to choose it by the depth. Raises CommandError if Open3D is
     not installed or there are too few keyframes.
     """
-    try:
-        o3d: Any = import_module("open3d")
-    except ImportError as error:  # also of a system library that Open3D needs
-        hint = "pip install open3d"
-        if not isinstance(error, ModuleNotFoundError):
-            hint = f"it is installed and cannot be loaded ({error})"
-        raise CommandError(f"meshes need Open3D: {hint}") from error
     run.require_keyframes()
+    o3d = _open3d()
     median = float(np.median([np.nanmedian(k.depth) for k in run.keyframes()]))
     voxel = voxel or median / VOXELS_PER_DEPTH
     core = o3d.core
@@ -77,3 +71,13 @@ def write_mesh(run: RunFolder, path: Path, voxel: float = 0.0) -> tuple[int, int
     if not o3d.io.write_triangle_mesh(str(path), mesh):
         raise CommandError(f"{path} could not be written: give a name ending in .ply or .obj")
     return len(mesh.vertices), len(mesh.triangles)
+
+
+def _open3d() -> Any:
+    try:
+        return import_module("open3d")
+    except ImportError as error:  # also of a system library that Open3D needs
+        hint = "pip install open3d, the extra [mesh] of this package"
+        if not isinstance(error, ModuleNotFoundError):
+            hint = f"it is installed and cannot be loaded ({error})"
+        raise CommandError(f"meshes need Open3D: {hint}") from error

@@ -23,7 +23,7 @@ def save_map(stream: Stream, path: Path) -> str:
     return write(stream, path)
 
 
-def write_cloud(stream: Stream, path: Path) -> str:
+def write_map(stream: Stream, path: Path) -> str:
     """Write the fused cloud (.ply, .pcd) in the map; return a text. Raises OSError."""
     cloud = stream.map.cloud()
     write = write_ply if path.suffix.lower() == ".ply" else write_pcd
@@ -48,8 +48,8 @@ def write_trajectory(stream: Stream, camera: str, path: Path) -> None:
     write_tum(path, *trajectory_arrays(stream.trajectories[camera].poses), _description(stream))
 
 
-def _write_cloud(stream: Stream, path: Path) -> str:
-    return write_cloud(stream, stream.path_for_stream(path))
+def _write_map(stream: Stream, path: Path) -> str:
+    return write_map(stream, stream.path_for_stream(path))
 
 
 def _description(stream: Stream) -> str:
@@ -58,8 +58,8 @@ def _description(stream: Stream) -> str:
 
 
 WRITERS: dict[str, Callable[[Stream, Path], str]] = {
-    ".ply": _write_cloud,
-    ".pcd": _write_cloud,
+    ".ply": _write_map,
+    ".pcd": _write_map,
     ".tum": write_trajectories,
 }
 """Writers by suffix of the file."""

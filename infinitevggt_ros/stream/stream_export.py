@@ -9,7 +9,7 @@ from pathlib import Path
 from infinitevggt_core.io.tum import CORRECTED
 from infinitevggt_ros.export.formats import FORMATS, write_format
 from infinitevggt_ros.export.run_folder import FEWEST_KEYFRAMES, RunFolder, RunWriter
-from infinitevggt_ros.stream.export import write_cloud, write_trajectories, write_trajectory
+from infinitevggt_ros.stream.export import write_map, write_trajectories, write_trajectory
 from infinitevggt_ros.stream.keyframe_pictures import KeyframeRun
 from infinitevggt_ros.stream.stream import Stream
 
@@ -44,7 +44,7 @@ class StreamExport:
             if name == "tum":
                 write_trajectories(stream, self._partial / FILES[name])
             elif name in PLAIN:
-                write_cloud(stream, self._path(stream, name))
+                write_map(stream, self._path(stream, name))
         if not set(self._formats) <= set(PLAIN):
             run = stream.keyframe_run()
             if len(run.keyframes) < FEWEST_KEYFRAMES:
@@ -82,7 +82,7 @@ class StreamExport:
         tracked = next(iter(stream.trajectories))
         write_trajectory(stream, tracked, folder / CORRECTED)
         for name in ("ply", "pcd"):
-            write_cloud(stream, folder / FILES[name])
+            write_map(stream, folder / FILES[name])
 
     def _path(self, stream: Stream, name: str) -> Path:
         return stream.path_for_stream(self._partial / FILES.get(name, name))

@@ -2,6 +2,7 @@
 """`infinitevggt export`, from a run whose geometry is exact."""
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -156,7 +157,9 @@ def test_trajectory_and_map_are_copied(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_mesh_is_the_wall(run: Path, tmp_path: Path) -> None:
-    o3d = pytest.importorskip("open3d", reason="an extra: pip install '.[mesh]'")
+    o3d = pytest.importorskip(
+        "open3d", reason="an extra: pip install '.[mesh]'", exc_type=ModuleNotFoundError
+    )
     path = tmp_path / "room.ply"
     assert main(["export", str(run), "--mesh", str(path)]) == 0
     mesh = o3d.io.read_triangle_mesh(str(path))
@@ -166,6 +169,18 @@ def test_the_mesh_is_the_wall(run: Path, tmp_path: Path) -> None:
     assert np.ptp(vertices[:, 1]) > 2.0
     colors = np.asarray(mesh.vertex_colors)
     np.testing.assert_allclose(np.median(colors, axis=0) * 255, (200, 100, 50), atol=6)
+
+
+def test_a_mesh_without_open3d_names_the_extra(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "open3d", None)
+    assert main(["export", str(run), "--mesh", str(tmp_path / "room.ply")]) == 1
+    assert "pip install open3d, the extra [mesh]" in capsys.readouterr().err
+    assert not (tmp_path / "room.ply").exists()
 
 
 @pytest.mark.parametrize(
@@ -190,8 +205,8 @@ def test_a_run_that_cannot_be_exported_is_explained(
     content = json.loads((run / RUN_FILE).read_text())
     content["keyframes"] = {"0": content["keyframes"]["0"]}
     (run / RUN_FILE).write_text(json.dumps(content))
-    for kind in ("--colmap", "--nerfstudio"):
-        assert main(["export", str(run), kind, str(tmp_path / "c")]) == 1
+    for kind in ("--colmap", "--nerfstudio", "--mesh"):
+        assert main(["export", str(run), kind, str(tmp_path / "c.ply")]) == 1
         assert "has 1 keyframes and this export needs 2" in capsys.readouterr().err
     (run / RUN_FILE).write_text("{")
     assert main(["export", str(run), "--colmap", str(tmp_path / "c")]) == 1

@@ -2,6 +2,8 @@
 """`~/export`: files for other tools, whole or not at all, with the poses as corrected."""
 
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,16 @@ def test_keyframes_are_bounded_and_lie_on_the_trajectory(rig: Rig, tmp_path: Pat
     assert len(frames) == len(found)
 
 
+def test_a_mesh_of_the_walk_shows_the_walls(rig: Rig, tmp_path: Path) -> None:
+    o3d = pytest.importorskip(
+        "open3d", reason="an extra: pip install '.[mesh]'", exc_type=ModuleNotFoundError
+    )
+    folder = exported(rig, tmp_path / "out", "mesh")
+    assert [path.name for path in folder.iterdir()] == ["mesh.ply"]
+    mesh = o3d.io.read_triangle_mesh(str(folder / "mesh.ply"))
+    assert len(mesh.triangles) > 500
+
+
 def test_a_loop_closure_moves_what_is_exported(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +166,14 @@ def test_the_service_answers_with_paths_or_the_reason(
     assert answer.paths == expected
     assert answer.message == f"tum, pcd, colmap in {tmp_path / 'walk'}"
     assert len(list((tmp_path / "walk" / "colmap" / "images").iterdir())) >= 2
+    mesh = ask(listener, "mesh", "mesh")
+    if find_spec("open3d"):
+        assert mesh.success, mesh.message
+        assert mesh.paths == [str(tmp_path / "mesh" / "mesh.ply")]
+        shutil.rmtree(tmp_path / "mesh")
+    else:
+        assert not mesh.success
+        assert "the extra [mesh]" in mesh.message
     for folder, formats, words in (
         ("walk", ["tum"], "it exists already"),
         ("../out", ["tum"], "set files.root to /"),
