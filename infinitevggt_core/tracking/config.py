@@ -21,7 +21,11 @@ class TrackingConfig(Options):
         350, "corners followed at once, spread over the image", unit="corners", low=60, high=2000
     )
     window: int = option(
-        12, "keyframes that the bundle adjustment moves", unit="keyframes", low=4, high=40
+        24,
+        "keyframes of the bundle adjustment; each time it moves the newest 12, every fourth time all",
+        unit="keyframes",
+        low=4,
+        high=60,
     )
     keyframe_flow: float = option(
         0.047,

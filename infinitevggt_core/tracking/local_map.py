@@ -108,13 +108,17 @@ class LocalMap:
         """Return the bundle adjustment of the window and the ids of its points.
 
         sigma, sensor_sigma: of log depth from the network and from a depth camera. unit: px per px
-        of an image 320 px wide. Points with one view and no depth camera are left out.
+        of an image 320 px wide. Left out are points with one view, and points that none of the
+        keyframes after the first `fixed` ones sees.
         """
         camera = np.repeat(np.arange(len(self.keyframes)), [len(k.ids) for k in self.keyframes])
         ids = np.concatenate([k.ids for k in self.keyframes])
         rows = self.rows(ids)
         views = np.bincount(rows[rows >= 0], minlength=len(self.ids))
-        use = (rows >= 0) & (views[rows] >= 2)
+        fixed = min(fixed, max(len(self.keyframes) - 1, 0))
+        moving = np.zeros(len(self.ids), np.bool_)
+        moving[rows[(rows >= 0) & (camera >= fixed)]] = True
+        use = (rows >= 0) & (views[rows] >= 2) & moving[rows]
         used, point = np.unique(rows[use], return_inverse=True)
         offset = np.concatenate([k.pixels - k.intrinsics[:2, 2] for k in self.keyframes]) / unit
         sensor = np.array([k.sensor for k in self.keyframes], np.bool_)[camera]
@@ -128,7 +132,7 @@ class LocalMap:
             log_depth=np.concatenate([k.log_depth for k in self.keyframes])[use],
             whitening=np.concatenate([k.whitening for k in self.keyframes])[use],
             depth_sigma=np.where(sensor, sensor_sigma, sigma)[use],
-            fixed=min(fixed, max(len(self.keyframes) - 1, 0)),
+            fixed=fixed,
             log_focal=log_focal,
             focal_sigma=focal_sigma,
         )

@@ -55,6 +55,11 @@ LEAST_ALIVE = 0.7
 """Share of a keyframe's tracks below which the next one is made."""
 YOUNG_KEYFRAMES = 10
 """Keyframes after which the first structure counts as decided, where there is parallax."""
+MOST_YOUNG = 12
+"""Keyframes after which the first structure counts as decided in any case."""
+FREE_KEYFRAMES, WHOLE_EVERY = 12, 4
+"""Keyframes that most adjustments move, and keyframes from one adjustment of the whole window to
+the next."""
 CHECK_EVERY = 10
 """Keyframes between two looks whether another structure explains the window better."""
 SWITCH_YOUNG, SWITCH_MATURE = 0.98, 0.8
@@ -464,7 +469,7 @@ class Tracker:
             self._noise.sigma,
             self.config.sensor_sigma,
             self._unit,
-            fixed=1 if self._young else 2,
+            fixed=self._fixed_keyframes(),
             log_focal=self._focal.log,
             focal_sigma=self._focal.sigma(self._keyframe_count, is_decided=not self._young),
         )
@@ -513,6 +518,13 @@ class Tracker:
         if self.listener is not None:
             self.listener.on_window(self.window_poses())
 
+    def _fixed_keyframes(self) -> int:
+        """Return how many of the oldest keyframes an adjustment does not move."""
+        if self._young:
+            return 1
+        is_whole = self._keyframe_count % WHOLE_EVERY == 0 or self._check_due()
+        return 2 if is_whole else max(2, len(self._map.keyframes) - FREE_KEYFRAMES)
+
     def _check_due(self) -> bool:
         """Return whether a mature window is to be compared with other structures."""
         return not self._young and self._keyframe_count % CHECK_EVERY == 0
@@ -522,7 +534,7 @@ class Tracker:
         count = len(done.indices)
         parallax = float(np.median(done.result.parallax)) if len(done.result.parallax) else 0.0
         enough = count >= YOUNG_KEYFRAMES and parallax > LEAST_PARALLAX
-        return enough or count >= self.config.window
+        return enough or count >= min(MOST_YOUNG, self.config.window)
 
     def window_poses(self) -> dict[int, Floats]:
         """Return the poses (3, 4) of the keyframes in the window by their numbers."""
