@@ -22,7 +22,7 @@ class TrackingConfig(Options):
     )
     window: int = option(
         24,
-        "keyframes of the bundle adjustment; each time it moves the newest 12, every fourth time all",
+        "keyframes of the bundle adjustment, which moves the newest 12, and every fourth time all",
         unit="keyframes",
         low=4,
         high=60,
