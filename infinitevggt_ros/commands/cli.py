@@ -68,8 +68,6 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
-    # before PyTorch is imported: threads that spin while they wait slow down other programs
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         try:
             return _run(list(sys.argv[1:] if args is None else args))

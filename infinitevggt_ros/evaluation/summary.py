@@ -49,6 +49,7 @@ MEASURES = (
     Measure("stream MB", ("run", "stream_memory_mb"), "{:.1f}"),
     Measure("tokens", ("run", "tokens_kept"), "{:.0f}"),
 )
+ALIGNED = "ATE, rot and RPE: after alignment of the positions with the truth, Sim(3)"
 DECISIVE = (("trajectory", "sim3", "ate_rmse"), ("depth", "scale", "absrel"))
 """Errors by which settings are compared for the recommendation."""
 STANDING = ("trajectory", "ate_rmse_standing")
@@ -69,7 +70,8 @@ def summary(runs: list[Run]) -> str:
         "  ".join(text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in row)
         for row in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
     ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *advice(runs)])
+    notes = [ALIGNED] if has_truth(runs) else []
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *notes, *advice(runs)])
 
 
 def mean_figures(runs: list[Run]) -> dict[str, dict[str, float | None]]:

@@ -27,7 +27,7 @@ def test_a_bag_leaves_all_figures_and_files(
     out = tmp_path / "report"
     assert evaluate(world_bag, "--out", out) == 0
     said = capsys.readouterr().out
-    for choice in (IMAGE, DEPTH, "/tf", "camera_optical_frame", "ATE", "AbsRel"):
+    for choice in (IMAGE, DEPTH, "/tf", "camera_optical_frame", "ATE", "AbsRel", "Sim(3)"):
         assert choice in said
     found = metrics(out)
     run = found["run"]

@@ -94,3 +94,16 @@ def test_the_home_directory_has_a_short_name(
     node, player = started(launch_file, params_file="~/mine.yaml", bag="~/room.mcap")
     assert node.options["parameters"][0] == str(tmp_path / "mine.yaml")
     assert str(tmp_path / "room.mcap") in player.options["cmd"]
+
+
+def test_a_prefix_is_that_of_the_maps_and_the_robots_frames(launch_file: Any) -> None:
+    [node] = started(launch_file, namespace="robot1", frame_prefix="robot1/")
+    [given] = [item for item in node.options["parameters"] if isinstance(item, dict)]
+    assert node.options["namespace"] == "robot1"
+    assert {name: given[f"tf.{name}_frame"] for name in ("map", "odom", "base")} == {
+        "map": "robot1/map",
+        "odom": "robot1/odom",
+        "base": "robot1/base_link",
+    }
+    [plain] = started(launch_file)
+    assert not any("tf.map_frame" in item for item in plain.options["parameters"])

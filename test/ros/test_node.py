@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outputs of stream_node in a process of its own, over real DDS."""
 
+import itertools
 import pathlib
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -14,9 +15,11 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
 
+from infinitevggt_ros.srv import SetPose
 from support.asking import parameter_client, set_parameter
 from support.camera import NODE, OPTICAL_FRAME, Camera, Spawn, film, image_message, info_message
 from support.listening import Listener
+from support.node_process import call
 
 pytestmark = pytest.mark.ros
 
@@ -170,3 +173,42 @@ def test_depth_comes_at_the_cameras_resolution_when_asked(
     assert [(depth.width, depth.height) for depth in depths] == [(112, 84), (320, 240)]
     assert [(info.width, info.height) for info in infos] == [(112, 84), (320, 240)]
     assert infos[1].k[0] == pytest.approx(infos[0].k[0] * 320 / 112, rel=0.01)
+
+
+def test_the_pose_in_the_map_is_set_by_a_service_and_by_rviz(
+    camera: Camera, listener: Listener
+) -> None:
+    odometry = listener.listen(Odometry, f"{NODE}/odometry")
+    rviz = listener.node.create_publisher(PoseWithCovarianceStamped, "/initialpose", 1)
+    listener.spin_until(lambda: rviz.get_subscription_count() > 0)
+    listener.meet(NODE)
+    stamps_ns = itertools.count(10**9, 10**8)
+    image = film(1)[0]
+
+    def place() -> tuple[float, float]:
+        """Position of the camera in the map at the next image."""
+        count = len(odometry)
+        camera.send(image_message(image, next(stamps_ns)))
+        listener.spin_until(lambda: len(odometry) > count)
+        position = odometry[-1].pose.pose.position
+        return position.x, position.y
+
+    request = SetPose.Request()
+    request.pose.header.frame_id = "map"
+    request.pose.pose.position.x = 4.0
+    request.pose.pose.orientation.w = 1.0
+    place()
+    answer = call(listener, SetPose, "set_pose", request)
+    assert answer.success, answer.message
+    np.testing.assert_allclose(place(), (4, 0), atol=0.3)
+    request.pose.header.frame_id = "odom"
+    refused = call(listener, SetPose, "set_pose", request)
+    assert not refused.success
+    assert "must be in map" in refused.message
+    drawn = PoseWithCovarianceStamped()
+    drawn.header.frame_id = "map"
+    drawn.pose.pose.position.x, drawn.pose.pose.position.y = 7.0, 2.0
+    drawn.pose.pose.orientation.w = 1.0
+    rviz.publish(drawn)
+    while np.linalg.norm(np.subtract(place(), (7, 2))) > 0.3:
+        pass

@@ -11,8 +11,8 @@ function tiles(run) {
   const { trajectory, trajectory_corrected: corrected, depth, reconstruction, run: load } = run.metrics, found = [];
   const add = (value, unit, name, note) => value == null || found.push([value, unit, name, note]);
   if (trajectory) {
-    add(trajectory.sim3.ate_rmse.toFixed(3), "m", "ATE, live", `${corrected ? `corrected by loop closures: ${corrected.sim3.ate_rmse.toFixed(3)} m; ` : ""}standing still: ${trajectory.ate_rmse_standing.toFixed(3)} m`);
-    add(trajectory.sim3.rotation_deg_median.toFixed(2), "°", "rotation error", `median; max ${trajectory.sim3.rotation_deg_max.toFixed(1)}°`);
+    add(trajectory.sim3.ate_rmse.toFixed(3), "m", "ATE, live", `${corrected ? `corrected by loop closures: ${corrected.sim3.ate_rmse.toFixed(3)} m; ` : ""}Sim(3)-aligned; standing still: ${trajectory.ate_rmse_standing.toFixed(3)} m`);
+    add(trajectory.sim3.rotation_deg_median.toFixed(2), "°", "rotation error", `median, Sim(3)-aligned; max ${trajectory.sim3.rotation_deg_max.toFixed(1)}°`);
   }
   if (depth) {
     add(depth.scale.absrel.toFixed(3), "", "depth AbsRel", `scale and shift: ${depth.scale_shift.absrel.toFixed(3)}`);
