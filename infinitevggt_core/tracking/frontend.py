@@ -37,7 +37,8 @@ class Frontend:
         if not len(pixels):
             return np.empty((0, 2)), np.empty(0)
         unit = now.shape[1] / 320
-        side = max(2 * round(LK_PX * unit / 2 - 0.5) + 1, 7)
+        by_area = (now.size / (320 * 240)) ** 0.5  # a wide image needs no larger window
+        side = max(2 * round(LK_PX * by_area / 2 - 0.5) + 1, 7)
         options: dict[str, Any] = {
             "winSize": (side, side),
             "maxLevel": LEVELS - 1,
