@@ -43,6 +43,9 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 )
+# exported graphs of earlier runs would decide which engine decodes
+CACHE = tempfile.TemporaryDirectory(prefix="infinitevggt_test_")
+os.environ["XDG_CACHE_HOME"] = CACHE.name
 os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir(), f"ros_log_{os.getuid()}")))
 
 
