@@ -50,10 +50,12 @@ class KVCache:
         self._numbers = FrameNumbers(anchors)
         self._similarities = [0.0] * layers
         self._late_similarities: LateValues | None = None
-        self._new_similarities: dict[int, Tensor] = {}
+        self.measured: dict[int, Tensor] = {}
+        """Similarities of the layers that were evicted, scalars that are not sent to the host."""
         self._protected = anchors
         self._shape = CacheShape(layers, 0, len(anchors), special_tokens=special_tokens)
         self._limits: list[int] = []
+        self._divided: list[int] = []  # tokens and minimum for which the limits were computed
         self._frame = anchors.first
         self._arriving = 1
         self._is_stored = True
@@ -65,14 +67,25 @@ class KVCache:
         return list(self._store.lengths)
 
     @property
+    def limits(self) -> list[int]:
+        """Largest number of tokens kept per layer after the frame that has begun."""
+        return list(self._limits)
+
+    @property
     def similarities(self) -> list[float]:
         """Similarity of each layer's keys at its last eviction; 0 before one, or if the policy
         measures none."""
+        self.send_similarities()
         if self._late_similarities is not None:
             for layer, similarity in self._late_similarities.read().items():
                 self._similarities[layer] = similarity
             self._late_similarities = None
         return list(self._similarities)
+
+    def send_similarities(self) -> None:
+        """Start the copy of the new similarities to the host, one for all layers."""
+        if self.measured:
+            self._late_similarities, self.measured = LateValues(self.measured), {}
 
     @property
     def precision(self) -> Precision:
@@ -97,6 +110,7 @@ class KVCache:
             tuple(self._limits),
             self._has_whole_frames,
             self._frame_means.layout,
+            self._means.layout,
             self._store.layout,
         )
 
@@ -148,7 +162,10 @@ class KVCache:
     def _set_limits(self) -> None:
         requested, minimum = self.policy.capacity(self._shape), self._shape.minimum
         self.budget = replace(self.budget, requested=requested, minimum=minimum)
-        self._limits = self.policy.allocate(self.budget.tokens, self.similarities, self._shape)
+        is_due = self._shape.stored_frames % self.policy.allocation_frames == 0
+        if is_due or self._divided != [self.budget.tokens, minimum]:
+            self._divided = [self.budget.tokens, minimum]
+            self._limits = self.policy.allocate(self.budget.tokens, self.similarities, self._shape)
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append the current frame's keys and values to a layer, evict if the policy does so before
@@ -199,7 +216,7 @@ class KVCache:
         indices = self.policy.choose(view)
         similarity = self.policy.similarity(view)
         if similarity is not None:
-            self._new_similarities[layer] = similarity
+            self.measured[layer] = similarity
         if self._means.knows(layer):
             self._means.remove(layer, view.tokens.unit_keys(indices))
         self._store.drop(layer, indices)
@@ -216,15 +233,11 @@ class KVCache:
         tokens.metadata[:] = self.policy.update_metadata(updates)[:, None]
 
     def end_frame(self) -> None:
-        """Evict what leaves after attention, start the copy of the new similarities, and make room
-        for the next frame."""
+        """Evict what leaves after attention, and make room for the next frame."""
         if not self._is_stored:
             self._remove_frame()
         elif not self._evicts_on_update:
             self._evict_all()
-        if self._new_similarities:  # one transfer for all layers
-            self._late_similarities = LateValues(self._new_similarities)
-            self._new_similarities = {}
         self._arriving = 1
         self._fit_storage()
 
@@ -235,7 +248,7 @@ class KVCache:
     def forget_frame(self) -> None:
         """Return to the state before the first `append` of the frame: nothing of it was computed,
         because a graph that recorded it failed."""
-        self._new_similarities.clear()
+        self.measured = {}
         self._frame_means.reset()
         self._remove_frame()
 
@@ -248,6 +261,8 @@ class KVCache:
     ) -> None:
         """Change policy, storage, anchors or memory limit from the next frame on."""
         is_other_kind = type(policy) is not type(self.policy)
+        if policy != self.policy:
+            self._divided = []
         self.policy, self.anchors = policy, anchors
         self.budget = replace(self.budget, memory_limit=memory_limit)
         self._frame_means.reset()
@@ -262,7 +277,7 @@ class KVCache:
     def undo_frame(self) -> None:
         """Remove the current frame from all layers, as far as it was appended. Tokens evicted for
         it stay evicted."""
-        self._new_similarities.clear()
+        self.measured = {}
         self._frame_means.reset()
         self._means.reset()  # an error may have interrupted its update
         if not self._is_stored:
@@ -282,7 +297,7 @@ class KVCache:
         self.budget = replace(self.budget, memory_limit=memory_limit)
         self._set_limits()
         self._evict_all()
-        self._new_similarities.clear()
+        self.measured = {}
         self._store.resize(self._wanted_slots(), through_host=True)
 
     def _convert(self, precision: Precision) -> None:
@@ -383,6 +398,8 @@ class KVCache:
             "similarities": self.similarities,
             "store": self._store.state_dict(),
             "means": self._means.state_dict(),
+            "limits": list(self._limits),
+            "divided": list(self._divided),
             "has_whole_frames": self._has_whole_frames,
             "temporary_anchors": sorted(self._protected.others - self.anchors.others),
         }
@@ -393,6 +410,8 @@ class KVCache:
         self._similarities, self._late_similarities = list(state["similarities"]), None
         self._store.load_state_dict(state["store"], device)
         self._means.load_state_dict(state["means"], device)
+        self._limits = list(state.get("limits", []))
+        self._divided = list(state.get("divided", []))
         self._protected = self.anchors.with_others(set(state["temporary_anchors"]))
         self._set_numbers()
         self._has_whole_frames = state.get("has_whole_frames", False)

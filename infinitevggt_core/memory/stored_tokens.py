@@ -47,12 +47,12 @@ class StoredTokens:
     @property
     def keys(self) -> Tensor:
         """(batch, heads, tokens, head_dim)."""
-        return self.precision.decode(self.parts[: self._per_vector])
+        return self.precision.decode(self._key_parts)
 
     def keys_by_layer(self) -> list[Tensor]:
         """Return the keys, (batch, heads, tokens, head_dim): in one tensor where they are stored as
         they are, else layer by layer, so that only one is decoded at a time."""
-        parts = self.parts[: self._per_vector]
+        parts = self._key_parts
         if len(parts) == 1:
             return [self.precision.decode(parts)]
         by_layer = zip(*(torch.split(part, 1) for part in parts), strict=True)
@@ -66,7 +66,7 @@ class StoredTokens:
     @property
     def values(self) -> Tensor:
         """(batch, heads, tokens, head_dim)."""
-        return self.precision.decode(self.parts[self._per_vector : -2])
+        return self.precision.decode([self._view(x) for x in self.arena[self._per_vector : -2]])
 
     @property
     def frames(self) -> Tensor:
@@ -81,7 +81,7 @@ class StoredTokens:
     def key_products(self, vector: Tensor) -> Tensor:
         """Return (batch, heads, tokens) fp32 products of each key with its head's vector (batch,
         heads, head_dim)."""
-        return self.precision.products(self.parts[: self._per_vector], vector)
+        return self.precision.products(self._key_parts, vector)
 
     def unit_keys(self, indices: Tensor | None = None) -> Tensor:
         """Return (batch, heads, tokens, head_dim) fp32 keys divided by their norms: all, or those
@@ -114,6 +114,10 @@ class StoredTokens:
         by_head = torch.arange(start, start + heads * slots, slots, device=device)
         by_layer = torch.arange(0, self.layers * self._pitch, self._pitch, device=device)
         return by_layer[:, None, None] + by_head[:, None]
+
+    @property
+    def _key_parts(self) -> list[Tensor]:
+        return [self._view(part) for part in self.arena[: self._per_vector]]
 
     @property
     def _per_vector(self) -> int:

@@ -54,7 +54,7 @@ class StreamMemory:
         """Frames of the current forward that start the streams together; 0 after the start."""
         self._count, self._first_frame, self._start = streams, first_frame, start_frames
         self._stored = self._arriving = 0
-        self._lengths: list[list[int]] = []  # per stream, when the frame began
+        self._lengths: list[list[int]] = []  # and limits, per stream, when the frame began
         self._is_planned = False  # attention may be planned for these lengths
         self._device_limit = UNLIMITED  # tokens per stream for which the device had memory
         self._latency_limit = UNLIMITED
@@ -102,13 +102,13 @@ class StreamMemory:
         is_stored: False if the frame leaves nothing in the memory.
         """
         self.start_frames = count if is_start else 0
-        lengths = [stream.lengths for stream in self.streams]
-        self._is_planned = self._policy.fits_graph and lengths == self._lengths
-        self._lengths = lengths
         frame = self._first_frame + self._stored
         for stream in self.streams:
             stream.begin_frame(frame, self.tokens_per_frame, count, is_stored)
         self.camera.begin_frame(frame, self._camera_tokens(self.config), count, is_stored)
+        lengths = [[*stream.lengths, *stream.limits] for stream in self.streams]
+        self._is_planned = self._policy.fits_graph and lengths == self._lengths
+        self._lengths = lengths
         self._arriving = count if is_stored else 0
 
     def end_frame(self, *, is_evicted: bool = False) -> None:
@@ -118,6 +118,8 @@ class StreamMemory:
         """
         if not is_evicted:
             self.end_caches()
+        for stream in self.streams:
+            stream.send_similarities()
         self._stored += self._arriving
 
     def end_caches(self) -> None:

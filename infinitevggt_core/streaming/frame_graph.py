@@ -45,6 +45,8 @@ class Recording:
     """Input of the graph."""
     prediction: Prediction
     """Output of the graph."""
+    measured: list[dict[int, Tensor]]
+    """Output of the graph for each stream: `KVCache.measured`."""
     replay: Replay
     constants: list[object]
     """Tensors that the graph reads, which a cache might release."""
@@ -91,7 +93,7 @@ class FrameGraph:
             if not self._record(images, memory, points):
                 self.reason = self._failure
                 return None
-        return self._replay(images)
+        return self._replay(images, memory)
 
     def _follow(self, layout: object) -> None:
         """Count steady frames, and discard a recording of another layout."""
@@ -126,17 +128,20 @@ class FrameGraph:
                 stacklevel=6,
             )
             return False
-        self._recording = Recording(self._layout, given, found[0], replay, constants)
+        measured = [cache.measured for cache in memory.streams]
+        self._recording = Recording(self._layout, given, found[0], measured, replay, constants)
         self.recordings += 1
         self._first_replay = self.replays
         return True
 
-    def _replay(self, images: Tensor) -> Prediction:
+    def _replay(self, images: Tensor, memory: StreamMemory) -> Prediction:
         recording = self._recording
         assert recording is not None
         recording.images.copy_(images)
         recording.replay()
         self.replays += 1
+        for cache, measured in zip(memory.streams, recording.measured, strict=True):
+            cache.measured = dict(measured)
         outputs = recording.prediction.tensors()
         return Prediction(**{name: output.clone() for name, output in outputs.items()})
 

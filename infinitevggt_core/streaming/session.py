@@ -171,7 +171,8 @@ class StreamSession(SessionView):
                 f"this stream takes images {self.image_shape}, got {tuple(images.shape)}: "
                 "reset() it or open another session"
             )
-        if not images.isfinite().all():  # one such pixel would stay in the anchors for good
+        # one such pixel would stay in the anchors for good; a finite sum has none, at half the time
+        if not images.sum().isfinite() and not images.isfinite().all():
             raise ValueError("the image holds values that are not finite")
         return moved(images, self.model.device)
 

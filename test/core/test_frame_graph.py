@@ -189,6 +189,36 @@ def test_layouts_that_change_all_the_time_are_not_recorded_for_ever() -> None:
     assert graph.eager_because == "the memory fills, or its settings change"
 
 
+HELD = replace(
+    EVICTING, total_budget=3 * SMALLEST, policy_options="budget_step=4, budget_frames=16"
+)
+"""Diversity, whose division of the budget holds for some frames."""
+
+
+@pytest.mark.parametrize("stored", ["auto", "int8"])
+def test_diversity_with_a_division_that_holds(stored: str) -> None:
+    memory = replace(HELD, dtype=stored)
+    graph, eager = session(memory), session(memory)
+    divisions = set()
+    for image in small_frames(3 * COUNT):
+        assert_same(graph, eager, image)
+        assert graph.layer_similarity == eager.layer_similarity
+        divisions.add(tuple(graph.segment.memory.streams[0].limits))
+    assert 2 < len(divisions) <= 1 + 3 * COUNT // 16
+    assert graph.segment.graph.recordings > 1
+    assert replays(graph) > COUNT
+
+
+def test_a_snapshot_between_two_divisions() -> None:
+    graph, other = session(HELD), session(HELD)
+    images = small_frames(2 * COUNT)
+    for image in images[:COUNT]:
+        graph.push(image)
+    other.load_state_dict(graph.state_dict())
+    for image in images[COUNT:]:
+        assert_same(graph, other, image)
+
+
 LINGBOT_MEMORY = MemoryConfig(
     policy="trajectory", window=2, trajectory_frames=3, start_frames=2, anchor_frames=1
 )

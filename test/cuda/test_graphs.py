@@ -107,6 +107,26 @@ def test_the_graph_is_the_frame(name: str) -> None:
     assert not differences(eager, recorded)
 
 
+def test_diversity_is_replayed_between_two_divisions_of_the_budget() -> None:
+    options = "budget_step=4, budget_frames=40"
+    memory = MemoryConfig(
+        policy="diversity", total_budget=3 * SMALLEST, camera_frames=3, policy_options=options
+    )
+    session = stream(memory, torch.bfloat16)
+    push(session, FULL_AFTER)
+    graph = session.segment.graph
+    assert graph.recordings == 1
+    before = graph.replays
+    with waits() as found:
+        push(session, 3)
+    assert graph.replays == before + 3
+    assert not found
+    session.configure(replace(memory, policy_options=""))
+    push(session, 6)
+    assert graph.replays == before + 3
+    assert session.eager_because == "the policy changes its operations from frame to frame"
+
+
 def test_lingbot_map_is_recorded_once() -> None:
     memory = MemoryConfig(policy="trajectory", window=2, trajectory_frames=3, start_frames=2)
     session = StreamSession(small_model(config=LINGBOT).to("cuda"), memory)

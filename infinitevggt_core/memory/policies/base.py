@@ -109,10 +109,20 @@ class RetentionPolicy(ABC):
     """True if layers may be evicted as one batch: `score` treats each element of the batch by
     itself, and there is no `similarity`."""
 
-    fits_graph: ClassVar[bool] = False
+    is_steady: ClassVar[bool] = False
     """True if frames are the same sequence of operations while the memory is full: `score` reads
     the number of the frame as `now`, not as `frame`, anchors as `numbers`, not as `anchors`, and
     nothing goes to the host. Then a graph of the device replays them."""
+
+    @property
+    def fits_graph(self) -> bool:
+        """True if a graph of the device may replay frames while the memory is full."""
+        return self.is_steady
+
+    @property
+    def allocation_frames(self) -> int:
+        """Number of stored frames for which an allocation holds."""
+        return 1
 
     @abstractmethod
     def capacity(self, shape: CacheShape) -> int:

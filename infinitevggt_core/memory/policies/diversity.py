@@ -29,6 +29,22 @@ class Diversity(RetentionPolicy):
         low=1,
         high=1_000_000,
     )
+    budget_frames: int = option(
+        1,
+        "frames for which the shares of the layers hold; with more than 1 a stream on cuda replays "
+        "a graph between two divisions of the budget; 1: as published",
+        unit="frames",
+        low=1,
+        high=1_000_000,
+    )
+
+    @property
+    def fits_graph(self) -> bool:
+        return self.budget_frames > 1
+
+    @property
+    def allocation_frames(self) -> int:
+        return self.budget_frames
 
     def capacity(self, shape: CacheShape) -> int:
         return self.total_budget

@@ -31,7 +31,7 @@ class Frames(WholeFramePolicy):
     """
 
     uses_frame_means: ClassVar[bool] = True
-    fits_graph: ClassVar[bool] = True
+    is_steady: ClassVar[bool] = True
 
     total_budget: int
     window: int

@@ -27,7 +27,7 @@ class Importance(RetentionPolicy):
 
     watches_updates: ClassVar[bool] = True
     takes_all_layers: ClassVar[bool] = True
-    fits_graph: ClassVar[bool] = True
+    is_steady: ClassVar[bool] = True
 
     total_budget: int
     moving_anchors: int = option(

@@ -30,7 +30,7 @@ class Trajectory(RetentionPolicy):
 
     before_attention: ClassVar[bool] = True
     marks_specials: ClassVar[bool] = True
-    fits_graph: ClassVar[bool] = True
+    is_steady: ClassVar[bool] = True
 
     window: int
     trajectory_frames: int

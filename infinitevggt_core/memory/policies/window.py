@@ -17,7 +17,7 @@ class Window(WholeFramePolicy):
     """Keeps the anchors and the latest `window` frames. Eviction follows attention (docs/model.md,
     Window sessions)."""
 
-    fits_graph: ClassVar[bool] = True
+    is_steady: ClassVar[bool] = True
 
     window: int
 
