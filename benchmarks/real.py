@@ -54,7 +54,6 @@ from infinitevggt_core.tracking import (
 )
 from infinitevggt_core.tracking.rigid import compose
 from infinitevggt_core.tracking.similarity import Similarity3, rotation_log
-from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
 from infinitevggt_core.worlds import LEVELS
 from infinitevggt_core.worlds.config import MOTIONS
 
@@ -278,7 +277,7 @@ def depth_error(sequence: Sequence, network: NetworkRun, run: TrackedRun | None)
     for index, depth in enumerate(network.depth):
         if run is not None:
             frame = run.frames[index]
-            good = frame.parallax > LEAST_PARALLAX
+            good = frame.leads_depth
             height, width = sequence.images[index].shape[:2]
             scale = np.array([depth.shape[1] / width, depth.shape[0] / height])
             pixels = (frame.pixels[good] + 0.5) * scale - 0.5

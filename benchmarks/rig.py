@@ -23,7 +23,7 @@ from infinitevggt_core.metric.baseline import predicted_baseline
 from infinitevggt_core.metric.scale_estimate import ScaleEstimate
 from infinitevggt_core.metric.stereo_scale import CalibratedView, stereo_scale
 from infinitevggt_core.tracking import CameraView, TrackedFrame, TrackedStream
-from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
+from infinitevggt_core.tracking.tracked_frame import LEAST_PARALLAX
 from infinitevggt_core.worlds import World, WorldFrame
 
 HEIGHT, WIDTH = 240, 320

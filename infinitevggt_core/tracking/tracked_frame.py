@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from infinitevggt_core.tracking.rigid import Floats
 
 TRACKING, DEGRADED, NETWORK, LOST = "tracking", "degraded", "network", "lost"
+LEAST_PARALLAX = 0.04
+"""Angle between rays (rad) below which points feed rotation only."""
+LEAST_SHARE = 0.25
+"""Share of the points that must have parallax before dense depth follows them: a few are the
+nearest ones, and the rest of the image has another error."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -58,6 +63,13 @@ class TrackedFrame(TrackedPose):
     """Units of the tracker per unit of the network's depth, from the points; 1 where unknown."""
     inliers: int
     """Points that agree with the pose."""
+
+    @property
+    def leads_depth(self) -> NDArray[np.bool_]:
+        """(N,): True for points that the network's depth is corrected by, those with parallax; none
+        where they are few."""
+        known = self.parallax > LEAST_PARALLAX
+        return known if known.sum() >= LEAST_SHARE * len(known) else np.zeros_like(known)
 
     def without_points(self) -> TrackedPose:
         """Return the pose alone."""

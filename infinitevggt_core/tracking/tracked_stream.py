@@ -21,7 +21,7 @@ from infinitevggt_core.tracking.tracked_frame import (
     TrackedFrame,
     TrackedPose,
 )
-from infinitevggt_core.tracking.tracker import LEAST_PARALLAX, KeyframeListener, Tracker
+from infinitevggt_core.tracking.tracker import KeyframeListener, Tracker
 
 Floats32 = NDArray[np.float32]
 DRIFT = 0.01
@@ -261,7 +261,7 @@ class TrackedStream:
 
     def _correct(self, view: CameraView, frame: TrackedFrame) -> CorrectedDepth:
         """Return the network's depth in the unit of the tracker."""
-        usable = frame.parallax >= LEAST_PARALLAX
+        usable = frame.leads_depth
         matrix = view.depth_from_gray
         pixels = frame.pixels[usable] @ matrix[:2, :2].T + matrix[:2, 2]
         return self._corrector.correct(view.depth, pixels, frame.depths[usable])

@@ -26,6 +26,7 @@ from infinitevggt_core.tracking.pose_estimator import (
 from infinitevggt_core.tracking.rigid import IDENTITY, Floats, compose, inverse, transform
 from infinitevggt_core.tracking.tracked_frame import (
     DEGRADED,
+    LEAST_PARALLAX,
     LOST,
     NETWORK,
     TRACKING,
@@ -49,8 +50,6 @@ ERRORS = (
 """Exceptions that bad input may raise: they cost an image."""
 INLIER_PX, CULL_PX = 3.0, 6.0
 FEWEST_INLIERS, FEWEST_POINTS, FEWEST_MATURE, FEWEST_CORNERS = 12, 6, 25, 60
-LEAST_PARALLAX = 0.04
-"""Angle between rays (rad) below which points feed rotation only."""
 LEAST_ALIVE = 0.7
 """Share of a keyframe's tracks below which the next one is made."""
 YOUNG_KEYFRAMES = 10

@@ -19,8 +19,7 @@ from infinitevggt_core.metric.scale_estimate import MeasuredLength, ScaleEstimat
 from infinitevggt_core.metric.stereo_scale import FEWEST, CalibratedView, stereo_scale
 from infinitevggt_core.tracking.rigid import compose, inverse, rotation_angle, rotation_exp
 from infinitevggt_core.tracking.similarity import Similarity3, rotation_log
-from infinitevggt_core.tracking.tracked_frame import LOST
-from infinitevggt_core.tracking.tracker import LEAST_PARALLAX
+from infinitevggt_core.tracking.tracked_frame import LEAST_PARALLAX, LOST
 from infinitevggt_ros.input.mailbox import Received
 from infinitevggt_ros.input.network_image import NetworkImage
 from infinitevggt_ros.map_axes import inverted

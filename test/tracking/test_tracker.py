@@ -3,6 +3,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -299,6 +300,36 @@ class Listener:
 
     def on_window(self, poses: dict[int, Floats]) -> None:
         self.windows.append(len(poses))
+
+
+def test_few_points_with_parallax_do_not_lead_the_depth(film: Frames) -> None:
+    """They are the nearest ones, and the rest of the image has another error."""
+    frame = run(Tracker(background=False), film)[-1]
+    assert frame.leads_depth.mean() > 0.5
+    parallax = np.zeros(100)
+    for count in (20, 30):
+        parallax[:count] = 0.1
+        few = replace(frame, parallax=parallax.copy())
+        assert few.leads_depth.sum() == (0 if count == 20 else 30)
+
+
+def test_most_adjustments_move_the_newest_keyframes(
+    film: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems: list[Any] = []
+
+    def spy(problem: Any, **options: Any) -> Any:
+        problems.append(problem)
+        return adjust(problem, **options)
+
+    adjust = tracker_module.adjust
+    monkeypatch.setattr(tracker_module, "adjust", spy)
+    run(Tracker(TrackingConfig(keyframe_flow=0.005, window=16), background=False), film)
+    long = [problem for problem in problems if len(problem.poses) == 16]
+    free = [len(problem.poses) - problem.fixed for problem in long]
+    assert set(free) == {12, 14}
+    for problem in long:
+        assert np.isin(problem.point, problem.point[problem.camera >= problem.fixed]).all()
 
 
 def test_keyframes_are_told_in_order_and_once(film: Frames) -> None:
