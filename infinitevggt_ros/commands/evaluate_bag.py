@@ -96,6 +96,17 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, result_bag: bool) -> N
         help="intrinsics that unproject depth",
     )
     add(
+        "--state",
+        default="",
+        metavar="FILE",
+        help="start in the map that a node has saved with ~/save_state",
+    )
+    add(
+        "--localization-only",
+        action="store_true",
+        help="find the camera in the map of --state and leave that map as it is",
+    )
+    add(
         "--result-bag",
         action=argparse.BooleanOptionalAction,
         default=result_bag,
@@ -167,9 +178,13 @@ def run_all(specs: list[tuple[str, Any]], options: argparse.Namespace) -> int:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     settings = Settings()
+    if options.localization_only and not options.state:
+        raise CommandError("--localization-only needs --state, the map to find the camera in")
     try:
         return replace(
             settings,
+            state=replace(settings.state, path=options.state),
+            pose=replace(settings.pose, localization_only=options.localization_only),
             input=replace(settings.input, intrinsics=options.intrinsics),
             model=apply_options(settings.model, options),
             memory=apply_options(settings.memory, _without_swept(options)),

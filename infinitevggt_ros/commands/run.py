@@ -72,6 +72,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=True,
         help=f"write {RESULT_BAG} with the messages of a node beside the other results",
     )
+    add("--state", type=Path, metavar="FILE", help="start in the map of a node's ~/save_state")
+    add(
+        "--localization-only",
+        action="store_true",
+        help="find the camera in the map of --state and leave that map as it is",
+    )
     add("--viewer", action="store_true", help="serve a web page that shows the stream")
     add(
         "--rerun",
@@ -102,12 +108,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.frames < 0:
-        raise CommandError("--frames must be 0 or more")
+    _check(options)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.truth and not options.out:
-        raise CommandError("--truth needs --out, where the errors are written")
     source = open_frames(options.source, _say, options.image)
     settings: dict[str, Any] = {
         "model": apply_options(ModelSettings(), options),
@@ -127,7 +130,11 @@ def run(options: argparse.Namespace) -> int:
     def opened(frame: SourceFrame) -> LiveStream:
         info = _calibration(options, source, frame)
         parts = settings["memory"], settings["map"]
-        return LiveStream(model, *parts, info=info, sink=writer, say=_say)
+        only = options.localization_only
+        stream = LiveStream(model, *parts, info=info, sink=writer, say=_say, localization_only=only)
+        if options.state:
+            stream.start_in(options.state)
+        return stream
 
     def stopped() -> bool:
         most = options.frames or float("inf")
@@ -157,6 +164,16 @@ def run(options: argparse.Namespace) -> int:
             interrupt.wait()
             return 0
     return INTERRUPTED if interrupt.is_set() else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise CommandError for options that do not go together."""
+    if options.frames < 0:
+        raise CommandError("--frames must be 0 or more")
+    if options.localization_only and not options.state:
+        raise CommandError("--localization-only needs --state, the map to find the camera in")
+    if options.truth and not options.out:
+        raise CommandError("--truth needs --out, where the errors are written")
 
 
 def _stream_all(

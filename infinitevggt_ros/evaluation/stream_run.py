@@ -238,9 +238,19 @@ class StreamRun:
             torch.save(state, partial)
         return time.monotonic() - started_s
 
+    def _start_in_saved_map(self) -> None:
+        state = self.stream.settings.state
+        if not state.path:
+            return
+        try:
+            self.stream.load_world(state.file)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{state.path} cannot be used: {error}") from error
+
     def _resume(self) -> int:
         """Continue from the snapshot, if there is one; return the length of its journal, bytes."""
         if not self._snapshot.exists():
+            self._start_in_saved_map()
             return 0
         try:
             state = torch.load(self._snapshot, map_location="cpu", weights_only=True)

@@ -6,6 +6,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from infinitevggt_core import (
     StreamSession,
 )
 from infinitevggt_core.io.even_sample import EvenSample
+from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.mapping.view import View
 from infinitevggt_core.model import geometry
 from infinitevggt_core.model.vggt import VGGT
@@ -37,8 +40,11 @@ from infinitevggt_ros.export.keyframe import ExportKeyframe, KeyframeSink
 from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
 from infinitevggt_ros.input.image_gate import BadInputError
 from infinitevggt_ros.live.sources import SourceFrame
+from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 from infinitevggt_ros.stream.snapshot import StreamSnapshot
+from infinitevggt_ros.stream.state_file import read_state
 
+LOST = "lost"
 RECENT = 40
 """Images kept for keyframes that are made of an earlier image."""
 DISAGREEING = 1.3
@@ -102,12 +108,15 @@ class LiveStream:
         sink: KeyframeSink | None = None,
         say: Callable[[str], None] = lambda _: None,
         background: bool = True,
+        localization_only: bool = False,
     ) -> None:
         """info: calibration; None to use the predicted intrinsics. background: search for loops in
-        a thread."""
+        a thread. localization_only: find the camera in a loaded map and leave that map as it is."""
         self.session = StreamSession(model, memory)
+        self._memory = memory
         self.map = PointMap(map_config)
-        self.mapper = Mapper(background=background)
+        self.mapper = Mapper(background=background, read_only=localization_only)
+        self._localization_only = localization_only
         self._tracker = Tracker(
             TrackingConfig(focal="known" if info else "refine"),
             background=background,
@@ -120,6 +129,27 @@ class LiveStream:
         self._focal_ratios: list[float] = []
         self._guess: Floats | None = None
         self._frame = 0
+
+    def start_in(self, path: Path) -> None:
+        """Continue in the world that a node has saved; the next image may come from anywhere in it.
+
+        Raises CommandError if the file does not fit this stream.
+        """
+        try:
+            state = read_state(path)
+            _require_own_axes(state)
+            tracked = with_arrays(state["pose_source"])
+            self.session.load_state_dict(state["session"])
+            self.session.configure(self._memory)
+            self.map.load_state_dict(state["map"])
+            self.mapper.load_state_dict(tracked["mapper"], resume=False)
+            # after the mapper: the keyframes of the window become places of the map
+            self._tracker.load_state_dict(tracked["tracker"], resume=False)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{path} cannot be used: {error}") from error
+        except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+            raise CommandError(f"{path} is not the state of a tracked camera: {error}") from error
+        self.mapper.set_read_only(self._localization_only)
 
     def process(self, frame: SourceFrame) -> LiveFrame:
         """Return pose and depth of the next image and add its points to the map.
@@ -255,13 +285,13 @@ class LiveStream:
             confidence=np.asarray(prediction.depth_confidence[0].float().cpu().numpy()),
             colors=np.ascontiguousarray(pixels.permute(1, 2, 0).float().cpu().numpy()),
             pixel_map=pixel_map,
-            state=tracked.state,
+            state=tracked.state if mapped.located else LOST,
             inference_ms=math.nan,
             latency_ms=math.nan,
         )
 
     def _fuse(self, live: LiveFrame, pixels: torch.Tensor) -> None:
-        if live.state == "lost":
+        if live.state == LOST or self._localization_only:
             return
         depth = torch.from_numpy(live.depth)
         pose = torch.from_numpy(live.camera_from_map).float()
@@ -297,3 +327,13 @@ class LiveStream:
                     f"the calibration has {median:.2f} times the focal length that the images "
                     "suggest: is it that of this camera?"
                 )
+
+
+def _require_own_axes(state: dict[str, Any]) -> None:
+    """Raise ValueError if the map of a node was moved, levelled or scaled: a run does neither."""
+    matrix = state["map_from_world"].numpy().reshape(4, 4)
+    if float(state["scale"]) != 1.0 or not np.allclose(matrix, MAP_FROM_WORLD):
+        raise ValueError(
+            "its map was scaled to metres, levelled or placed, which the node alone follows: start "
+            "the node with state.path and pose.localization_only"
+        )

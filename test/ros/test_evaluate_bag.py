@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from infinitevggt_core import load_checkpoint
+from infinitevggt_ros.evaluation.bag_source import BagSpec
+from infinitevggt_ros.evaluation.stream_run import StreamRun
+from infinitevggt_ros.params.settings import Settings
+from infinitevggt_ros.stream.state_file import write_state
 from support.bag_evaluation import (
     DEPTH,
     FRAMES,
@@ -115,3 +120,27 @@ def test_mistakes_are_explained(
 ) -> None:
     assert evaluate(world_bag, "--out", tmp_path / "report", *options) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_bag_is_evaluated_in_a_saved_map_which_stays_as_it_is(
+    world_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = StreamRun(
+        BagSpec(world_bag.resolve()).open(),
+        Settings(),
+        load_checkpoint("tiny"),
+        tmp_path,
+        result_bag=False,
+    )
+    first.run()
+    state, out = tmp_path / "state.pt", tmp_path / "report"
+    write_state(state, first.stream.state_dict())
+    given = (world_bag, "--no-result-bag", "--out", out, "--localization-only")
+    assert evaluate(*given, "--state", state) == 0
+    assert metrics(out)["run"]["map_points"] == len(first.stream.map) > 0
+    assert metrics(out)["run"]["frames_used"] == FRAMES
+    capsys.readouterr()
+    assert evaluate(*given) == 1
+    assert "needs --state" in capsys.readouterr().err
+    assert evaluate(*given, "--overwrite", "--state", tmp_path / "none.pt") == 1
+    assert "none.pt cannot be used" in capsys.readouterr().err
