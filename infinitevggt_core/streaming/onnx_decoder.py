@@ -177,7 +177,7 @@ class OnnxDecoder:
             return
         try:
             self.export = GraphExport(self.model, size, self._path(size))
-        except OSError as error:
+        except Exception as error:  # a full disk has several kinds
             return self._warn(f"no graph can be exported: {error}")
         logger.warning(
             "exporting the network for %d x %d images beside the stream; streams that start later "
