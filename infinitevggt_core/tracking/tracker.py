@@ -168,6 +168,11 @@ class Tracker:
         """Stop the thread; a job that runs is waited for, its result dropped."""
         self._worker.close()
 
+    def finish(self) -> None:
+        """End the trajectory: its keyframes leave the window, the next image starts another."""
+        self._take_adjustment(wait=True)
+        self._break_off()
+
     # ---- one image ----
 
     def track(

@@ -57,6 +57,7 @@ class TrackedRecording:
 
     def finish(self) -> Recording:
         """Stop the tracker and return the keyframes. Raises AdaptationError if there are none."""
+        self._tracker.finish()
         self._tracker.close()
         if not self._rows:
             raise AdaptationError(

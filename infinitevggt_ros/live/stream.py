@@ -125,6 +125,7 @@ class LiveStream:
         self._info, self._sink, self._say = info, sink, say
         self._calibration: tuple[tuple[int, int], Calibration] | None = None
         self._recent: OrderedDict[int, _Seen] = OrderedDict()
+        self._window: dict[int, _Seen] = {}  # by the keyframes of the adjustment's window
         self._poses: EvenSample[tuple[int, TrackedPose]] = EvenSample(MOST_POSES)
         self._focal_ratios: list[float] = []
         self._guess: Floats | None = None
@@ -186,7 +187,8 @@ class LiveStream:
         return replace(live, inference_ms=inference_ms, latency_ms=latency_ms)
 
     def finish(self) -> None:
-        """Wait until all keyframes are in the map's graph."""
+        """End the trajectory, and wait until all keyframes are in the map's graph."""
+        self._tracker.finish()
         self.mapper.finish()
 
     def close(self) -> None:
@@ -240,18 +242,22 @@ class LiveStream:
 
     def on_new_keyframe(self, keyframe: Keyframe) -> None:
         """Take the newest keyframe."""
-        self._put(keyframe)
+        seen = self._recent.get(keyframe.frame)
+        if seen is not None:
+            self._window[keyframe.index] = seen
+            self._put(keyframe, seen)
 
     def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
         """Take a keyframe whose points are final."""
-        self._put(keyframe)
+        seen = self._window.pop(keyframe.index, None)
+        if seen is not None:
+            self._put(keyframe, seen)
 
     def on_window(self, poses: dict[int, Floats]) -> None:
         """Ignore adjusted poses: the map has them."""
 
-    def _put(self, keyframe: Keyframe) -> None:
-        seen = self._recent.get(keyframe.frame)
-        if seen is None or self._sink is None:
+    def _put(self, keyframe: Keyframe, seen: _Seen) -> None:
+        if self._sink is None:
             return
         depth = seen.depth * np.float32(keyframe.depth_scale)
         of = ExportKeyframe.of(keyframe, seen.stamp_ns, seen.rgb.shape, depth, seen.depth_matrix)
