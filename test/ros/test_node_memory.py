@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from infinitevggt_core.streaming.onnx_decoder import WORTH_EXPORTING
 from infinitevggt_ros.msg import StreamStatus
 from support.camera import Camera, Spawn, film, image_message
 from support.listening import Listener
 
 FRAMES_OF_A_MINUTE = 10 * 60
 """At 10 Hz, sent as fast as they are answered."""
-WARM_UP = FRAMES_OF_A_MINUTE // 2
+WARM_UP = WORTH_EXPORTING + 50
+"""Frames after which the memory counts: the weights have been handed to the export of a graph."""
 GROWTH_MB = 20
 """Memory that the allocator may keep; a leak of a kilobyte per frame would be 32."""
 
