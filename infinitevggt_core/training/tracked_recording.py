@@ -48,9 +48,13 @@ class TrackedRecording:
             self._seen[keyframe.index] = self._current
 
     def on_keyframe_left_window(self, keyframe: Keyframe) -> None:
-        """Collect a keyframe whose pose and points are final."""
-        if keyframe.index in self._seen:
-            self._rows.append(_labels(keyframe, *self._seen.pop(keyframe.index)))
+        """Collect a keyframe whose pose and points are final, if it has points to learn from."""
+        if keyframe.index not in self._seen:
+            return
+        labels = _labels(keyframe, *self._seen.pop(keyframe.index))
+        weight = labels[2]
+        if weight.any():
+            self._rows.append(labels)
 
     def on_window(self, poses: dict[int, Matrix]) -> None:
         """Ignore preliminary poses."""
