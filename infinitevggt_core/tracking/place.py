@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from infinitevggt_core.tracking.keyframe import Keyframe
 from infinitevggt_core.tracking.similarity import Floats
+from infinitevggt_core.tracking.tracked_frame import LEAST_PARALLAX
 from infinitevggt_core.tracking.vocabulary import Bytes, Floats32
 
 MOST_CORNERS = 400
 PATCH = 31
 """Side of the patch that a descriptor looks at, px."""
-LEAST_PARALLAX = 0.04
-"""Smallest angle between rays, rad, for which a depth is worth keeping."""
 MOST_RELATIVE_STD = 0.3
 
 

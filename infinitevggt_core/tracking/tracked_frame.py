@@ -10,7 +10,7 @@ from infinitevggt_core.tracking.rigid import Floats
 
 TRACKING, DEGRADED, NETWORK, LOST = "tracking", "degraded", "network", "lost"
 LEAST_PARALLAX = 0.04
-"""Angle between rays (rad) below which points feed rotation only."""
+"""Angle between rays (rad) below which a point gives rotation and no depth."""
 LEAST_SHARE = 0.25
 """Share of the points that must have parallax before dense depth follows them: a few are the
 nearest ones, and the rest of the image has another error."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infinitevggt_ros.commands.progress import Progress, duration
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.processor import use_passive_waits
 
 EXAMPLE = "infinitevggt demo --out demo --bag room.mcap"
 FRAMES = 290
@@ -105,4 +106,4 @@ def isolate() -> None:
     spinning."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    use_passive_waits()

@@ -17,9 +17,10 @@ from infinitevggt_core.io.plain_state import with_arrays
 from infinitevggt_core.tracking.similarity import Similarity3
 from infinitevggt_ros.commands.cli import main
 from infinitevggt_ros.errors import CommandError
+from infinitevggt_ros.export.keyframe import ExportKeyframe
 from infinitevggt_ros.live.calibration_file import info_of_matrix
 from infinitevggt_ros.live.sources import SourceFrame
-from infinitevggt_ros.live.stream import LiveFrame, LiveStream
+from infinitevggt_ros.live.stream import RECENT, LiveFrame, LiveStream
 from infinitevggt_ros.params.settings import StateSettings
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.rig import MODEL, SMALL
@@ -57,12 +58,23 @@ def saved_centers(path: Path) -> dict[int, NDArray[np.float64]]:
     return {min(at, 2 * FRAMES - 1 - at): c for at, c in zip(taken, centers, strict=True)}
 
 
-def live_stream(*, localization_only: bool) -> LiveStream:
+class Sink:
+    """Keeps what a stream gives for export."""
+
+    def __init__(self) -> None:
+        self.given: list[ExportKeyframe] = []
+
+    def put(self, keyframe: ExportKeyframe, rgb: NDArray[np.uint8]) -> None:
+        self.given.append(keyframe)
+
+
+def live_stream(*, localization_only: bool, sink: Sink | None = None) -> LiveStream:
     return LiveStream(
         MODEL,
         MemoryConfig(),
         MapConfig(),
         info=info_of_matrix(MATRIX, SIZE),
+        sink=sink,
         background=False,
         localization_only=localization_only,
     )
@@ -71,6 +83,19 @@ def live_stream(*, localization_only: bool) -> LiveStream:
 def process(stream: LiveStream, images: list[NDArray[np.uint8]]) -> Iterator[LiveFrame]:
     for number, image in enumerate(images):
         yield stream.process(SourceFrame(10**12 + 33_000_000 * number, image))
+
+
+def test_each_keyframe_is_exported_when_new_and_when_final(
+    images: list[NDArray[np.uint8]],
+) -> None:
+    sink = Sink()
+    with closing(live_stream(localization_only=False, sink=sink)) as stream:
+        there_and_back = [*images, *images[::-1]]
+        assert len(list(process(stream, there_and_back))) > RECENT
+        stream.finish()
+    given = [keyframe.index for keyframe in sink.given]
+    assert len(set(given)) > 1
+    assert sorted(given) == sorted([*set(given), *set(given)])
 
 
 def test_the_camera_is_found_in_the_map_of_a_node_which_stays_as_it_is(
