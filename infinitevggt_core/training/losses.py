@@ -12,6 +12,9 @@ from infinitevggt_core.training.config import LossConfig
 from infinitevggt_core.training.correspondence import matching_loss, place_loss, track_loss
 from infinitevggt_core.training.targets import Outputs, Targets
 
+LEAST_DEPTH = 0.05
+"""Least true depth, relative to the mean distance in the first image, that divides an error."""
+
 
 def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
     """Return the weighted parts of the loss against labels; their sum is the loss."""
@@ -22,6 +25,7 @@ def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[st
         targets.depth[..., None],
         targets,
         config,
+        targets.depth.clamp(min=LEAST_DEPTH) if config.relative_depth else None,
     )
     parts = {
         "pose": config.pose_weight * pose_loss(outputs.poses, targets.pose_encoding, config),
@@ -112,14 +116,22 @@ def _pose_error(pose: Tensor, encoding: Tensor, config: LossConfig) -> Tensor:
 
 
 def regression_loss(
-    values: Tensor, confidence: Tensor, wanted: Tensor, targets: Targets, config: LossConfig
+    values: Tensor,
+    confidence: Tensor,
+    wanted: Tensor,
+    targets: Targets,
+    config: LossConfig,
+    unit: Tensor | None = None,
 ) -> Tensor:
     """Return confidence * error - alpha * log(confidence) plus the gradient loss, mean over valid
     pixels.
 
-    values, wanted: (B, S, H, W, C); confidence: (B, S, H, W).
+    values, wanted: (B, S, H, W, C); confidence: (B, S, H, W). unit: (B, S, H, W), length by which
+    the error of each pixel is divided.
     """
     difference = values - wanted
+    if unit is not None:
+        difference = difference / unit[..., None]
     weighted = confidence * difference.norm(dim=-1)
     reward = config.confidence_alpha * confidence.log()
     gradient = gradient_loss(difference, targets.valid, confidence, config.gradient_scales)

@@ -10,6 +10,10 @@ from torch import Tensor
 from infinitevggt_core.training.clip import Clip
 from infinitevggt_core.worlds import WorldClips
 
+SWAPPED, BENT, INVERTED = 0.3, 0.5, 0.15
+"""Shares of clips with other channels, another tone curve and inverted brightness."""
+TONES = 4
+"""Number of straight pieces of a tone curve."""
 MIRROR = (-1.0, 1.0, 1.0)
 """Mirror image of the camera's axes."""
 
@@ -40,7 +44,7 @@ class RenderedSequence:
         """Cut a clip [1, frames, ...] at a random start, about `stride` frames of the trajectory
         apart.
 
-        Half of the clips run backwards, half are mirrored, and all have jittered colours.
+        Half of the clips run backwards, half are mirrored, and all have other colours.
         """
         length = len(self.images)
         longest = (length - 1) // max(1, frames - 1)
@@ -49,7 +53,7 @@ class RenderedSequence:
         at = start + step * torch.arange(frames, device=self.images.device)
         if rng.random() < 0.5:
             at = at.flip(0)
-        images = jittered(self.images[at].float() / 255, rng)
+        images = jittered(recolored(self.images[at].float() / 255, rng), rng)
         clip = Clip(
             images.clamp(0, 1)[None],
             self.depth[at].float()[None],
@@ -57,6 +61,24 @@ class RenderedSequence:
             self.intrinsics[at][None],
         )
         return mirrored(clip) if rng.random() < 0.5 else clip
+
+
+def recolored(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Swap channels, bend the tone curve and invert the brightness, the same for all of (N, 3, H,
+    W).
+
+    Each happens to a part of the clips. Dark is not near and bright is not far in such images, as
+    it often is in generated ones.
+    """
+    if rng.random() < SWAPPED:
+        images = images[:, rng.permutation(3).tolist()]
+    if rng.random() < BENT:
+        knots = np.cumsum(rng.uniform(0.2, 1.0, TONES))
+        knots = torch.as_tensor(np.concatenate(([0.0], knots / knots[-1])), dtype=images.dtype)
+        at = images.clamp(0, 1) * TONES
+        low = at.long().clamp(max=TONES - 1)
+        images = torch.lerp(knots[low], knots[low + 1], at - low)
+    return 1 - images if rng.random() < INVERTED else images
 
 
 def jittered(images: Tensor, rng: np.random.Generator) -> Tensor:

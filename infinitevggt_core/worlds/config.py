@@ -54,6 +54,10 @@ class WorldConfig:
     everyday: bool = option(
         False, "use office and kitchen furniture with objects on it, in plain materials"
     )
+    tones: float = option(
+        0.0, "share of materials with any brightness, for light floors and dark walls too",
+        low=0, high=1,
+    )  # fmt: skip
     lamp_spread: float = option(
         0.0, "share of rooms with a lamp at a random position", low=0, high=1
     )
@@ -128,6 +132,7 @@ _OF_LEVEL: dict[str, dict[str, Any]] = {
         "fov_low_deg": 45.0,
         "fov_high_deg": 110.0,
         "everyday": True,
+        "tones": 0.6,
         "lamp_spread": 0.7,
         "shadows": 1.0,
         "close_up": 0.75,

@@ -346,6 +346,24 @@ def everyday_look(rng: HashedRng, material: Material) -> Material:
     return replace(calm, first=first, second=second, third=third, line=line)
 
 
+def toned(rng: HashedRng, material: Material) -> Material:
+    """Return the material with another brightness, which tells nothing about what it belongs to.
+
+    Lamps and windows keep theirs.
+    """
+    if material.glow:
+        return material
+    wanted = 0.03 + 0.87 * rng.uniform() * rng.uniform()
+    gain = wanted / max(0.02, sum(material.second) / 3)
+
+    def scaled(color: Color) -> Color:
+        red, green, blue = (min(0.95, gain * channel) for channel in color)
+        return red, green, blue
+
+    first, second, third = (scaled(c) for c in (material.first, material.second, material.third))
+    return replace(material, first=first, second=second, third=third, line=scaled(material.line))
+
+
 def _greyer(color: Color, share: float) -> Color:
     mean = sum(color) / 3
     red, green, blue = ((1 - share) * channel + share * mean for channel in color)

@@ -17,6 +17,11 @@ def _box(
     return Solid(center, half, material)  # type: ignore[arg-type]
 
 
+def _objects(rng: HashedRng) -> int:
+    """Return a number of objects on a table: a few or a crowd."""
+    return 4 + rng.integer(7) if rng.chance(0.5) else 12 + rng.integer(14)
+
+
 def _legs(rng: HashedRng, w: float, y0: float, y1: float, height: float) -> list[Solid]:
     """Return four round legs or two boards."""
     look = materials.plastic(rng)
@@ -42,7 +47,7 @@ def desk(rng: HashedRng) -> Piece:
     if rng.chance(0.7):
         solids += clutter.keyboard(rng, x, depth - rng.uniform(0.15, 0.3), height)
     solids += clutter.scatter(
-        rng, clutter.ON_TABLES, 4 + rng.integer(7), (-w + 0.12, w - 0.12), (0.15, depth - 0.1),
+        rng, clutter.ON_TABLES, _objects(rng), (-w + 0.12, w - 0.12), (0.15, depth - 0.1),
         height,
     )  # fmt: skip
     if rng.chance(0.5):
@@ -70,7 +75,7 @@ def counter(rng: HashedRng) -> Piece:
         solids.append(_box((right - 0.05, right - 0.03), (depth, depth + 0.02),
                            (height - 0.3, height - 0.15), materials.plastic(rng)))  # fmt: skip
     solids += clutter.scatter(
-        rng, clutter.ON_TABLES, 4 + rng.integer(7), (-w + 0.1, w - 0.1), (0.1, depth - 0.08),
+        rng, clutter.ON_TABLES, _objects(rng), (-w + 0.1, w - 0.1), (0.1, depth - 0.08),
         height,
     )  # fmt: skip
     if rng.chance(0.7):
@@ -106,7 +111,7 @@ def meeting_table(rng: HashedRng) -> Piece:
     solids = [_box((-w, w), (y0, y0 + depth), (height - 0.04, height), wood)]
     solids += _legs(rng, w, y0, y0 + depth, height - 0.04)
     solids += clutter.scatter(
-        rng, clutter.ON_TABLES, 2 + rng.integer(7), (-w + 0.12, w - 0.12),
+        rng, clutter.ON_TABLES, _objects(rng), (-w + 0.12, w - 0.12),
         (y0 + 0.12, y0 + depth - 0.12), height,
     )  # fmt: skip
     for y, back in ((y0 - 0.05, -1.0), (y0 + depth + 0.05, 1.0)):

@@ -7,7 +7,7 @@ from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.floor_plan import draw_plan
 from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
 from infinitevggt_core.worlds.hashed_rng import HashedRng
-from infinitevggt_core.worlds.materials import Material, everyday_look
+from infinitevggt_core.worlds.materials import Material, everyday_look, toned
 from infinitevggt_core.worlds.roadmap import build_roadmap
 from infinitevggt_core.worlds.shell import build_shell, light_of
 from infinitevggt_core.worlds.site import Site
@@ -34,6 +34,8 @@ def build_rooms(seed: int, config: WorldConfig) -> Site:
         solids += decorate(HashedRng(seed, "pictures", k), plan, k, lights[k])
     if config.everyday:
         solids = _calmed(HashedRng(seed, "everyday"), solids)
+    if config.tones:
+        solids = _toned(HashedRng(seed, "tones"), solids, config.tones)
     return Site(plan, lights, placed, roadmap, solids)
 
 
@@ -48,3 +50,14 @@ def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
         if solid.material not in calm:
             calm[solid.material] = everyday_look(rng, solid.material)
     return [replace(solid, material=calm[solid.material]) for solid in solids]
+
+
+def _toned(rng: HashedRng, solids: list[Solid], share: float) -> list[Solid]:
+    """Return the solids, a share of their materials with another brightness. Equal materials stay
+    equal."""
+    found: dict[Material, Material] = {}
+    for solid in solids:
+        if solid.material not in found:
+            change = rng.chance(share)
+            found[solid.material] = toned(rng, solid.material) if change else solid.material
+    return [replace(solid, material=found[solid.material]) for solid in solids]

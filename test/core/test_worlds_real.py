@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from infinitevggt_core.worlds import World, WorldConfig
+from infinitevggt_core.worlds import World, WorldConfig, office
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.lens import Lens, process
 
@@ -59,13 +59,36 @@ def test_blur_and_sharpening_are_opposites(light: torch.Tensor) -> None:
 
 def test_shadows_darken_some_pixels_and_brighten_none() -> None:
     configs = [
-        WorldConfig.of("real", lens=0.0, sensor_noise=0.0, exposure_change=0.0, shadows=s)
+        WorldConfig.of(
+            "real", lens=0.0, sensor_noise=0.0, exposure_change=0.0, tones=0.0, shadows=s
+        )
         for s in (0.0, 1.0)
     ]
-    lit, shaded = (World(4, config=c).render([0, 90], HEIGHT, WIDTH) for c in configs)
+    lit, shaded = (World(1, config=c).render([0, 90], HEIGHT, WIDTH) for c in configs)
     assert (shaded.images <= lit.images + 1e-5).all()
     assert ((lit.images - shaded.images).amax(1) > 0.05).float().mean() > 0.03
     torch.testing.assert_close(shaded.depth, lit.depth)
+
+
+def test_tones_change_brightness_alone_and_leave_lamps_as_they_are() -> None:
+    plain, toned = (World(4, config=WorldConfig.of("real", tones=t)) for t in (0.0, 1.0))
+    brighter = darker = 0
+    for before, after in zip(plain.solids, toned.solids, strict=True):
+        assert (before.center, before.half) == (after.center, after.half)
+        if before.material.glow:
+            assert after.material == before.material
+        elif min(before.material.second) > 0.02 and max(after.material.second) < 0.95:
+            ratio = [a / b for a, b in zip(after.material.second, before.material.second,
+                                           strict=True)]  # fmt: skip
+            assert ratio == pytest.approx([ratio[0]] * 3)
+            brighter, darker = brighter + (ratio[0] > 1), darker + (ratio[0] < 1)
+    assert min(brighter, darker) > 20
+
+
+def test_some_tables_are_crowded() -> None:
+    counts = [len(office.desk(HashedRng(seed, "desk")).solids) for seed in range(60)]
+    assert min(counts) < 20
+    assert max(counts) > 40
 
 
 def test_close_cameras_stay_in_their_room_and_look_at_the_scene() -> None:

@@ -98,6 +98,20 @@ def test_regression_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(want)
 
 
+def test_relative_errors_of_depth_count_alike_near_and_far() -> None:
+    targets = room_targets()
+    outputs = perfect(targets, confidence=1.0)
+    off = replace(outputs, depth=outputs.depth * 1.1)
+    relative = replace(LossConfig(), relative_depth=True)
+    assert task_loss(outputs, targets, relative)["depth"].item() == 0
+    # a constant relative error has no gradient
+    assert task_loss(off, targets, relative)["depth"].item() == pytest.approx(0.1, rel=1e-3)
+    depth = targets.depth[targets.valid]
+    assert depth.mean().item() != pytest.approx(1, rel=0.05)
+    absolute = task_loss(off, targets, replace(L1, relative_depth=False))["depth"]
+    assert absolute.item() == pytest.approx(0.1 * depth.mean().item(), rel=1e-3)
+
+
 def test_pixels_that_are_not_valid_do_not_count() -> None:
     depth = torch.rand(1, 2, 4, 5) + 1
     valid = torch.rand(1, 2, 4, 5) > 0.4
