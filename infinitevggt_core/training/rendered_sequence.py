@@ -73,8 +73,8 @@ def recolored(images: Tensor, rng: np.random.Generator) -> Tensor:
     if rng.random() < SWAPPED:
         images = images[:, rng.permutation(3).tolist()]
     if rng.random() < BENT:
-        knots = np.cumsum(rng.uniform(0.2, 1.0, TONES))
-        knots = torch.as_tensor(np.concatenate(([0.0], knots / knots[-1])), dtype=images.dtype)
+        rises = np.cumsum(rng.uniform(0.2, 1.0, TONES))
+        knots = torch.as_tensor(np.concatenate(([0.0], rises / rises[-1])), dtype=images.dtype)
         at = images.clamp(0, 1) * TONES
         low = at.long().clamp(max=TONES - 1)
         images = torch.lerp(knots[low], knots[low + 1], at - low)

@@ -11,8 +11,10 @@ from torch import Tensor
 from infinitevggt_core.worlds.floor_plan import Room
 from infinitevggt_core.worlds.furnishing import Placed
 from infinitevggt_core.worlds.hashed_rng import HashedRng, key_of, smooth_noise
-from infinitevggt_core.worlds.solids import turn_of
+from infinitevggt_core.worlds.solids import Solid, turn_of
 
+_OVER_TABLES = 0.45
+"""Share of cameras that look at the top of a table, if there is one."""
 _WALL_M = 0.25
 _OBSTACLE_M = 0.2
 _ATTEMPTS = 16
@@ -51,9 +53,16 @@ class CloseUp:
         """Draw a target among the furniture and a free camera position near it."""
         index = rng.integer(len(rooms))
         room, pieces = rooms[index], placed[index]
-        subject = pieces[rng.integer(len(pieces))] if pieces else None
-        target = _target(rng, room, subject)
-        distance = 0.6 + 2.2 * rng.uniform() * rng.uniform()
+        tops = [(piece, solid) for piece in pieces for solid in piece.solids if _is_top(solid)]
+        subject: Placed | None
+        if tops and rng.chance(_OVER_TABLES):
+            subject, top = rng.choice(tops)
+            target = _point_on(rng, top)
+            distance = rng.uniform(0.3, 1.2)
+        else:
+            subject = _subject(rng, pieces) if pieces else None
+            target = _target(rng, room, subject)
+            distance = 0.6 + 2.2 * rng.uniform() * rng.uniform()
         free = [_place(rng, room, pieces, target, distance, subject) for _ in range(_ATTEMPTS)]
         direction, distance, _ = max(free, key=lambda place: place[2])
         low = max(0.2, target[2] - 0.5)
@@ -91,6 +100,31 @@ class CloseUp:
         pitch = torch.atan2(-gz, (gx * gx + gy * gy).sqrt()) + tremor("pitch")
         roll = self.tilt + self.roll * slow("roll") + tremor("roll")
         return torch.stack((x, y, z), dim=-1), yaw, pitch, roll
+
+
+def _is_top(solid: Solid) -> bool:
+    """Return True for the top of a table or a counter."""
+    x, y, z = solid.half
+    return not solid.round and x * y > 0.08 and z < 0.05 and 0.4 < solid.center[2] < 1.1
+
+
+def _point_on(rng: HashedRng, top: Solid) -> tuple[float, float, float]:
+    """Return a point on the top of a table, or slightly above."""
+    x, y = (rng.uniform(-0.8, 0.8) * half for half in top.half[:2])
+    (cx, cy, cz), (cos, sin) = top.center, top.turn
+    return cx + cos * x - sin * y, cy + sin * x + cos * y, cz + rng.uniform(0.0, 0.2)
+
+
+def _subject(rng: HashedRng, pieces: Sequence[Placed]) -> Placed:
+    """Draw a piece of furniture: each alike, or those with many objects more often."""
+    if rng.chance(0.5):
+        return rng.choice(pieces)
+    parts = rng.integer(sum(len(piece.solids) for piece in pieces))
+    for piece in pieces:
+        parts -= len(piece.solids)
+        if parts < 0:
+            return piece
+    raise AssertionError("no piece has this part")
 
 
 def _target(rng: HashedRng, room: Room, piece: Placed | None) -> tuple[float, float, float]:

@@ -54,6 +54,10 @@ class WorldConfig:
     everyday: bool = option(
         False, "use office and kitchen furniture with objects on it, in plain materials"
     )
+    busy: float = option(
+        0.0, "share of materials with a pattern of any size and contrast, near ones too",
+        low=0, high=1,
+    )  # fmt: skip
     tones: float = option(
         0.0, "share of materials with any brightness, for light floors and dark walls too",
         low=0, high=1,
@@ -132,6 +136,7 @@ _OF_LEVEL: dict[str, dict[str, Any]] = {
         "fov_low_deg": 45.0,
         "fov_high_deg": 110.0,
         "everyday": True,
+        "busy": 0.5,
         "tones": 0.6,
         "lamp_spread": 0.7,
         "shadows": 1.0,

@@ -364,6 +364,37 @@ def toned(rng: HashedRng, material: Material) -> Material:
     return replace(material, first=first, second=second, third=third, line=scaled(material.line))
 
 
+_BUSY = (STONES, SCRIBBLE, TEXT, BLOBS, PINK, SPECKLE, MARBLE, WEAVE)
+
+
+def busy(rng: HashedRng, material: Material) -> Material:
+    """Return the material with another pattern of any size and contrast: near surfaces have as
+    much detail as far ones.
+
+    Lamps and windows keep theirs.
+    """
+    if material.glow:
+        return material
+    repeats = 0.3 + 9.7 * rng.uniform() * rng.uniform()
+    result = replace(
+        material, detail=rng.choice(_BUSY), repeats=(repeats * rng.uniform(0.5, 1.5), repeats),
+        contrast=rng.uniform(0.2, 1.4), stains=rng.uniform(0.0, 0.9),
+    )  # fmt: skip
+    if rng.chance(0.5):
+        result = replace(
+            result,
+            first=tint(rng.uniform(), rng.uniform(0.0, 0.8), rng.uniform(0.02, 0.4)),
+            third=tint(rng.uniform(), rng.uniform(0.0, 0.8), rng.uniform(0.4, 0.95)),
+        )
+    if rng.chance(0.4):  # tiles, labels, things in a row
+        side = 0.015 + 0.3 * rng.uniform() * rng.uniform()
+        result = replace(
+            result, cell=(side, side * rng.uniform(0.3, 1.5)), shift=rng.uniform(),
+            gap=side * rng.uniform(0.0, 0.15), spread=rng.uniform(), hue=0.8 * rng.uniform(),
+        )  # fmt: skip
+    return result
+
+
 def _greyer(color: Color, share: float) -> Color:
     mean = sum(color) / 3
     red, green, blue = ((1 - share) * channel + share * mean for channel in color)

@@ -19,7 +19,7 @@ def _box(
 
 def _objects(rng: HashedRng) -> int:
     """Return a number of objects on a table: a few or a crowd."""
-    return 4 + rng.integer(7) if rng.chance(0.5) else 12 + rng.integer(14)
+    return 4 + rng.integer(7) if rng.chance(0.5) else 12 + rng.integer(30)
 
 
 def _legs(rng: HashedRng, w: float, y0: float, y1: float, height: float) -> list[Solid]:

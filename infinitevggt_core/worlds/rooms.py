@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Furnished rooms of a world."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.floor_plan import draw_plan
 from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
 from infinitevggt_core.worlds.hashed_rng import HashedRng
-from infinitevggt_core.worlds.materials import Material, everyday_look, toned
+from infinitevggt_core.worlds.materials import Material, busy, everyday_look, toned
 from infinitevggt_core.worlds.roadmap import build_roadmap
 from infinitevggt_core.worlds.shell import build_shell, light_of
 from infinitevggt_core.worlds.site import Site
@@ -33,9 +34,11 @@ def build_rooms(seed: int, config: WorldConfig) -> Site:
         solids += [solid for piece in placed[k] for solid in piece.solids]
         solids += decorate(HashedRng(seed, "pictures", k), plan, k, lights[k])
     if config.everyday:
-        solids = _calmed(HashedRng(seed, "everyday"), solids)
+        solids = _changed(HashedRng(seed, "everyday"), solids, 1.0, everyday_look)
+    if config.busy:
+        solids = _changed(HashedRng(seed, "busy"), solids, config.busy, busy)
     if config.tones:
-        solids = _toned(HashedRng(seed, "tones"), solids, config.tones)
+        solids = _changed(HashedRng(seed, "tones"), solids, config.tones, toned)
     return Site(plan, lights, placed, roadmap, solids)
 
 
@@ -43,21 +46,16 @@ def _room_count(seed: int, most: int) -> int:
     return most if most < 5 else HashedRng(seed, "rooms").integer(most - 4) + 5
 
 
-def _calmed(rng: HashedRng, solids: list[Solid]) -> list[Solid]:
-    """Return the solids in calmer materials. Equal materials stay equal."""
-    calm: dict[Material, Material] = {}
-    for solid in solids:
-        if solid.material not in calm:
-            calm[solid.material] = everyday_look(rng, solid.material)
-    return [replace(solid, material=calm[solid.material]) for solid in solids]
-
-
-def _toned(rng: HashedRng, solids: list[Solid], share: float) -> list[Solid]:
-    """Return the solids, a share of their materials with another brightness. Equal materials stay
-    equal."""
+def _changed(
+    rng: HashedRng,
+    solids: list[Solid],
+    share: float,
+    change: Callable[[HashedRng, Material], Material],
+) -> list[Solid]:
+    """Return the solids with a share of their materials changed. Equal materials stay equal."""
     found: dict[Material, Material] = {}
     for solid in solids:
         if solid.material not in found:
-            change = rng.chance(share)
-            found[solid.material] = toned(rng, solid.material) if change else solid.material
+            chosen = rng.chance(share)
+            found[solid.material] = change(rng, solid.material) if chosen else solid.material
     return [replace(solid, material=found[solid.material]) for solid in solids]

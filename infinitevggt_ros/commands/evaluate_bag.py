@@ -183,7 +183,10 @@ def settings_of(options: argparse.Namespace) -> Settings:
     try:
         return replace(
             settings,
-            state=replace(settings.state, path=options.state),
+            # jobs may run in other folders
+            state=replace(
+                settings.state, path=options.state and str(Path(options.state).resolve())
+            ),
             pose=replace(settings.pose, localization_only=options.localization_only),
             input=replace(settings.input, intrinsics=options.intrinsics),
             model=apply_options(settings.model, options),

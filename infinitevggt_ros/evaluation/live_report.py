@@ -16,6 +16,7 @@ from infinitevggt_core.evaluation.tally import (
 )
 from infinitevggt_core.io.even_sample import EvenSample
 from infinitevggt_core.io.stamps import nearest
+from infinitevggt_core.tracking.tracked_frame import LOST
 from infinitevggt_ros.evaluation.live_bag import LiveBag
 from infinitevggt_ros.evaluation.page import write_page
 from infinitevggt_ros.evaluation.run_files import (
@@ -72,7 +73,7 @@ class LiveReport:
         if self._strips.is_due(self.used):
             self._strips.add(self.used, _small(frame), frame.depth)
         self.states[frame.state] = self.states.get(frame.state, 0) + 1
-        self._live.add(frame.camera_from_map)
+        self._live.add(UNKNOWN if frame.state == LOST else frame.camera_from_map)
         self._log(frame.stamp_ns, "", frame.latency_ms, stream)
         if self._bag:
             self._bag.add(frame, stream)

@@ -35,6 +35,7 @@ from infinitevggt_core.tracking import (
     Tracker,
     TrackingConfig,
 )
+from infinitevggt_core.tracking.tracked_frame import LOST
 from infinitevggt_ros.errors import CommandError
 from infinitevggt_ros.export.keyframe import ExportKeyframe, KeyframeSink
 from infinitevggt_ros.input.calibration import Calibration, CameraInfo, read_calibration
@@ -44,7 +45,6 @@ from infinitevggt_ros.map_axes import MAP_FROM_WORLD
 from infinitevggt_ros.stream.snapshot import StreamSnapshot
 from infinitevggt_ros.stream.state_file import read_state
 
-LOST = "lost"
 RECENT = 40
 """Images kept for keyframes that are made of an earlier image."""
 DISAGREEING = 1.3

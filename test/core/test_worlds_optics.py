@@ -60,22 +60,22 @@ def test_a_distorted_camera_sees_along_bent_rays(strength: float) -> None:
 
 
 def test_rows_of_a_rolling_shutter_are_those_of_their_moments() -> None:
-    seed = 20_067  # whose first and last rows have texture
-    rolling = world(seed, rolling_shutter=1.0, step_m=0.001, sway=3.0)
-    still = world(seed, step_m=0.001, sway=3.0)
-    readout = Optics.of(seed, rolling.config).readout
-    assert readout > 0.1
-    time = 33.0
-    found = rolling.render(torch.tensor([time]), HEIGHT, WIDTH).frame(0)
-    middle = still.render(torch.tensor([time]), HEIGHT, WIDTH).frame(0)
-    torch.testing.assert_close(found.depth[HEIGHT // 2], middle.depth[HEIGHT // 2])
-    errors = []
-    for row in (0, HEIGHT - 1):
-        moment = time + readout * (row / HEIGHT - 0.5)
-        then = still.render(torch.tensor([moment], dtype=torch.float64), HEIGHT, WIDTH).frame(0)
-        errors.append([float((one.image[:, row] - then.image[:, row]).abs().mean())
-                       for one in (found, middle)])  # fmt: skip
-    assert all(rolled < 0.6 * unrolled for rolled, unrolled in errors), errors
+    errors, time = [], 33.0
+    for seed in range(SEED, SEED + 6):
+        rolling = world(seed, rolling_shutter=1.0, step_m=0.001, sway=3.0)
+        still = world(seed, step_m=0.001, sway=3.0)
+        readout = Optics.of(seed, rolling.config).readout
+        found = rolling.render(torch.tensor([time]), HEIGHT, WIDTH).frame(0)
+        middle = still.render(torch.tensor([time]), HEIGHT, WIDTH).frame(0)
+        torch.testing.assert_close(found.depth[HEIGHT // 2], middle.depth[HEIGHT // 2])
+        for row in (0, HEIGHT - 1):
+            moment = torch.tensor([time + readout * (row / HEIGHT - 0.5)], dtype=torch.float64)
+            then = still.render(moment, HEIGHT, WIDTH).frame(0)
+            errors.append([(one.image[:, row] - then.image[:, row]).abs().mean()
+                           for one in (found, middle)])  # fmt: skip
+    rolled, unrolled = torch.tensor(errors).mean(0)
+    assert unrolled > 0.002
+    assert rolled < 0.5 * unrolled
 
 
 def test_the_turn_of_a_frame_is_that_of_the_poses() -> None:

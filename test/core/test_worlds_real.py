@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worlds of level real: close cameras, shadows, lenses."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from infinitevggt_core.worlds import World, WorldConfig, office
+from infinitevggt_core.worlds.close_up import CloseUp
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.lens import Lens, process
+from infinitevggt_core.worlds.rooms import build_rooms
 
 HEIGHT, WIDTH = 42, 56
 PLAIN = Lens(
@@ -60,11 +63,11 @@ def test_blur_and_sharpening_are_opposites(light: torch.Tensor) -> None:
 def test_shadows_darken_some_pixels_and_brighten_none() -> None:
     configs = [
         WorldConfig.of(
-            "real", lens=0.0, sensor_noise=0.0, exposure_change=0.0, tones=0.0, shadows=s
+            "real", lens=0.0, sensor_noise=0.0, exposure_change=0.0, busy=0.0, tones=0.0, shadows=s
         )
         for s in (0.0, 1.0)
     ]
-    lit, shaded = (World(1, config=c).render([0, 90], HEIGHT, WIDTH) for c in configs)
+    lit, shaded = (World(3, config=c).render([0, 90], HEIGHT, WIDTH) for c in configs)
     assert (shaded.images <= lit.images + 1e-5).all()
     assert ((lit.images - shaded.images).amax(1) > 0.05).float().mean() > 0.03
     torch.testing.assert_close(shaded.depth, lit.depth)
@@ -83,6 +86,44 @@ def test_tones_change_brightness_alone_and_leave_lamps_as_they_are() -> None:
             assert ratio == pytest.approx([ratio[0]] * 3)
             brighter, darker = brighter + (ratio[0] > 1), darker + (ratio[0] < 1)
     assert min(brighter, darker) > 20
+
+
+def test_busy_materials_have_other_patterns_at_any_distance() -> None:
+    calm, busy = (World(4, config=WorldConfig.of("real", busy=b, tones=0.0)) for b in (0.0, 1.0))
+    sizes = []
+    for before, after in zip(calm.solids, busy.solids, strict=True):
+        assert (before.center, before.half) == (after.center, after.half)
+        if before.material.glow:
+            assert after.material == before.material
+        else:
+            assert after.material.contrast >= 0.2
+            sizes.append(1 / after.material.repeats[1])
+    assert min(sizes) < 0.2
+    assert max(sizes) > 1.5
+    config = [WorldConfig.of("real", busy=b, tones=0.0, sensor_noise=0.0) for b in (0.0, 1.0)]
+    detail = [
+        sum(World(seed, config=c).render([0], HEIGHT, WIDTH).images.diff(dim=-1).abs().mean()
+            for seed in range(10))
+        for c in config
+    ]  # fmt: skip
+    assert detail[1] > 1.15 * detail[0]
+
+
+def test_many_close_cameras_look_at_the_top_of_a_table() -> None:
+    over = 0
+    for seed in range(40):
+        site = build_rooms(seed, WorldConfig.of("real"))
+        view = CloseUp.draw(HashedRng(seed, "close-up"), site.plan.rooms, site.placed)
+        x, y, z = view.target
+        over += any(
+            math.dist((x, y), top.center[:2]) <= math.hypot(*top.half[:2])
+            and 0 <= z - top.center[2] <= 0.2
+            for pieces in site.placed
+            for piece in pieces
+            for top in piece.solids
+            if 0.4 < top.center[2] < 1.1 and top.half[2] < 0.05 < 0.6 * top.half[0] * top.half[1]
+        )
+    assert 12 < over < 32
 
 
 def test_some_tables_are_crowded() -> None:

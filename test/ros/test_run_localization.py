@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`infinitevggt run --state`: a camera without ROS in the map that a node has saved."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,10 +22,9 @@ from infinitevggt_ros.export.keyframe import ExportKeyframe
 from infinitevggt_ros.live.calibration_file import info_of_matrix
 from infinitevggt_ros.live.sources import SourceFrame
 from infinitevggt_ros.live.stream import RECENT, LiveFrame, LiveStream
-from infinitevggt_ros.params.settings import StateSettings
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.rig import MODEL, SMALL
-from support.tracking_rig import run, tracking_rig
+from support.tracking_rig import save_walk
 from support.tracking_samples import MATRIX, SIZE, Box, walk
 
 FRAMES = 60
@@ -43,11 +43,7 @@ def images() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def state(images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """State of a node's stream that walked there and back."""
-    path = tmp_path_factory.mktemp("walk") / "state.pt"
-    rig = tracking_rig(state=StateSettings(path=str(path)))
-    run(rig, [*images, *images[::-1]])
-    rig.stream.save()
-    return path
+    return save_walk(images, tmp_path_factory.mktemp("walk") / "state.pt")
 
 
 def saved_centers(path: Path) -> dict[int, NDArray[np.float64]]:
@@ -146,13 +142,18 @@ def test_the_command_starts_in_a_state_or_says_why_not(
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    for number, image in enumerate(images[MIDDLE : MIDDLE + 12]):
+    unknown = np.random.default_rng(0).integers(0, 255, (3, *SIZE, 3), np.uint8)
+    for number, image in enumerate([*images[MIDDLE:], *unknown]):
         cv2.imwrite(str(photos / f"{number:02}.png"), image[..., ::-1])
     fov = float(np.degrees(2 * np.arctan(SIZE[1] / 2 / MATRIX[0, 0])))
     command = ["run", str(photos), "--fov", str(fov), "--image-size", str(SMALL.image_size)]
     only = ["--state", str(state), "--localization-only"]
     assert main([*command, *only, "--out", str(tmp_path / "run")]) == 0
-    assert "12 images used" in capsys.readouterr().out
+    assert "53 images used" in capsys.readouterr().out
+    lost = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]["tracking"]["lost"]
+    assert 3 <= lost < 53
+    poses = np.loadtxt(tmp_path / "run" / "trajectory.tum")
+    assert len(poses) == 53 - lost
     assert main([*command, "--localization-only"]) == 1
     assert "needs --state" in capsys.readouterr().err
     assert main([*command, "--state", "/nowhere.pt"]) == 1

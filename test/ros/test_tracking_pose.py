@@ -34,7 +34,7 @@ from infinitevggt_ros.stream.keyframe_history import KeyframeHistory
 from infinitevggt_ros.stream.state_file import read_state, write_state
 from support.camera import image_message
 from support.rig import MARKERS, ODOMETRY, PATH, TF, Rig
-from support.tracking_rig import run, tracking_rig
+from support.tracking_rig import run, save_walk, tracking_rig
 from support.tracking_samples import Box, walk
 
 FRAMES = 60
@@ -51,11 +51,7 @@ def images() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def walk_file(images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """State of a stream that walked there and back."""
-    path = tmp_path_factory.mktemp("walk") / "state.pt"
-    rig = tracking_rig(state=StateSettings(path=str(path)))
-    run(rig, [*images, *images[::-1]])
-    rig.stream.save()
-    return path
+    return save_walk(images, tmp_path_factory.mktemp("walk") / "state.pt")
 
 
 def elsewhere(images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
