@@ -127,9 +127,9 @@ class LossConfig(Options):
     gradient_scales: int = option(
         3, "number of scales of the gradient loss: 1, 2, 4 ... px", low=1, high=6
     )
-    relative_depth: bool = option(
+    log_depth: bool = option(
         False,
-        "divide errors of depth by the true depth, as AbsRel does, so that near surfaces count",
+        "compare logarithms of depth: near surfaces count as far ones, and too near as too far",
     )
     confidence_alpha: float = option(
         0.2, "reward of log confidence: confidence tends to alpha / error", low=0, high=10

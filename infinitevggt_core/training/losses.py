@@ -12,20 +12,18 @@ from infinitevggt_core.training.config import LossConfig
 from infinitevggt_core.training.correspondence import matching_loss, place_loss, track_loss
 from infinitevggt_core.training.targets import Outputs, Targets
 
-LEAST_DEPTH = 0.05
-"""Least true depth, relative to the mean distance in the first image, that divides an error."""
+LEAST_DEPTH = 0.01
+"""Least depth, relative to the mean distance in the first image, whose logarithm counts."""
 
 
 def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:
     """Return the weighted parts of the loss against labels; their sum is the loss."""
     targets = targets.maps_of(outputs.subset.dense)
+    found, wanted = outputs.depth, targets.depth
+    if config.log_depth:
+        found, wanted = (depth.clamp(min=LEAST_DEPTH).log() for depth in (found, wanted))
     depth = regression_loss(
-        outputs.depth[..., None],
-        outputs.depth_confidence,
-        targets.depth[..., None],
-        targets,
-        config,
-        targets.depth.clamp(min=LEAST_DEPTH) if config.relative_depth else None,
+        found[..., None], outputs.depth_confidence, wanted[..., None], targets, config
     )
     parts = {
         "pose": config.pose_weight * pose_loss(outputs.poses, targets.pose_encoding, config),
@@ -116,22 +114,14 @@ def _pose_error(pose: Tensor, encoding: Tensor, config: LossConfig) -> Tensor:
 
 
 def regression_loss(
-    values: Tensor,
-    confidence: Tensor,
-    wanted: Tensor,
-    targets: Targets,
-    config: LossConfig,
-    unit: Tensor | None = None,
+    values: Tensor, confidence: Tensor, wanted: Tensor, targets: Targets, config: LossConfig
 ) -> Tensor:
     """Return confidence * error - alpha * log(confidence) plus the gradient loss, mean over valid
     pixels.
 
-    values, wanted: (B, S, H, W, C); confidence: (B, S, H, W). unit: (B, S, H, W), length by which
-    the error of each pixel is divided.
+    values, wanted: (B, S, H, W, C); confidence: (B, S, H, W).
     """
     difference = values - wanted
-    if unit is not None:
-        difference = difference / unit[..., None]
     weighted = confidence * difference.norm(dim=-1)
     reward = config.confidence_alpha * confidence.log()
     gradient = gradient_loss(difference, targets.valid, confidence, config.gradient_scales)

@@ -45,7 +45,7 @@ def draw_validation_seeds(rng: np.random.Generator, count: int) -> list[int]:
 
 
 SEQUENCE_FRAMES = 12
-SEQUENCE_STRIDES = 6
+SEQUENCE_STRIDES = 16
 """Maximum number of trajectory frames between two frames of a sequence."""
 POOL = 40
 """Number of sequences of each image size in use at a time."""

@@ -98,18 +98,18 @@ def test_regression_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(want)
 
 
-def test_relative_errors_of_depth_count_alike_near_and_far() -> None:
+def test_errors_of_log_depth_are_alike_near_and_far_and_in_both_directions() -> None:
     targets = room_targets()
     outputs = perfect(targets, confidence=1.0)
+    config = replace(LossConfig(), log_depth=True)
+    assert task_loss(outputs, targets, config)["depth"].item() == 0
+    for factor in (1.1, 1 / 1.1):  # a constant factor has no gradient
+        off = replace(outputs, depth=outputs.depth * factor)
+        loss = task_loss(off, targets, config)["depth"].item()
+        assert loss == pytest.approx(math.log(1.1), rel=1e-3)
     off = replace(outputs, depth=outputs.depth * 1.1)
-    relative = replace(LossConfig(), relative_depth=True)
-    assert task_loss(outputs, targets, relative)["depth"].item() == 0
-    # a constant relative error has no gradient
-    assert task_loss(off, targets, relative)["depth"].item() == pytest.approx(0.1, rel=1e-3)
-    depth = targets.depth[targets.valid]
-    assert depth.mean().item() != pytest.approx(1, rel=0.05)
-    absolute = task_loss(off, targets, replace(L1, relative_depth=False))["depth"]
-    assert absolute.item() == pytest.approx(0.1 * depth.mean().item(), rel=1e-3)
+    mean = targets.depth[targets.valid].mean().item()
+    assert task_loss(off, targets, L1)["depth"].item() == pytest.approx(0.1 * mean, rel=1e-3)
 
 
 def test_pixels_that_are_not_valid_do_not_count() -> None:
