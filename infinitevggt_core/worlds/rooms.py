@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infinitevggt_core.worlds.config import WorldConfig
+from infinitevggt_core.worlds.everyday import busy, everyday_look, toned
 from infinitevggt_core.worlds.floor_plan import draw_plan
 from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
 from infinitevggt_core.worlds.hashed_rng import HashedRng
-from infinitevggt_core.worlds.materials import Material, busy, everyday_look, toned
+from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.roadmap import build_roadmap
 from infinitevggt_core.worlds.shell import build_shell, light_of
 from infinitevggt_core.worlds.site import Site

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 from infinitevggt_core.worlds import materials
+from infinitevggt_core.worlds.everyday import office_floor, office_wall
 from infinitevggt_core.worlds.floor_plan import WALL_M, Door, FloorPlan, Room
 from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.materials import Material
@@ -17,8 +18,8 @@ FRAME_M = 0.05
 
 def build_shell(rng: HashedRng, plan: FloorPlan, *, everyday: bool = False) -> Iterator[Solid]:
     """Yield the solids around every room of the plan."""
-    wall = materials.office_wall if everyday else materials.wall
-    floor = materials.office_floor if everyday else materials.floor
+    wall = office_wall if everyday else materials.wall
+    floor = office_floor if everyday else materials.floor
     skirting = materials.paint(rng)
     door_frame = materials.wood(rng)
     for index, room in enumerate(plan.rooms):

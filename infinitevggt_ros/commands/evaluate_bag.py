@@ -180,13 +180,12 @@ def settings_of(options: argparse.Namespace) -> Settings:
     settings = Settings()
     if options.localization_only and not options.state:
         raise CommandError("--localization-only needs --state, the map to find the camera in")
+    # absolute, because jobs may run in other folders
+    state = str(Path(options.state).resolve()) if options.state else ""
     try:
         return replace(
             settings,
-            # jobs may run in other folders
-            state=replace(
-                settings.state, path=options.state and str(Path(options.state).resolve())
-            ),
+            state=replace(settings.state, path=state),
             pose=replace(settings.pose, localization_only=options.localization_only),
             input=replace(settings.input, intrinsics=options.intrinsics),
             model=apply_options(settings.model, options),

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`infinitevggt evaluate bag`: bags of a synthetic world, whose truth is known."""
 
-import os
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infinitevggt_core import load_checkpoint
+from infinitevggt_ros.commands.evaluate_bag import configure_bag, settings_of
 from infinitevggt_ros.evaluation.bag_source import BagSpec
 from infinitevggt_ros.evaluation.stream_run import StreamRun
 from infinitevggt_ros.params.settings import Settings
@@ -137,7 +138,7 @@ def test_a_bag_is_evaluated_in_a_saved_map_which_stays_as_it_is(
     state, out = tmp_path / "state.pt", tmp_path / "report"
     write_state(state, first.stream.state_dict())
     given = (world_bag, "--no-result-bag", "--out", out, "--localization-only")
-    assert evaluate(*given, "--state", os.path.relpath(state)) == 0
+    assert evaluate(*given, "--state", state) == 0
     assert metrics(out)["run"]["map_points"] == len(first.stream.map) > 0
     assert metrics(out)["run"]["frames_used"] == FRAMES
     capsys.readouterr()
@@ -145,3 +146,11 @@ def test_a_bag_is_evaluated_in_a_saved_map_which_stays_as_it_is(
     assert "needs --state" in capsys.readouterr().err
     assert evaluate(*given, "--overwrite", "--state", tmp_path / "none.pt") == 1
     assert "none.pt cannot be used" in capsys.readouterr().err
+
+
+def test_the_path_of_a_state_holds_in_every_folder() -> None:
+    parser = argparse.ArgumentParser()
+    configure_bag(parser)
+    for given, expected in (([], ""), (["--state", "map.pt"], str(Path.cwd() / "map.pt"))):
+        options = parser.parse_args(["walk.mcap", *given])
+        assert settings_of(options).state.path == expected
