@@ -129,7 +129,7 @@ class LossConfig(Options):
     )
     log_depth: bool = option(
         False,
-        "compare logarithms of depth: near surfaces count as far ones, and too near as too far",
+        "compare logarithms of depth: relative errors count alike, in both directions",
     )
     confidence_alpha: float = option(
         0.2, "reward of log confidence: confidence tends to alpha / error", low=0, high=10

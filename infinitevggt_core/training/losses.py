@@ -13,7 +13,7 @@ from infinitevggt_core.training.correspondence import matching_loss, place_loss,
 from infinitevggt_core.training.targets import Outputs, Targets
 
 LEAST_DEPTH = 0.01
-"""Least depth, relative to the mean distance in the first image, whose logarithm counts."""
+"""Lower bound of depth before the logarithm, relative to the mean distance in the first image."""
 
 
 def task_loss(outputs: Outputs, targets: Targets, config: LossConfig) -> dict[str, Tensor]:

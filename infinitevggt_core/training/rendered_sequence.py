@@ -67,8 +67,8 @@ def recolored(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Swap channels, bend the tone curve and invert the brightness, the same for all of (N, 3, H,
     W).
 
-    Each happens to a part of the clips. Dark is not near and bright is not far in such images, as
-    it often is in generated ones.
+    Each happens to a share of the clips. Brightness and colour are cues to depth in generated
+    images, and the network must not rely on them.
     """
     if rng.random() < SWAPPED:
         images = images[:, rng.permutation(3).tolist()]

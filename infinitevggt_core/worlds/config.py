@@ -55,11 +55,11 @@ class WorldConfig:
         False, "use office and kitchen furniture with objects on it, in plain materials"
     )
     busy: float = option(
-        0.0, "share of materials with a pattern of any size and contrast, near ones too",
+        0.0, "share of materials with a pattern of random size and contrast",
         low=0, high=1,
     )  # fmt: skip
     tones: float = option(
-        0.0, "share of materials with any brightness, for light floors and dark walls too",
+        0.0, "share of materials with a random brightness",
         low=0, high=1,
     )  # fmt: skip
     lamp_spread: float = option(

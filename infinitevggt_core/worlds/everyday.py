@@ -48,7 +48,7 @@ def everyday_look(rng: HashedRng, material: Material) -> Material:
 
 
 def toned(rng: HashedRng, material: Material) -> Material:
-    """Return the material with another brightness, which tells nothing about what it belongs to.
+    """Return the material with a random brightness, whatever the surface is.
 
     Lamps and windows keep theirs.
     """
@@ -69,8 +69,8 @@ _BUSY = (STONES, SCRIBBLE, TEXT, BLOBS, PINK, SPECKLE, MARBLE, WEAVE)
 
 
 def busy(rng: HashedRng, material: Material) -> Material:
-    """Return the material with another pattern of any size and contrast: near surfaces have as
-    much detail as far ones.
+    """Return the material with a pattern of random size and contrast, so that near surfaces have
+    as much detail as far ones.
 
     Lamps and windows keep theirs.
     """

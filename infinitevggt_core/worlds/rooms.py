@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Furnished rooms of a world."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from infinitevggt_core.worlds.config import WorldConfig
 from infinitevggt_core.worlds.everyday import busy, everyday_look, toned
 from infinitevggt_core.worlds.floor_plan import draw_plan
 from infinitevggt_core.worlds.furnishing import HOME, OFFICE, decorate, furnish
 from infinitevggt_core.worlds.hashed_rng import HashedRng
-from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.roadmap import build_roadmap
 from infinitevggt_core.worlds.shell import build_shell, light_of
 from infinitevggt_core.worlds.site import Site
-from infinitevggt_core.worlds.solids import Solid
+from infinitevggt_core.worlds.solids import with_changed_materials
 
 
 def build_rooms(seed: int, config: WorldConfig) -> Site:
@@ -35,28 +31,13 @@ def build_rooms(seed: int, config: WorldConfig) -> Site:
         solids += [solid for piece in placed[k] for solid in piece.solids]
         solids += decorate(HashedRng(seed, "pictures", k), plan, k, lights[k])
     if config.everyday:
-        solids = _changed(HashedRng(seed, "everyday"), solids, 1.0, everyday_look)
+        solids = with_changed_materials(HashedRng(seed, "everyday"), solids, 1.0, everyday_look)
     if config.busy:
-        solids = _changed(HashedRng(seed, "busy"), solids, config.busy, busy)
+        solids = with_changed_materials(HashedRng(seed, "busy"), solids, config.busy, busy)
     if config.tones:
-        solids = _changed(HashedRng(seed, "tones"), solids, config.tones, toned)
+        solids = with_changed_materials(HashedRng(seed, "tones"), solids, config.tones, toned)
     return Site(plan, lights, placed, roadmap, solids)
 
 
 def _room_count(seed: int, most: int) -> int:
     return most if most < 5 else HashedRng(seed, "rooms").integer(most - 4) + 5
-
-
-def _changed(
-    rng: HashedRng,
-    solids: list[Solid],
-    share: float,
-    change: Callable[[HashedRng, Material], Material],
-) -> list[Solid]:
-    """Return the solids with a share of their materials changed. Equal materials stay equal."""
-    found: dict[Material, Material] = {}
-    for solid in solids:
-        if solid.material not in found:
-            chosen = rng.chance(share)
-            found[solid.material] = change(rng, solid.material) if chosen else solid.material
-    return [replace(solid, material=found[solid.material]) for solid in solids]

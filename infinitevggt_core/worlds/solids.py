@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Solids of a world and their rows of numbers for the renderer."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from infinitevggt_core.worlds.floor_plan import Room
+from infinitevggt_core.worlds.hashed_rng import HashedRng
 from infinitevggt_core.worlds.materials import Material
 
 Point = tuple[float, float, float]
@@ -39,6 +41,21 @@ def turn_of(tangent: float) -> tuple[float, float]:
     """Return cosine and sine of the angle whose half has this tangent, exact on every machine."""
     square = tangent * tangent
     return (1 - square) / (1 + square), 2 * tangent / (1 + square)
+
+
+def with_changed_materials(
+    rng: HashedRng,
+    solids: list[Solid],
+    share: float,
+    change: Callable[[HashedRng, Material], Material],
+) -> list[Solid]:
+    """Return the solids with a share of their materials changed. Equal materials stay equal."""
+    found: dict[Material, Material] = {}
+    for solid in solids:
+        if solid.material not in found:
+            chosen = rng.chance(share)
+            found[solid.material] = change(rng, solid.material) if chosen else solid.material
+    return [replace(solid, material=found[solid.material]) for solid in solids]
 
 
 SHAPE_COLUMNS = 9

@@ -15,7 +15,7 @@ from infinitevggt_core.worlds.materials import Material
 from infinitevggt_core.worlds.movers import Movers
 from infinitevggt_core.worlds.renderer import frames_per_chunk, render
 from infinitevggt_core.worlds.rooms import build_rooms
-from infinitevggt_core.worlds.solids import Solid, scene_of
+from infinitevggt_core.worlds.solids import Solid, scene_of, with_changed_materials
 from infinitevggt_core.worlds.street import build_street
 from infinitevggt_core.worlds.surface import sample_surface
 from infinitevggt_core.worlds.trajectory import Trajectory
@@ -38,7 +38,8 @@ class World:
         self.plan, self.lights, self.roadmap = site.plan, site.lights, site.roadmap
         solids = site.solids
         if self.config.gloss:
-            solids = _glossy(HashedRng(seed, "gloss"), solids, self.config.gloss)
+            rng = HashedRng(seed, "gloss")
+            solids = with_changed_materials(rng, solids, self.config.gloss, _glossy)
         self.solids = [self._textured(solid) for solid in solids]
         self.scene = scene_of(self.solids, self.plan.rooms, self.lights)
         self.movers = Movers(seed, self.plan.rooms, self.lights, self.config.moving_objects)
@@ -79,11 +80,6 @@ class World:
         return sample_surface(self, points)
 
 
-def _glossy(rng: HashedRng, solids: list[Solid], share: float) -> list[Solid]:
-    """Return the solids, with gloss on a share of the materials. Equal materials stay equal."""
-    found: dict[Material, Material] = {}
-    for solid in solids:
-        if solid.material not in found:
-            gloss = rng.uniform(0.2, 2.0) if rng.chance(share) else 0.0
-            found[solid.material] = replace(solid.material, gloss=max(gloss, solid.material.gloss))
-    return [replace(solid, material=found[solid.material]) for solid in solids]
+def _glossy(rng: HashedRng, material: Material) -> Material:
+    """Return the material with a highlight of random strength."""
+    return replace(material, gloss=max(rng.uniform(0.2, 2.0), material.gloss))
